@@ -1,0 +1,44 @@
+# make demo: own virtual environment, install, cluster the example data.
+# make test: own virtual environment with the development tools, lint, types, all fast tests.
+
+PYTHON ?= python3
+DEMO = .venv/bin
+DEV = .venv-dev/bin
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-slow lint format clean
+
+demo: .venv/installed
+	$(DEMO)/cytomoe cluster example_data/*.fcs --gate-channel gate --out demo_results --force
+	@echo "Open demo_results/clusters.csv, or the files in demo_results/fcs in FlowJo."
+
+test: .venv-dev/installed lint
+	$(DEV)/python -m pytest -n auto
+
+test-slow: .venv-dev/installed
+	$(DEV)/python -m pytest -m slow
+
+lint: .venv-dev/installed
+	$(DEV)/ruff format --check .
+	$(DEV)/ruff check .
+	$(DEV)/mypy
+
+format: .venv-dev/installed
+	$(DEV)/ruff format .
+	$(DEV)/ruff check --fix .
+
+# torch first and alone, so that the pinned build is there when the rest asks for a range.
+.venv/installed: pyproject.toml constraints.txt $(shell find cytomoe -name '*.py' -o -name '*.csv')
+	$(PYTHON) -m venv .venv
+	$(DEMO)/python $(PIP_INSTALL) torch
+	$(DEMO)/python $(PIP_INSTALL) .
+	touch $@
+
+.venv-dev/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-dev
+	$(DEV)/python $(PIP_INSTALL) torch
+	$(DEV)/python $(PIP_INSTALL) --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-dev demo_results

@@ -1,0 +1,5 @@
+"""``python -m cytomoe``: the command line."""
+
+from cytomoe.cli import main
+
+main()

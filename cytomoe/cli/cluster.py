@@ -1,0 +1,69 @@
+"""``cytomoe cluster``: FCS files in, populations out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cytomoe.cli import options
+from cytomoe.cli.console import default_out, listening, print_result
+
+
+@click.command()
+@options.files_argument
+@options.marker_options
+@options.model_options
+@options.gate_options
+@click.option(
+    "--holdout",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    metavar="SHARE",
+    help="Keep this share of the events out of the fit and measure on them alone, such as 0.2.",
+)
+@options.data_set_option
+@options.device_option
+@options.output_options
+@click.pass_obj
+def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None:
+    """Cluster the events of FCS files.
+
+    Writes labels, tables, FCS files with a cluster channel, an AnnData and the model into one folder.
+
+    \b
+    Examples:
+      cytomoe cluster sample.fcs --markers CD3,CD4,CD8,CD19
+      cytomoe cluster plate_*_H05.fcs --gate-pattern '{plate}_{gate}_{well}.fcs' --holdout 0.2
+      cytomoe cluster flow.fcs --gate-file gates.csv --out result
+    """
+    from cytomoe.runs.cluster import ClusterJob, PreprocessingChoice, run_cluster
+    from cytomoe.runs.events import GateSource
+    from cytomoe.settings import preset
+
+    names = ("experts", "similarity", "metric")
+    job = ClusterJob(
+        files=files,
+        out=choices["out"] or default_out(files),
+        preprocessing=PreprocessingChoice(
+            markers=options.marker_names(choices["markers"]),
+            panel=choices["panel"],
+            transform=choices["transform"],
+            cofactor=choices["cofactor"],
+            compensate=choices["compensate"],
+        ),
+        settings=preset(choices["preset"], **{name: choices[name] for name in names}),
+        seed=choices["seed"],
+        device=choices["device"],
+        subsample=choices["subsample"],
+        gates=GateSource(choices["gate_pattern"], choices["gate_channel"], choices["gate_file"]),
+        holdout=choices["holdout"],
+        min_population=choices["min_population"],
+        data_set=choices["data_set"],
+        force=choices["force"],
+        command=command,
+    )
+    with listening(choices["quiet"] or choices["as_json"]) as listener:
+        result = run_cluster(job, listener)
+    print_result(result, as_json=choices["as_json"], quiet=choices["quiet"])

@@ -1,0 +1,119 @@
+"""What commands print while they run and when they are done: messages to stderr, results to stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cytomoe.runs.job import Listener, RunResult
+
+if TYPE_CHECKING:
+    from cytomoe.training.loop import Progress
+
+
+def default_out(files: tuple[Path, ...]) -> Path:
+    """Folder of the results where the user names none: by the first file, in the working directory."""
+    name = files[0].name.removesuffix(".gz")
+    return Path(f"{Path(name).stem}_cytomoe")
+
+
+@contextmanager
+def listening(quiet: bool) -> Iterator[Listener]:
+    """Listener that prints to stderr, with a progress bar where stderr is a terminal; a silent one if ``quiet``."""
+    if quiet:
+        yield Listener()
+        return
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    def warn(line: str) -> None:
+        click.echo(f"Warning: {line}", err=True)
+
+    if not sys.stderr.isatty():
+        yield Listener(say, warn)
+        return
+    with _progress_bar() as report:
+        yield Listener(say, warn, report)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Display
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Display(*columns, console=Console(stderr=True), transient=True) as display:
+        task = display.add_task("", total=None, visible=False)
+
+        def report(progress: Progress) -> None:
+            losses = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
+            display.update(
+                task,
+                completed=progress.step,
+                total=progress.total,
+                description=f"{losses}  clusters {progress.clusters}",
+                visible=True,
+            )
+
+        yield report
+
+
+def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
+    """Print what a run found, and where it is."""
+    if as_json:
+        summary: dict[str, Any] = {
+            "out": str(result.out),
+            "events": result.n_events,
+            "clusters": result.n_clusters,
+            "seconds": result.seconds,
+        }
+        if result.evaluation is not None:
+            summary["evaluation"] = result.evaluation
+        click.echo(json.dumps(summary, ensure_ascii=False))
+        return
+    if not quiet:
+        click.echo(f"{result.n_clusters} clusters of {result.n_events:,} events")
+        if result.evaluation is not None:
+            print_evaluation(result.evaluation)
+    click.echo(f"results: {result.out}")
+
+
+def print_evaluation(evaluation: dict[str, Any]) -> None:
+    """Print both measures, and how each population was found."""
+    all_events, unique = evaluation["all"], evaluation["unique"]
+    rows = [("all gated events", all_events)]
+    if unique["n_gated"] != all_events["n_gated"]:
+        rows.append(("events in one gate only", unique))
+    for title, block in rows:
+        if block["f_measure"] is None:
+            click.echo(f"{title}: no population is large enough to measure")
+            continue
+        click.echo(
+            f"{title}: F-measure {block['f_measure']:.3f} (weighted), mean F1 {block['mean_f1']:.3f} (unweighted), "
+            f"ARI {block['ari']:.3f}, {block['n_gated']:,} events, {block['clusters_used']} clusters"
+        )
+    populations = rows[-1][1]["populations"]
+    if not populations:
+        return
+    width = max(len(population["gate"]) for population in populations)
+    click.echo(f"  {'gate':<{width}} {'events':>8} {'cluster':>8} {'precision':>10} {'recall':>7} {'F1':>6}")
+    for population in populations:
+        cluster = "-" if population["cluster"] is None else population["cluster"]
+        click.echo(
+            f"  {population['gate']:<{width}} {population['n']:>8,} {cluster:>8} {population['precision']:>10.3f} "
+            f"{population['recall']:>7.3f} {population['f1']:>6.3f}"
+        )

@@ -1,0 +1,42 @@
+"""``cytomoe evaluate``: measure labels against manual gates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cytomoe.cli import options
+from cytomoe.cli.console import print_evaluation
+
+
+@click.command()
+@click.argument("labels", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=options.FILE)
+@options.gate_options
+@options.data_set_option
+@click.option("--json", "as_json", is_flag=True, help="Print the measures as JSON.")
+def evaluate(labels: Path, files: tuple[Path, ...], as_json: bool, **choices: Any) -> None:
+    """Measure the labels of a run against manual gates.
+
+    LABELS is labels.csv, labels.parquet or the folder of a run. FILES are the FCS files that were clustered, where they
+    are not any more where the run found them.
+
+    \b
+    Examples:
+      cytomoe evaluate sample_cytomoe --gate-file gates.csv
+      cytomoe evaluate plate_cytomoe/labels.csv --gate-pattern '{plate}_{gate}_{well}.fcs' --json
+    """
+    from cytomoe.runs.evaluate import EvaluateJob, run_evaluate
+    from cytomoe.runs.events import GateSource
+
+    gates = GateSource(choices["gate_pattern"], choices["gate_channel"], choices["gate_file"])
+    evaluation = run_evaluate(
+        EvaluateJob(labels, files, gates, min_population=choices["min_population"], data_set=choices["data_set"])
+    )
+    if as_json:
+        click.echo(json.dumps(evaluation, ensure_ascii=False))
+    else:
+        print_evaluation(evaluation)

@@ -1,0 +1,148 @@
+"""Options that several commands share, as decorators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import click
+
+from cytomoe.settings import PRESETS, Metric, Settings, SimilarityName
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_DEFAULTS = Settings()
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """One decorator of several options, in the order in which help shall list them."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def marker_names(text: str | None) -> list[str] | None:
+    """Names of ``--markers``."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+files_argument = click.argument("files", nargs=-1, required=True, type=FILE)
+
+marker_options = _together(
+    click.option(
+        "--markers",
+        metavar="NAMES",
+        help="Markers to use, by antigen or channel, separated by commas: CD3,CD4. Default: every protein of the file.",
+    ),
+    click.option(
+        "--panel",
+        type=FILE,
+        metavar="CSV",
+        help="Table with the columns channel, marker, use, cofactor, in place of --markers.",
+    ),
+    click.option(
+        "--transform",
+        type=click.Choice(["auto", "arcsinh", "logicle", "none"]),
+        default="auto",
+        show_default=True,
+        help="What is done to marker values. auto: arcsinh.",
+    ),
+    click.option(
+        "--cofactor",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Cofactor of arcsinh. Default: 5 for mass, 150 for fluorescence cytometry.",
+    ),
+    click.option(
+        "--compensate",
+        type=click.Choice(["auto", "yes", "no"]),
+        default="auto",
+        show_default=True,
+        help="Compensate with the file's spillover matrix. auto: fluorescence files that have one.",
+    ),
+)
+
+model_options = _together(
+    click.option(
+        "--experts",
+        type=click.IntRange(min=1),
+        help=f"Upper bound on the number of clusters. Default: {_DEFAULTS.experts}.",
+    ),
+    click.option(
+        "--preset",
+        type=click.Choice(list(PRESETS)),
+        default="default",
+        show_default=True,
+        help="default: fast and accurate; paper: the settings published with MoE-Sim-VAE.",
+    ),
+    click.option(
+        "--similarity",
+        type=click.Choice(get_args(SimilarityName)),
+        help=f"Which cells count as alike. Default: {_DEFAULTS.similarity}.",
+    ),
+    click.option(
+        "--metric", type=click.Choice(get_args(Metric)), help=f"Distance between cells. Default: {_DEFAULTS.metric}."
+    ),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all randomness."),
+    click.option(
+        "--subsample",
+        type=click.IntRange(min=2),
+        metavar="N",
+        help="Fit on N events drawn at random; all events get a label either way.",
+    ),
+)
+
+gate_options = _together(
+    click.option(
+        "--gate-pattern",
+        metavar="PATTERN",
+        help="Pattern of file names where each file holds one gated population: '{plate}_{gate}_{well}.fcs'.",
+    ),
+    click.option(
+        "--gate-channel",
+        metavar="CHANNEL",
+        help="Channel that holds the number of each event's gate; 0 or NaN: no gate.",
+    ),
+    click.option("--gate-file", metavar="CSV[:COLUMN]", help="Table with the gate of each event, a row per event."),
+    click.option(
+        "--min-population",
+        type=click.IntRange(min=1),
+        default=30,
+        show_default=True,
+        help="Gates with fewer events are left out of the measures.",
+    ),
+)
+
+data_set_option = click.option(
+    "--data-set",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Which data set to read of files that hold several (LMD).",
+)
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute. auto: a CUDA device if there is one.",
+)
+
+output_options = _together(
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder of the results. Default: <first file>_cytomoe in the working directory.",
+    ),
+    click.option("--force", is_flag=True, help="Replace the results of an earlier run in the same folder."),
+    click.option("--quiet", is_flag=True, help="Print nothing but errors and the place of the results."),
+    click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
+)

@@ -1,0 +1,47 @@
+"""``cytomoe predict``: map new files with a saved model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cytomoe.cli import options
+from cytomoe.cli.console import default_out, listening, print_result
+
+
+@click.command()
+@click.argument("model", type=options.FILE)
+@options.files_argument
+@options.gate_options
+@options.data_set_option
+@options.device_option
+@options.output_options
+@click.pass_obj
+def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices: Any) -> None:
+    """Map the events of new FCS files with the model of an earlier run.
+
+    Transformation and scaling are those of the model. A file that lacks one of its markers is refused.
+
+    \b
+    Example:
+      cytomoe predict sample_cytomoe/model.cytomoe other.fcs --out other
+    """
+    from cytomoe.runs.events import GateSource
+    from cytomoe.runs.predict import PredictJob, run_predict
+
+    job = PredictJob(
+        model=model,
+        files=files,
+        out=choices["out"] or default_out(files),
+        device=choices["device"],
+        gates=GateSource(choices["gate_pattern"], choices["gate_channel"], choices["gate_file"]),
+        min_population=choices["min_population"],
+        data_set=choices["data_set"],
+        force=choices["force"],
+        command=command,
+    )
+    with listening(choices["quiet"] or choices["as_json"]) as listener:
+        result = run_predict(job, listener)
+    print_result(result, as_json=choices["as_json"], quiet=choices["quiet"])

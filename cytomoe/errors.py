@@ -1,0 +1,98 @@
+"""The errors that cytomoe raises on purpose, and how names are suggested in them.
+
+Each carries one line in the user's words: what is wrong, where, what to do. The command line prints that line and
+exits with ``exit_code``; anything else that escapes is a defect of cytomoe.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+
+
+class CytomoeError(Exception):
+    """Base of every error that cytomoe raises on purpose."""
+
+    exit_code = 1
+
+
+class RunError(CytomoeError):
+    """A run failed although its input was right (a full disk, a collapsed training)."""
+
+
+class InputError(CytomoeError):
+    """The user's input is wrong: a name, a file, a combination of options."""
+
+    exit_code = 2
+
+
+class FCSError(InputError):
+    """An FCS file can't be read without risking wrong numbers.
+
+    Parameters
+    ----------
+    path
+        The file.
+    problem
+        What is wrong, without the file's name.
+    keyword
+        The FCS keyword concerned, such as ``$TOT``.
+    offset
+        Byte offset in the file where the problem lies.
+    expected
+        What a right file would have there.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        problem: str,
+        *,
+        keyword: str | None = None,
+        offset: int | None = None,
+        expected: str | None = None,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.problem = problem
+        self.keyword = keyword
+        self.offset = offset
+        self.expected = expected
+        where = f" (at byte {offset})" if offset is not None else ""
+        wanted = f"; expected {expected}" if expected else ""
+        super().__init__(f"{self.path}: {problem}{where}{wanted}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Make the error survive the way back from a worker process."""
+        return _rebuild_fcs_error, (self.path, self.problem, self.keyword, self.offset, self.expected)
+
+
+def _rebuild_fcs_error(
+    path: str, problem: str, keyword: str | None, offset: int | None, expected: str | None
+) -> FCSError:
+    return FCSError(path, problem, keyword=keyword, offset=offset, expected=expected)
+
+
+def nearest(name: str, names: Iterable[str], n: int = 3) -> list[str]:
+    """Names most like ``name``, best first, ignoring case.
+
+    Parameters
+    ----------
+    name
+        What the user typed.
+    names
+        What exists.
+    n
+        How many to give at most.
+    """
+    by_folded: dict[str, str] = {}
+    for candidate in names:
+        by_folded.setdefault(candidate.casefold(), candidate)
+    matches = difflib.get_close_matches(name.casefold(), list(by_folded), n=n, cutoff=0.4)
+    return [by_folded[match] for match in matches]
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Suffix of an error message that lists the names nearest to ``name``; empty when none is near."""
+    found = nearest(name, names)
+    return f"; nearest: {', '.join(found)}" if found else ""

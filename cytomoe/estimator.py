@@ -1,0 +1,357 @@
+"""MoE-Sim-VAE as a scikit-learn estimator on arrays and AnnData: fit, predict, predict_proba, transform, sample.
+
+model = MoESimVAE(seed=0).fit(adata)
+clusters = model.predict(other)
+model.save("model.cytomoe")
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
+from sklearn.exceptions import NotFittedError
+
+from cytomoe import __version__
+from cytomoe.errors import InputError
+from cytomoe.model.inference import CHUNK, codes_and_experts, map_cells
+from cytomoe.model_file import load_weights, read_model, write_model
+from cytomoe.preprocessing import Preprocessor
+from cytomoe.settings import Settings, preset
+from cytomoe.similarity import build_similarity
+from cytomoe.training.loop import History, Progress, build_network, seeded_torch
+from cytomoe.training.recovery import train_safely
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
+    """Cluster cells with a Mixture-of-Experts Similarity Variational Autoencoder.
+
+    Parameters
+    ----------
+    preset
+        ``default`` (consensus similarity) or ``paper`` (the published settings).
+    experts
+        Upper bound on the number of clusters; None takes the preset's.
+    similarity
+        ``consensus``, ``umap`` or ``knn``; None takes the preset's.
+    metric
+        ``euclidean``, ``correlation``, ``cosine`` or ``canberra``; None takes the preset's.
+    settings
+        Complete settings, in place of preset, experts, similarity and metric.
+    subsample
+        Fit on at most this many cells, drawn at random; None fits on all. Every cell is mapped either way.
+    seed
+        Seed of all randomness. The same seed, machine and thread count give the same clusters.
+    device
+        ``auto`` (a CUDA device if there is one), ``cpu`` or ``cuda``.
+    preprocessor
+        Fitted preprocessing for AnnData input; None fits one on the input of :meth:`fit`.
+    progress
+        Called with a :class:`cytomoe.training.loop.Progress` while training.
+
+    Attributes
+    ----------
+    n_clusters_
+        Clusters found. They are numbered 1 to ``n_clusters_`` by size.
+    labels_
+        Cluster of each cell given to :meth:`fit`, int32, shape (cells,).
+    centres_
+        Mean code of each cluster over the cells of the fit (eq. 6), shape (clusters, L).
+    preprocessor_
+        Transformation and scaling that every input passes.
+    settings_
+        Settings of the training that gave the result.
+    history_
+        Losses over the training.
+    notes_
+        What the user should know of the fit, such as a collapse that was recovered from.
+    """
+
+    def __init__(
+        self,
+        *,
+        preset: str = "default",
+        experts: int | None = None,
+        similarity: str | None = None,
+        metric: str | None = None,
+        settings: Settings | None = None,
+        subsample: int | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        preprocessor: Preprocessor | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.preset = preset
+        self.experts = experts
+        self.similarity = similarity
+        self.metric = metric
+        self.settings = settings
+        self.subsample = subsample
+        self.seed = seed
+        self.device = device
+        self.preprocessor = preprocessor
+        self.progress = progress
+
+    # ---------------------------------------------------------------- fitting
+
+    def fit(self, X: NDArray[np.floating[Any]] | AnnData, y: None = None) -> Self:
+        """Learn the clusters of cells.
+
+        Parameters
+        ----------
+        X
+            Either an AnnData of raw values as :func:`cytomoe.read_fcs` returns it, or an array of transformed marker
+            values (arcsinh or logicle), shape (cells, markers).
+        y
+            Ignored: clustering sees no labels.
+
+        Raises
+        ------
+        InputError
+            If values are missing or not finite, or settings do not fit together.
+        RunError
+            If the training collapses into one cluster whatever is tried.
+        """
+        chosen = self.settings or preset(
+            self.preset, experts=self.experts, similarity=self.similarity, metric=self.metric
+        )
+        device = _device(self.device)
+        self.preprocessor_ = self.preprocessor or _fit_preprocessor(X)
+        expression = self._expression(X)
+        if len(expression) < 2:
+            raise InputError(f"{len(expression)} cells are too few to cluster; at least 2 are needed")
+        streams = np.random.default_rng(self.seed).spawn(3)
+        training = _draw(expression, self.subsample, streams[0])
+        similarity = build_similarity(training, chosen, streams[1])
+        scaled = self.preprocessor_.scale(training)
+        trained = train_safely(scaled, similarity, chosen, streams[2], device=device, report=self.progress)
+        self.network_, self.history_ = trained.network, trained.history
+        self.settings_, self.notes_ = trained.settings, trained.notes
+        self._keep_used_experts(scaled)
+        self.labels_ = self.number_by_size(self.map_all(expression)[1])
+        return self
+
+    def _keep_used_experts(self, scaled: NDArray[np.float32]) -> None:
+        """Drop experts that no cell of the fit goes to, and store the centres of the others (eq. 6)."""
+        codes, experts = codes_and_experts(self.network_, scaled)
+        counts = np.bincount(experts, minlength=self.network_.n_experts)
+        used = np.flatnonzero(counts)
+        sums = np.zeros((len(counts), codes.shape[1]))
+        np.add.at(sums, experts, codes)
+        self.centres_ = (sums[used] / counts[used, None]).astype(np.float32)
+        self.network_.keep_experts(used.tolist())
+        self.n_clusters_ = len(used)
+
+    def number_by_size(self, clusters: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Number the clusters anew, the largest first.
+
+        Parameters
+        ----------
+        clusters
+            Labels of the present numbering whose counts decide, shape (cells,).
+
+        Returns
+        -------
+        ndarray
+            The same labels in the new numbering.
+        """
+        counts = np.bincount(clusters, minlength=self.n_clusters_ + 1)[1:]
+        order = np.argsort(-counts, kind="stable")
+        self.network_.keep_experts(order.tolist())
+        self.centres_ = self.centres_[order]
+        numbers = np.empty(self.n_clusters_ + 1, dtype=np.int32)
+        numbers[order + 1] = np.arange(1, self.n_clusters_ + 1)
+        return numbers[clusters]
+
+    # ---------------------------------------------------------------- mapping
+
+    def predict(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.int32]:
+        """Cluster of each cell, from 1; int32, shape (cells,)."""
+        return self.map_all(X)[1]
+
+    def predict_proba(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
+        """Probability of each cluster for each cell; shape (cells, clusters), column k - 1 for cluster k."""
+        chunks = [probabilities for _, probabilities in self._map_expression(self._expression(X))]
+        return np.concatenate([np.empty((0, self.n_clusters_), np.float32), *chunks])
+
+    def transform(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
+        """Code means of cells, shape (cells, L)."""
+        return self.map_all(X)[0]
+
+    def map_all(
+        self, X: NDArray[np.floating[Any]] | AnnData
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
+        """Codes, clusters and confidence in one pass.
+
+        Returns
+        -------
+        codes, clusters, confidence
+            Shapes (cells, L), (cells,) and (cells,).
+        """
+        expression = self._expression(X)
+        codes = np.empty((len(expression), self.settings_.code_size), dtype=np.float32)
+        clusters = np.empty(len(expression), dtype=np.int32)
+        confidence = np.empty(len(expression), dtype=np.float32)
+        start = 0
+        for chunk, probabilities in self._map_expression(expression):
+            rows = slice(start, start + len(chunk))
+            codes[rows], clusters[rows], confidence[rows] = chunk, probabilities.argmax(1) + 1, probabilities.max(1)
+            start = rows.stop
+        return codes, clusters, confidence
+
+    def _map_expression(
+        self, expression: NDArray[np.float32]
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        for start in range(0, len(expression), CHUNK):
+            yield from map_cells(self.network_, self.preprocessor_.scale(expression[start : start + CHUNK]))
+
+    def _expression(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
+        """Transformed marker values: from raw ones in an AnnData, or the array itself, checked."""
+        if not hasattr(self, "preprocessor_"):
+            raise NotFittedError("this MoESimVAE is not fitted yet; call fit first, or MoESimVAE.load(path)")
+        if not isinstance(X, np.ndarray):
+            return self.preprocessor_.expression(X)
+        expression = _as_expression(X)
+        n_markers = len(self.preprocessor_.markers)
+        if expression.shape[1] != n_markers:
+            raise InputError(f"{expression.shape[1]} columns given, but the model has {n_markers} markers")
+        return expression
+
+    # ---------------------------------------------------------------- generation
+
+    def sample(self, cluster: int, n: int = 1000, *, seed: int | None = None) -> NDArray[np.float32]:
+        """Generate cells of one cluster: codes from N(centre, I), decoded by the cluster's expert.
+
+        Parameters
+        ----------
+        cluster
+            Number of the cluster, from 1.
+        n
+            Cells to generate.
+        seed
+            Seed of the draw; None takes the model's.
+
+        Returns
+        -------
+        ndarray
+            Marker values in the units that :meth:`fit` was given, shape (n, markers).
+
+        Raises
+        ------
+        InputError
+            If there is no such cluster.
+        """
+        self._check_fitted()
+        if not 1 <= cluster <= self.n_clusters_:
+            raise InputError(f"no cluster {cluster}; the model has clusters 1 to {self.n_clusters_}")
+        rng = np.random.default_rng([self.seed if seed is None else seed, cluster])
+        codes = self.centres_[cluster - 1] + rng.standard_normal((n, self.centres_.shape[1]), dtype=np.float32)
+        with torch.inference_mode():
+            parameter = next(self.network_.parameters())
+            logits = self.network_.experts.decode(torch.from_numpy(codes).to(parameter), cluster - 1)
+            scaled = torch.sigmoid(logits).cpu().numpy()
+        return self.preprocessor_.inverse_expression(self.preprocessor_.inverse_scale(scaled))
+
+    # ---------------------------------------------------------------- saving
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model with its preprocessing to one file, which holds no cells."""
+        self._check_fitted()
+        tensors = {f"network.{name}": tensor for name, tensor in self.network_.state_dict().items()}
+        tensors["centres"] = torch.from_numpy(self.centres_)
+        description = {
+            "version": __version__,
+            "torch": torch.__version__,
+            "settings": self.settings_.to_dict(),
+            "seed": self.seed,
+            "n_clusters": self.n_clusters_,
+            "preprocessing": self.preprocessor_.to_dict(),
+            "notes": self.notes_,
+            "history": self.history_.records,
+        }
+        write_model(path, tensors, description)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> Self:
+        """Read a model written by :meth:`save`.
+
+        Raises
+        ------
+        InputError
+            If the file is no model, is damaged, or needs another version of cytomoe.
+        """
+        tensors, description = read_model(path)
+        try:
+            settings = Settings.from_dict(description["settings"])
+            n_clusters = int(description["n_clusters"])
+            preprocessor = Preprocessor.from_dict(description["preprocessing"])
+            model = cls(settings=settings, seed=int(description["seed"]), device=device, preprocessor=preprocessor)
+            model.notes_ = [str(note) for note in description["notes"]]
+            model.history_ = History(records=list(description["history"]))
+            centres = tensors["centres"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: damaged model: {error!r} in its description") from error
+        n_markers = len(preprocessor.markers)
+        with seeded_torch(0, torch.device("cpu")):  # its random numbers are overwritten at once
+            network = build_network(n_markers, replace(settings, experts=n_clusters))
+        load_weights(network, tensors, path)
+        if centres.shape != (n_clusters, settings.code_size):
+            raise InputError(f"{path}: damaged model: centres have shape {tuple(centres.shape)}")
+        model.network_ = network.to(_device(device)).eval()
+        model.centres_ = centres.numpy()
+        model.settings_, model.n_clusters_, model.preprocessor_ = settings, n_clusters, preprocessor
+        return model
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "network_"):
+            raise NotFittedError("this MoESimVAE is not fitted yet; call fit first, or MoESimVAE.load(path)")
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"unknown device {name}; use auto, cpu or cuda")
+    if name == "cuda" and not available:
+        raise InputError("no CUDA device was found; use --device cpu, or --device auto to take what there is")
+    return torch.device("cuda" if name != "cpu" and available else "cpu")
+
+
+def _draw(expression: NDArray[np.float32], n: int | None, rng: np.random.Generator) -> NDArray[np.float32]:
+    """At most ``n`` cells, drawn at random and left in their order."""
+    if n is None or n >= len(expression):
+        return expression
+    if n < 2:
+        raise InputError(f"a subsample of {n} cells is too small to cluster; at least 2 are needed")
+    return expression[np.sort(rng.choice(len(expression), size=n, replace=False))]
+
+
+def _as_expression(X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    if X.ndim != 2:
+        raise InputError(f"an array of {X.ndim} dimensions can't be clustered; give shape (cells, markers)")
+    expression = np.ascontiguousarray(X, dtype=np.float32)
+    bad = np.count_nonzero(~np.isfinite(expression))
+    if bad:
+        raise InputError(f"{bad} values are not finite numbers; remove or replace them first")
+    return expression
+
+
+def _fit_preprocessor(X: NDArray[np.floating[Any]] | AnnData) -> Preprocessor:
+    """Preprocessing as the file suggests for AnnData; scaling alone for an array, which is transformed already."""
+    if not isinstance(X, np.ndarray):
+        return Preprocessor.fit([X])
+    from anndata import AnnData
+    from pandas import DataFrame
+
+    expression = _as_expression(X)
+    names = [f"marker {i + 1}" for i in range(expression.shape[1])]
+    var = DataFrame({"channel": names, "antigen": ""}, index=names)
+    return Preprocessor.fit([AnnData(expression, var=var)], markers=names, transform="none", compensate="no")

@@ -1,0 +1,168 @@
+"""The bytes of an FCS file, plain or gzip-compressed, with every request checked against what is there.
+
+A gzip file (known by its first two bytes, whatever its name) is unpacked into an unnamed temporary file, only as far
+as its own HEADER and TEXT say that it reaches: a file made to swell endlessly is refused, not unpacked.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from cytomoe.errors import FCSError
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+# No deflate stream can grow by more than this factor, so a larger claim is refused before anything is unpacked.
+_MAX_DEFLATE_RATIO = 1032
+# Bytes that may follow the last data set of a compressed file (ANALYSIS, vendors' attachments, padding).
+_MAX_TRAILING_BYTES = 64 << 20
+_CHUNK = 1 << 20
+
+
+def open_source(path: str | os.PathLike[str]) -> FCSSource:
+    """Open a file for reading by position.
+
+    Raises
+    ------
+    FCSError
+        If it does not exist, can't be opened, is a folder or is empty.
+    """
+    try:
+        with Path(path).open("rb") as handle:
+            magic = handle.read(2)
+        if not magic:
+            raise FCSError(path, "the file is empty")
+        return _GzipSource(path) if magic == GZIP_MAGIC else FCSSource(path)
+    except OSError as error:
+        raise FCSError(path, f"can't be opened: {error.strerror or error}") from error
+
+
+class FCSSource:
+    """A plain file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
+        self._size = Path(path).stat().st_size
+
+    def reaches(self, end: int) -> bool:
+        """Whether the file has at least ``end`` bytes."""
+        return end <= self._size
+
+    def read(self, begin: int, size: int) -> bytes:
+        """At most ``size`` bytes from ``begin``; fewer at the end of the file."""
+        with Path(self.path).open("rb") as handle:
+            handle.seek(begin)
+            return handle.read(size)
+
+    def map(self, begin: int, size: int) -> np.memmap[Any, Any]:
+        """Map ``size`` bytes, at least one, from ``begin``.
+
+        Raises
+        ------
+        FCSError
+            If the file has become shorter since it was opened.
+        """
+        try:
+            return np.memmap(self._mappable(), dtype=np.uint8, mode="r", offset=begin, shape=(size,))
+        except (OSError, ValueError) as error:
+            raise FCSError(self.path, f"its bytes {begin} to {begin + size - 1} can't be read: {error}") from error
+
+    def finish(self) -> None:
+        """Check what follows the last data set: nothing to check in a plain file."""
+
+    def _mappable(self) -> str | os.PathLike[str] | BinaryIO:
+        return self.path
+
+
+class _GzipSource(FCSSource):
+    """A gzip file, unpacked on demand."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
+        self._packed_size = Path(path).stat().st_size
+        self._packed = Path(path).open("rb")  # noqa: SIM115 - read on demand, closed by the finalizer
+        self._unpacked = tempfile.TemporaryFile()  # noqa: SIM115
+        self._size = 0
+        self._inflater = zlib.decompressobj(wbits=31)
+        self._pending = b""
+        self._ended = False
+        weakref.finalize(self, _close, self._packed, self._unpacked)
+
+    def reaches(self, end: int) -> bool:
+        if end > self._packed_size * _MAX_DEFLATE_RATIO:
+            return False
+        while self._size < end and not self._ended:
+            self._inflate(min(end - self._size, _CHUNK))
+        return end <= self._size
+
+    def read(self, begin: int, size: int) -> bytes:
+        self.reaches(begin + size)
+        return os.pread(self._unpacked.fileno(), size, begin)
+
+    def finish(self) -> None:
+        """Unpack the rest, so that gzip's checksum is verified.
+
+        Raises
+        ------
+        FCSError
+            If far more follows than any FCS file has, or the checksum is wrong.
+        """
+        limit = self._size + _MAX_TRAILING_BYTES
+        while not self._ended:
+            if self._size >= limit:
+                raise FCSError(
+                    self.path,
+                    f"the compressed file goes on for more than {_MAX_TRAILING_BYTES >> 20} MB after its last data set",
+                    expected="a compressed FCS file; unpack it yourself if you trust it",
+                )
+            self._inflate(_CHUNK)
+
+    def _mappable(self) -> BinaryIO:
+        return self._unpacked  # type: ignore[return-value]  # typeshed gives the wrapper type
+
+    def _inflate(self, size: int) -> None:
+        """Append at most ``size`` unpacked bytes to the temporary file."""
+        try:
+            if not self._pending:
+                self._pending = self._packed.read(_CHUNK)
+            if not self._pending and not self._inflater.eof:
+                raise FCSError(self.path, "the compressed file is cut short: gzip's end mark is missing")
+            data = self._inflater.decompress(self._pending, size)
+            self._pending = self._inflater.unconsumed_tail
+            self._unpacked.seek(self._size)
+            self._unpacked.write(data)
+            self._unpacked.flush()
+            self._size += len(data)
+        except zlib.error as error:
+            raise FCSError(self.path, f"the compressed file is damaged ({error})") from error
+        except OSError as error:
+            raise FCSError(self.path, f"can't be unpacked: {error.strerror or error}") from error
+        if self._inflater.eof:
+            self._next_member()
+
+    def _next_member(self) -> None:
+        """Go on to the next gzip member, if one follows (parallel compressors write several)."""
+        rest = self._inflater.unused_data or self._packed.read(_CHUNK)
+        if rest.startswith(GZIP_MAGIC):
+            self._inflater = zlib.decompressobj(wbits=31)
+            self._pending = rest
+        else:
+            self._ended = True
+
+
+def _close(*handles: object) -> None:
+    for handle in handles:
+        handle.close()  # type: ignore[attr-defined]

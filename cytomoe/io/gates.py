@@ -1,0 +1,355 @@
+"""Manual gates: where they stand in the user's files, and the gate of every event.
+
+Gates come from one of three places: file names (one file per population, as Cytobank exports them), a channel of the
+file, or a table with one row per event. Each becomes a :class:`Gates`. Exported population files may overlap:
+:mod:`cytomoe.io.overlaps` finds the events that lie in more than one.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import string
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from cytomoe.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+# How files say that an event lies in no gate, compared without regard to case.
+NO_GATE = frozenset({"", "unlabeled", "unlabelled", "ungated", "unassigned", "na", "nan", "0", "0.0"})
+
+_GATE_FIELD = "gate"
+_ONLY_SAMPLE = "sample"  # name of the sample where the pattern has no field but {gate}
+
+
+@dataclass(frozen=True, eq=False)
+class Gates:
+    """The gate of every event.
+
+    Attributes
+    ----------
+    codes
+        (events,) int32 index into ``names``, -1 for no gate.
+    names
+        Names of the populations; each has at least one event.
+    """
+
+    codes: NDArray[np.int32]
+    names: tuple[str, ...]
+
+    @classmethod
+    def from_labels(cls, labels: ArrayLike) -> Gates:
+        """Make gates of one label per event; the words of :data:`NO_GATE`, None and NaN mean no gate.
+
+        Parameters
+        ----------
+        labels
+            (events,) names of gates, surrounded by any white space.
+        """
+        codes, values = pd.factorize(np.asarray(labels, dtype=object), use_na_sentinel=True)
+        names = [str(value).strip() for value in values]
+        kept = sorted({name for name in names if name.casefold() not in NO_GATE})
+        position = {name: index for index, name in enumerate(kept)}
+        lookup = np.array([position.get(name, -1) for name in names] + [-1], dtype=np.int32)  # the last for code -1
+        return cls(lookup[codes], tuple(kept))
+
+    @property
+    def gated(self) -> NDArray[np.bool_]:
+        """(events,) whether an event lies in a gate."""
+        return self.codes >= 0
+
+    def counts(self) -> dict[str, int]:
+        """Events per gate, by name."""
+        sizes = np.bincount(self.codes[self.gated], minlength=len(self.names))
+        return dict(zip(self.names, sizes.tolist(), strict=True))
+
+    def to_categorical(self) -> pd.Categorical:
+        """Return the gates as a column for ``obs``; no gate is a missing value."""
+        return pd.Categorical.from_codes(self.codes.astype(np.int64), categories=pd.Index(self.names, dtype=object))
+
+
+@dataclass(frozen=True)
+class GatedSample:
+    """The population files of one sample.
+
+    Attributes
+    ----------
+    name
+        The pattern's other fields joined by ``_``, such as ``Staurosporine_H05``.
+    paths
+        Its files, in the order given.
+    gates
+        The gate that each file holds.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    gates: tuple[str, ...]
+
+
+class GatePattern:
+    """A pattern of file names with named fields, one of them ``{gate}``.
+
+    Parameters
+    ----------
+    pattern
+        Such as ``{plate}_{gate}_{well}.fcs``. Text outside braces must stand in the file name as it is.
+
+    Raises
+    ------
+    InputError
+        If the braces do not pair, a field has no name or a name twice, or ``{gate}`` is missing.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        literals, self.fields = _parse_pattern(pattern)
+        # A name that can be split in more than one way has different shortest-first and longest-first splits.
+        self._shortest_first = _expression(literals, self.fields, "+?")
+        self._longest_first = _expression(literals, self.fields, "+")
+
+    def fields_of(self, path: str | os.PathLike[str]) -> dict[str, str]:
+        """Read the fields of one file name.
+
+        Raises
+        ------
+        InputError
+            If the name does not match, or matches in more than one way.
+        """
+        name = Path(path).name
+        match = self._shortest_first.fullmatch(name)
+        if match is None:
+            raise InputError(f"{path}: the file name does not match --gate-pattern '{self.pattern}'")
+        other = self._longest_first.fullmatch(name)
+        if other is not None and other.groups() != match.groups():
+            raise InputError(
+                f"{path}: --gate-pattern '{self.pattern}' fits the file name in more than one way (gate "
+                f"'{match[_GATE_FIELD]}' or '{other[_GATE_FIELD]}'); write the part that is the same in all names "
+                "as plain text"
+            )
+        return match.groupdict()
+
+    def group(self, paths: Iterable[str | os.PathLike[str]]) -> list[GatedSample]:
+        """Sort population files into samples: files that agree in every field but the gate are one sample.
+
+        Parameters
+        ----------
+        paths
+            The files of one or many samples.
+
+        Returns
+        -------
+        list of GatedSample
+            In the order in which the samples first appear.
+
+        Raises
+        ------
+        InputError
+            If a file name does not match, or two files claim the same gate of the same sample.
+        """
+        samples: dict[str, dict[str, Path]] = {}
+        for path in map(Path, paths):
+            fields = self.fields_of(path)
+            gate = fields.pop(_GATE_FIELD)
+            name = "_".join(fields.values()) or _ONLY_SAMPLE
+            files = samples.setdefault(name, {})
+            if gate in files:
+                raise InputError(
+                    f"{path} and {files[gate]} both hold gate '{gate}' of sample '{name}'; give one of them"
+                )
+            files[gate] = path
+        return [GatedSample(name, tuple(files.values()), tuple(files)) for name, files in samples.items()]
+
+
+def gates_from_files(gates: Sequence[str], sizes: Sequence[int]) -> Gates:
+    """Gates of a sample whose populations lie in one file each.
+
+    Parameters
+    ----------
+    gates
+        Gate of each file, as in :attr:`GatedSample.gates`; the words of :data:`NO_GATE` mean events without a gate.
+    sizes
+        Events of each file.
+    """
+    return Gates.from_labels(np.repeat(np.array(gates, dtype=object), sizes))
+
+
+def gates_from_channel(sample: AnnData, channel: str) -> Gates:
+    """Gates that stand as numbers in a channel of the file; 0 and NaN mean no gate.
+
+    Parameters
+    ----------
+    sample
+        A sample as :func:`cytomoe.io.read_fcs` returns it.
+    channel
+        Name of the channel: as in ``var_names``, its $PnN, or its antigen; exact, else the one that fits without
+        regard to case.
+
+    Returns
+    -------
+    Gates
+        Named by their numbers (``"1"``, ``"2"``), in increasing order.
+
+    Raises
+    ------
+    InputError
+        If there is no such channel, or it holds measurements instead of whole numbers.
+    """
+    values = np.asarray(sample.X)[:, _channel_position(sample, channel)].astype(np.float64)
+    gated = np.isfinite(values) & (values != 0)
+    numbers, inverse = np.unique(values[gated], return_inverse=True)
+    if (numbers != np.round(numbers)).any():
+        raise InputError(
+            f"--gate-channel {channel}: holds measured values ({numbers[numbers != np.round(numbers)][0]:g}), "
+            "not the number of a gate"
+        )
+    codes = np.full(len(values), -1, dtype=np.int32)
+    codes[gated] = inverse
+    return Gates(codes, tuple(str(int(number)) for number in numbers))
+
+
+def read_gate_file(source: str | os.PathLike[str], n_events: int) -> Gates:
+    """Gates from a table with one row per event, with or without a header line.
+
+    Parameters
+    ----------
+    source
+        ``gates.csv`` or ``gates.csv:column``; comma, semicolon or tab separated. A column is named by its header, or
+        by its number from 1 where there is none.
+    n_events
+        Events that need a gate.
+
+    Raises
+    ------
+    InputError
+        If the file can't be read, its rows are not as many as the events, or the column is not clear.
+    """
+    path, column = _split_source(os.fspath(source))
+    table = _read_table(path)
+    header = _has_header(table, n_events, path)
+    names = [str(name).strip() for name in table.iloc[0]] if header else [str(i + 1) for i in range(table.shape[1])]
+    rows = table.iloc[int(header) : int(header) + n_events]
+    position = _column_position(names, column, header, path)
+    return Gates.from_labels(rows.iloc[:, position].to_numpy(dtype=object))
+
+
+def _parse_pattern(pattern: str) -> tuple[list[str], list[str]]:
+    """Literal text before each field plus the text after the last, and the names of the fields."""
+    try:
+        parts = list(string.Formatter().parse(pattern))
+    except ValueError as error:
+        raise InputError(f"--gate-pattern '{pattern}': {error}") from None
+    literals = [literal for literal, field, _, _ in parts]
+    fields = [field for _, field, _, _ in parts if field is not None]
+    for field in fields:
+        if not field.isidentifier():
+            raise InputError(f"--gate-pattern '{pattern}': '{{{field}}}' is no field name; use letters, as in {{well}}")
+    if repeated := {field for field in fields if fields.count(field) > 1}:
+        raise InputError(f"--gate-pattern '{pattern}': field {{{min(repeated)}}} stands in it twice; name each once")
+    if _GATE_FIELD not in fields:
+        raise InputError(
+            f"--gate-pattern '{pattern}': the field {{gate}} is missing; write it where the population's name stands, "
+            "as in '{plate}_{gate}_{well}.fcs'"
+        )
+    return literals, fields
+
+
+def _expression(literals: list[str], fields: list[str], repeat: str) -> re.Pattern[str]:
+    """Regular expression of a pattern whose fields take as few (``+?``) or as many (``+``) characters as they can."""
+    pieces = [re.escape(literal) for literal in literals]
+    for index, field in enumerate(fields):
+        pieces[index] += f"(?P<{field}>.{repeat})"
+    return re.compile("".join(pieces))
+
+
+def _channel_position(sample: AnnData, channel: str) -> int:
+    """Position of the channel that the user named."""
+    columns = [list(map(str, sample.var_names))]
+    columns += [list(map(str, sample.var[name])) for name in ("channel", "antigen") if name in sample.var]
+    for fold in (str, str.casefold):
+        for names in columns:
+            found = [i for i, name in enumerate(names) if fold(name) == fold(channel)]
+            if len(found) == 1:
+                return found[0]
+    known = dict.fromkeys(name for names in columns for name in names if name)
+    raise InputError(f"--gate-channel {channel}: the file has no such channel{did_you_mean(channel, known)}")
+
+
+def _split_source(source: str) -> tuple[Path, str | None]:
+    """Path and column of ``gates.csv[:column]``; a name that exists as it stands is a path."""
+    path = Path(source)
+    if path.exists() or ":" not in source:
+        return path, None
+    head, column = source.rsplit(":", 1)
+    return (Path(head), column) if Path(head).exists() else (path, None)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read every line of a delimited text file as strings; a blank line is a row."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+        delimiter = max(",;\t", key=first.count)
+        table = pd.read_csv(
+            path,
+            sep=delimiter,
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            encoding="utf-8-sig",
+            quoting=csv.QUOTE_MINIMAL,
+        )
+    except FileNotFoundError:
+        raise InputError(f"--gate-file {path}: no such file") from None
+    except pd.errors.EmptyDataError:
+        raise InputError(f"--gate-file {path}: the file is empty; one row per event is needed") from None
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
+        raise InputError(f"--gate-file {path}: not a readable table: {error}".replace("\n", " ")) from None
+    return table
+
+
+def _has_header(table: pd.DataFrame, n_events: int, path: Path) -> bool:
+    """Whether the first line is a header, told by the number of rows; refuses any other number."""
+    rows = len(table)
+    if rows == n_events:
+        return False
+    if rows == n_events + 1:
+        first, rest = tuple(table.iloc[0]), table.iloc[1:]
+        names_a_gate = (rest == first).all(axis=1).any()  # a header would not occur again below
+        if not names_a_gate:
+            return True
+        if not any(table.iloc[-1]):  # no header, but a blank line at the end
+            return False
+    raise InputError(
+        f"--gate-file {path}: {rows:,} rows for {n_events:,} events; it needs one row per event, in the order of the "
+        "files (and at most one header line)"
+    )
+
+
+def _column_position(names: list[str], column: str | None, header: bool, path: Path) -> int:
+    """Position of the column that holds the gates."""
+    if column is None:
+        if len(names) == 1:
+            return 0
+        raise InputError(
+            f"--gate-file {path}: which column holds the gates? {', '.join(names)}; say --gate-file {path}:{names[-1]}"
+        )
+    if column in names:
+        return names.index(column)
+    if not header:
+        raise InputError(
+            f"--gate-file {path}: no column '{column}': it has as many rows as there are events and so no header; "
+            f"name the column by its number (1 to {len(names)})"
+        )
+    raise InputError(f"--gate-file {path}: no column '{column}'{did_you_mean(column, names)}")

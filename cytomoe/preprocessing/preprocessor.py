@@ -1,0 +1,335 @@
+"""The way from a file's raw values to the network's input, fitted once, stored with the model, applied unchanged after.
+
+Markers are found by name, linearised where an analog amplifier was logarithmic, compensated, transformed, and scaled to
+[0, 1]. The similarity between cells is computed on the values before scaling (`Preprocessor.expression`), the network
+sees them after (`Preprocessor.transform`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cytomoe.errors import InputError
+from cytomoe.preprocessing.channels import Instrument, source_name
+from cytomoe.preprocessing.compensation import (
+    CompensateMode,
+    CompensationPlan,
+    Spillover,
+    compensate_in_place,
+    plan_compensation,
+    spillover_for,
+)
+from cytomoe.preprocessing.markers import describe_selection, left_out
+from cytomoe.preprocessing.panel import Panel
+from cytomoe.preprocessing.scaling import fit_limits, scale, unscale
+from cytomoe.preprocessing.steps import (
+    MarkerStep,
+    choose_markers,
+    locate_steps,
+    name_step,
+    one_instrument,
+    transform_step,
+)
+from cytomoe.preprocessing.transform import (
+    COFACTORS,
+    TRANSFORMED_BELOW,
+    MarkerTransform,
+    TransformName,
+    linear_values,
+    looks_transformed,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+FloatArray = NDArray[np.float32]
+TransformChoice = Literal["auto", "arcsinh", "logicle", "none"]
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """Fitted preprocessing; make one with `Preprocessor.fit`.
+
+    Parameters
+    ----------
+    steps
+        One for each marker, in order.
+    instrument, evidence
+        Kind of instrument, and what showed it.
+    compensate
+        Whether files are compensated. A matrix belongs to an acquisition, so every file is compensated with its own;
+        ``spillover`` is for files that bring none.
+    compensation
+        Why files are or are not compensated, in words.
+    spillover
+        Matrix of the first training file that has one.
+    left_out
+        Reason to the channels of the first training file that are no markers.
+    pretransformed
+        Whether the training files held transformed values, so that files with raw ones are refused.
+    clip
+        Whether negative arcsinh values, which are noise around zero, are set to 0.
+    """
+
+    steps: tuple[MarkerStep, ...]
+    instrument: Instrument
+    evidence: str
+    compensate: bool
+    compensation: str
+    spillover: Spillover | None
+    left_out: dict[str, list[str]]
+    pretransformed: bool = False
+    clip: bool = True
+
+    @classmethod
+    def fit(
+        cls,
+        adatas: Sequence[AnnData],
+        *,
+        markers: Sequence[str] | None = None,
+        panel: Panel | None = None,
+        transform: TransformChoice = "auto",
+        cofactor: float | None = None,
+        compensate: CompensateMode = "auto",
+        exclude: Collection[str] = (),
+        clip: bool = True,
+    ) -> Preprocessor:
+        """Choose markers and transforms from the files of a run and fit the scaling to their events.
+
+        Parameters
+        ----------
+        adatas
+            The training files, or the parts of them that train, as ``cytomoe.io.read_fcs`` gives them.
+        markers
+            Antigens or channel names; None takes every protein.
+        panel
+            A panel table instead of ``markers``. Its cofactors and transforms go before the arguments below.
+        transform
+            "auto" is arcsinh.
+        cofactor
+            Of arcsinh; None takes 5 for mass and 150 for fluorescence cytometry.
+        compensate
+            See `plan_compensation`.
+        exclude
+            Channels that are never markers, such as the one with the gates.
+        clip
+            See the class.
+
+        Raises
+        ------
+        InputError
+            Names that don't fit, files that differ in their markers or kind of instrument, no events, values that are
+            not numbers or look transformed already, options that contradict each other.
+        """
+        _check_options(adatas, markers, panel, transform, cofactor)
+        first = adatas[0]
+        instrument, evidence = one_instrument(adatas)
+        chosen = choose_markers(first, markers, panel, exclude)
+        names = [choice.name for choice in chosen]
+        arcsinh_cofactor = COFACTORS[instrument] if cofactor is None else cofactor
+        wanted: TransformName = "arcsinh" if transform == "auto" else transform
+        named = [name_step(first, choice, by_panel=panel is not None) for choice in chosen]
+        steps = tuple(
+            transform_step(step, choice, adatas, wanted, arcsinh_cofactor)
+            for step, choice in zip(named, chosen, strict=True)
+        )
+        as_they_are = all(step.transform.name == "none" for step in steps)
+        pretransformed = as_they_are and any(looks_transformed(a, locate_steps(a, steps)) for a in adatas)
+        plan = plan_compensation(adatas, compensate, instrument, pretransformed)
+        fitted = cls(
+            steps=steps,
+            instrument=instrument,
+            evidence=evidence,
+            compensate=plan.apply,
+            compensation=_compensation_words(plan),
+            spillover=plan.spillover,
+            left_out=left_out(first.var, names),
+            pretransformed=pretransformed,
+            clip=clip,
+        )
+        return fitted._fit_scaling([fitted.expression(adata) for adata in adatas])
+
+    def _fit_scaling(self, expressions: list[FloatArray]) -> Preprocessor:
+        steps = []
+        for i, step in enumerate(self.steps):
+            values = np.concatenate([expression[:, i] for expression in expressions])
+            low, high = fit_limits(values, from_zero=self.clip and step.transform.name == "arcsinh")
+            steps.append(replace(step, low=low, high=high))
+        return replace(self, steps=tuple(steps))
+
+    @property
+    def markers(self) -> list[str]:
+        """Names of the markers, in the order of the columns."""
+        return [step.marker for step in self.steps]
+
+    @cached_property
+    def _low(self) -> FloatArray:
+        return np.array([step.low for step in self.steps], dtype=np.float32)
+
+    @cached_property
+    def _high(self) -> FloatArray:
+        return np.array([step.high for step in self.steps], dtype=np.float32)
+
+    def locate(self, adata: AnnData) -> list[str]:
+        """Find the markers' channels in a file.
+
+        Each is found by its channel name, unless that carries another antigen there, and then by its antigen.
+
+        Returns
+        -------
+        list of str
+            Names from ``adata.var_names``, one for each marker.
+
+        Raises
+        ------
+        InputError
+            The file lacks markers; lists them all with the nearest names.
+        """
+        return locate_steps(adata, self.steps)
+
+    def expression(self, adata: AnnData) -> FloatArray:
+        """Compensate and transform a file's markers, without scaling; the similarity is computed on these values.
+
+        Parameters
+        ----------
+        adata
+            A file.
+
+        Returns
+        -------
+        ndarray
+            (events, markers) float32; arcsinh values below 0 are 0 when ``clip``.
+
+        Raises
+        ------
+        InputError
+            The file lacks a marker, holds NaN or infinite values, can't be compensated, or its values look transformed
+            when raw ones are expected, or the other way round.
+        """
+        names = self.locate(adata)
+        self._refuse_other_scale(adata, names)
+        values = self._linear(adata, names)
+        if all(step.transform.name == "arcsinh" for step in self.steps):  # the rule: all columns in one pass
+            values /= np.array([step.transform.cofactor for step in self.steps], dtype=np.float32)
+            np.arcsinh(values, out=values)
+            return np.maximum(values, 0.0, out=values) if self.clip else values
+        for i, step in enumerate(self.steps):
+            values[:, i] = step.transform.apply(values[:, i])
+            if self.clip and step.transform.name == "arcsinh":
+                np.maximum(values[:, i], 0.0, out=values[:, i])
+        return values
+
+    def scale(self, expression: FloatArray) -> FloatArray:
+        """Scale (events, markers) transformed values to [0, 1] by the limits of the training events; float32."""
+        return scale(expression, self._low, self._high)
+
+    def transform(self, adata: AnnData) -> FloatArray:
+        """Turn a file into the network's input: (events, markers) float32 in [0, 1]; raises as `expression`."""
+        return self.scale(self.expression(adata))
+
+    def inverse_scale(self, scaled: FloatArray) -> FloatArray:
+        """Turn (events, markers) scaled values, such as generated cells, into transformed ones; float32."""
+        return unscale(scaled, self._low, self._high)
+
+    def inverse_expression(self, expression: FloatArray) -> FloatArray:
+        """Turn (events, markers) transformed values into linear, compensated ones; float32."""
+        raw = np.empty(expression.shape, dtype=np.float32)
+        for i, step in enumerate(self.steps):
+            raw[:, i] = step.transform.invert(expression[:, i])
+        return raw
+
+    def describe(self) -> list[str]:
+        """Lines that tell the user what is done to the data and why."""
+        return [
+            f"{self.instrument} cytometry ({self.evidence})",
+            describe_selection(self.markers, self.left_out),
+            f"compensation: {self.compensation}",
+            f"transform: {self._describe_transforms()}",
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """State as plain values ready for JSON; `from_dict` rebuilds a preprocessor with bit-equal results."""
+        state = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        state["steps"] = [asdict(step) for step in self.steps]
+        state["left_out"] = {reason: list(names) for reason, names in self.left_out.items()}
+        state["spillover"] = None if self.spillover is None else self.spillover.to_dict()
+        return state
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> Preprocessor:
+        """Rebuild what `to_dict` gave; raises InputError for a state that it can't have given."""
+        try:
+            steps = [
+                MarkerStep(**{**step, "transform": MarkerTransform(**step["transform"])}) for step in state["steps"]
+            ]
+            spillover = None if state["spillover"] is None else Spillover.from_dict(state["spillover"])
+            return cls(**{**state, "steps": tuple(steps), "spillover": spillover})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"the stored preprocessing is damaged or from another version of cytomoe: {error}"
+            ) from error
+
+    def _linear(self, adata: AnnData, names: list[str]) -> FloatArray:
+        """Linear, compensated values of the markers, (events, markers); a copy."""
+        positions = [adata.var_names.get_loc(name) for name in names]
+        spillover = spillover_for(adata, self.spillover) if self.compensate else None
+        matrix_positions = spillover.positions(adata) if spillover is not None else None
+        if spillover is None or not matrix_positions or not set(positions) & set(matrix_positions):
+            return linear_values(adata, positions)
+        needed = list(dict.fromkeys([*positions, *matrix_positions]))
+        values = linear_values(adata, needed)
+        compensate_in_place(values, spillover.matrix, [needed.index(p) for p in matrix_positions])
+        return np.ascontiguousarray(values[:, : len(positions)])
+
+    def _refuse_other_scale(self, adata: AnnData, names: list[str]) -> None:
+        if self.pretransformed:
+            columns = [adata.var_names.get_loc(name) for name in names]
+            top = float(np.percentile(adata.X[:, columns], 99)) if adata.n_obs else 0.0
+            if top > TRANSFORMED_BELOW:
+                raise InputError(
+                    f"{source_name(adata)} holds raw values (to {top:.3g} and beyond), but the model was made from "
+                    "transformed ones; transform the file the same way first"
+                )
+        elif any(step.transform.name != "none" for step in self.steps):
+            sign = looks_transformed(adata, names)
+            if sign:
+                raise InputError(
+                    f"{source_name(adata)}: values look transformed already: {sign}; give the raw file, or take the "
+                    "values as they are with --transform none"
+                )
+
+    def _describe_transforms(self) -> str:
+        groups: dict[str, list[str]] = {}
+        for step in self.steps:
+            groups.setdefault(step.transform.describe(), []).append(step.marker)
+        if len(groups) == 1:
+            text = next(iter(groups))
+        else:
+            text = "; ".join(f"{words} ({', '.join(markers)})" for words, markers in groups.items())
+        clipped = self.clip and any(step.transform.name == "arcsinh" for step in self.steps)
+        return text + ("; values below 0 set to 0" if clipped else "")
+
+
+def _check_options(
+    adatas: Sequence[AnnData],
+    markers: Sequence[str] | None,
+    panel: Panel | None,
+    transform: TransformChoice,
+    cofactor: float | None,
+) -> None:
+    if sum(adata.n_obs for adata in adatas) == 0:
+        raise InputError(f"{', '.join(source_name(a) for a in adatas) or 'the input'} holds no events")
+    if markers is not None and panel is not None:
+        raise InputError("give --markers or --panel, not both: a panel names the markers in its column use")
+    if cofactor is not None and transform not in ("auto", "arcsinh"):
+        raise InputError(f"--cofactor belongs to arcsinh and has no meaning for --transform {transform}; drop one")
+
+
+def _compensation_words(plan: CompensationPlan) -> str:
+    return f"{plan.reason}; each file with its own matrix" if plan.apply else f"none ({plan.reason})"

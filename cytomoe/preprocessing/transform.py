@@ -1,0 +1,259 @@
+"""Value transforms of cytometry channels and their inverses, and the tests that values are fit to be transformed.
+
+arcsinh(x / cofactor) is the rule for mass cytometry (cofactor 5) and serves fluorescence with cofactor 150 (Bendall et
+al. 2011; Weber & Robinson 2016). Logicle (Parks et al. 2006) is flowutils' implementation of the Gating-ML 2.0
+parametrisation, given in decades, as flowCore and FlowSOM give it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cytomoe.errors import InputError
+from cytomoe.preprocessing.channels import Instrument, channel_names, classify_channels, column, keyword, source_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+TransformName = Literal["arcsinh", "logicle", "none"]
+FloatArray = NDArray[np.float32]
+
+COFACTORS: dict[Instrument, float] = {"mass": 5.0, "fluorescence": 150.0}
+
+LOGICLE_DECADES = 4.5  # M: decades of the whole scale
+LOGICLE_LINEAR = 0.5  # W: decades of the linear part around zero
+LOGICLE_NEGATIVE = 0.0  # A: decades added below zero
+
+# arcsinh(262144 / 5), the widest usual scale with the smallest usual cofactor, is 11.6: no usual transform goes beyond,
+# while raw values of a whole panel always do.
+TRANSFORMED_BELOW = 12.0
+# Transformed values crowd below their maximum; in raw ones a few events lie far above the rest.
+TRANSFORMED_TAIL = 0.25
+# Fewer values than this say nothing about their distribution.
+MIN_VALUES_JUDGED = 200
+_EVENTS_SAMPLED = 20_000
+
+
+@dataclass(frozen=True)
+class MarkerTransform:
+    """The transform of one marker.
+
+    Parameters
+    ----------
+    name
+        Which transform.
+    cofactor
+        Of arcsinh: values much smaller than it come out linear, much larger ones logarithmic. Larger cofactors press
+        the noise around zero together, smaller ones spread it.
+    top
+        Of logicle: the value at the top of the scale (T).
+
+    Raises
+    ------
+    InputError
+        The cofactor or the top of the scale is not a positive number.
+    """
+
+    name: TransformName
+    cofactor: float | None = None
+    top: float | None = None
+
+    def __post_init__(self) -> None:
+        needed = {"arcsinh": self.cofactor, "logicle": self.top, "none": 1.0}[self.name]
+        if needed is None or not (np.isfinite(needed) and needed > 0):
+            what = "cofactor" if self.name == "arcsinh" else "top of the scale"
+            raise InputError(f"{self.name} needs a positive {what}, not {needed}")
+
+    def apply(self, values: NDArray[np.floating]) -> FloatArray:
+        """Transform finite values of any shape; the result is float32."""
+        if self.name == "arcsinh":
+            return np.arcsinh(values / np.float32(self.cofactor or 1.0)).astype(np.float32, copy=False)
+        if self.name == "logicle":
+            from flowutils.transforms import logicle
+
+            return (LOGICLE_DECADES * logicle(values, None, **self._logicle())).astype(np.float32)
+        return values.astype(np.float32)
+
+    def invert(self, transformed: NDArray[np.floating]) -> FloatArray:
+        """Values that `apply` would turn into ``transformed``; float32, of the same shape."""
+        if self.name == "arcsinh":
+            return (np.sinh(transformed) * np.float32(self.cofactor or 1.0)).astype(np.float32, copy=False)
+        if self.name == "logicle":
+            from flowutils.transforms import logicle_inverse
+
+            scaled = transformed.astype(np.float64) / LOGICLE_DECADES
+            return np.asarray(logicle_inverse(scaled, None, **self._logicle())).astype(np.float32)
+        return transformed.astype(np.float32)
+
+    def describe(self) -> str:
+        """Name the transform and its number: ``arcsinh, cofactor 5``."""
+        if self.name == "arcsinh":
+            return f"arcsinh, cofactor {self.cofactor:g}"
+        return f"logicle, top of scale {self.top:g}" if self.name == "logicle" else "no transform"
+
+    def _logicle(self) -> dict[str, float | None]:
+        return {"t": self.top, "m": LOGICLE_DECADES, "w": LOGICLE_LINEAR, "a": LOGICLE_NEGATIVE}
+
+
+def log_amplification(channel: pd.Series[Any]) -> tuple[float, float] | None:
+    """Decades and offset of a logarithmic amplifier ($PnE), for integer channels that had one.
+
+    Parameters
+    ----------
+    channel
+        One row of ``var``: ``datatype``, ``log``, ``range``.
+
+    Returns
+    -------
+    tuple of float or None
+        Decades and the linear value of channel number 0. None when the values are linear: float data always is,
+        whatever $PnE says. An offset of 0, which the standard calls wrong but many instruments write, means 1.
+    """
+    try:
+        decades, offset = (float(part) for part in str(channel.get("log", "0,0")).split(","))
+    except ValueError:
+        return None
+    if str(channel.get("datatype", "F")).upper() != "I" or decades <= 0 or float(channel["range"]) <= 0:
+        return None
+    return decades, offset if offset > 0 else 1.0
+
+
+def linear_values(adata: AnnData, positions: Sequence[int]) -> FloatArray:
+    """Copy channels of a file as linear values: channel numbers of logarithmic amplifiers ($PnE) are undone.
+
+    Parameters
+    ----------
+    adata
+        A file.
+    positions
+        Columns to copy.
+
+    Returns
+    -------
+    ndarray
+        (events, channels) float32.
+
+    Raises
+    ------
+    InputError
+        A value is NaN or infinite; lists the channels with their counts.
+    """
+    with np.errstate(over="ignore"):  # beyond float32 a value becomes infinite and is refused below
+        values = np.asarray(adata.X[:, list(positions)], dtype=np.float32)
+    refuse_non_finite(values, [str(adata.var_names[p]) for p in positions], adata)
+    for i, position in enumerate(positions):
+        channel = adata.var.iloc[position]
+        amplified = log_amplification(channel)
+        if amplified is not None:
+            decades, offset = amplified
+            values[:, i] = offset * 10.0 ** (values[:, i] * np.float32(decades / float(channel["range"])))
+    return values
+
+
+def scale_top(channel: pd.Series[Any]) -> float:
+    """Greatest linear value that a channel's range ($PnR) and amplifier ($PnE) allow."""
+    amplified = log_amplification(channel)
+    return amplified[1] * 10.0 ** amplified[0] if amplified else float(channel.get("range", 0.0))
+
+
+def non_finite_counts(values: NDArray[np.floating], names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Count NaN and infinite values of each channel that has any.
+
+    Parameters
+    ----------
+    values
+        (events, channels).
+    names
+        Names of the channels.
+
+    Returns
+    -------
+    dict
+        Name to (NaN, infinite).
+    """
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=0)).tolist()
+    return {names[i]: (int(np.isnan(values[:, i]).sum()), int(np.isinf(values[:, i]).sum())) for i in bad}
+
+
+def describe_non_finite(counts: dict[str, tuple[int, int]]) -> str:
+    """Write what `non_finite_counts` found: ``CD4 (3 NaN, 1 infinite)``."""
+    parts = []
+    for name, (nan, infinite) in counts.items():
+        kinds = [f"{nan} NaN"] * (nan > 0) + [f"{infinite} infinite"] * (infinite > 0)
+        parts.append(f"{name} ({', '.join(kinds)})")
+    return ", ".join(parts)
+
+
+def refuse_non_finite(values: NDArray[np.floating], names: Sequence[str], adata: AnnData) -> None:
+    """Raise InputError when a value of a used channel is NaN or infinite, with the counts of each channel."""
+    counts = non_finite_counts(values, names)
+    if counts:
+        raise InputError(
+            f"{source_name(adata)} has values that are not numbers: {describe_non_finite(counts)}; "
+            "remove these events, or leave the channels out with --markers"
+        )
+
+
+def looks_transformed(adata: AnnData, markers: Sequence[str]) -> str | None:
+    """Tell whether the values look transformed already, and by what sign.
+
+    It would rather miss transformed data than refuse raw data: the values are judged over all proteins of the file
+    together, since one dim marker of a raw file may well stay below 3.
+
+    Parameters
+    ----------
+    adata
+        A file.
+    markers
+        The channels in question, from ``adata.var_names``.
+
+    Returns
+    -------
+    str or None
+        The sign, in words that follow "values look transformed already:"; None for raw values.
+    """
+    noted = _flowcore_ranges(adata, markers)
+    if noted and keyword(adata, "TRANSFORMATION").strip().casefold() == "custom":
+        name, reached, allowed = noted
+        return f"the file says TRANSFORMATION custom, and that {name} reaches {reached:g} on a scale to {allowed:g}"
+    proteins = {n for n, k in zip(adata.var_names, classify_channels(adata.var), strict=True) if k == "protein"}
+    columns = [i for i, name in enumerate(adata.var_names) if name in proteins or name in markers]
+    if adata.n_obs * len(columns) < MIN_VALUES_JUDGED:
+        return None
+    values = adata.X  # once: a view of an AnnData copies its rows at each access
+    sample = np.asarray(values[:: max(1, adata.n_obs // _EVENTS_SAMPLED), columns])
+    sample = sample[np.isfinite(sample)]
+    # The sample settles it for nearly every raw file; only a small maximum is worth a look at every event.
+    if sample.size == 0 or sample.max() >= TRANSFORMED_BELOW:
+        return None
+    highest = max(float(np.max(values[:, i], initial=-np.inf, where=np.isfinite(values[:, i]))) for i in columns)
+    crowded = float(np.percentile(sample, 99)) >= TRANSFORMED_TAIL * highest
+    if 0 < highest < TRANSFORMED_BELOW and crowded:
+        return f"none of the {len(columns)} markers exceeds {highest:.3g}"
+    return None
+
+
+def _flowcore_ranges(adata: AnnData, markers: Sequence[str]) -> tuple[str, float, float] | None:
+    """First marker whose range, as flowCore noted it on writing, lies far below its $PnR: name, noted range, $PnR."""
+    numbers: dict[str, int] = {}
+    for n in range(1, adata.n_vars + 1):
+        numbers.setdefault(keyword(adata, f"$P{n}N").strip(), n)
+    channels, _ = channel_names(adata.var)
+    ranges = [float(r) for r in column(adata.var, "range", 0.0)]
+    by_name = dict(zip(adata.var_names, zip(channels, ranges, strict=True), strict=True))
+    for name in markers:
+        channel, allowed = by_name[name]
+        number = numbers.get(channel)
+        try:
+            reached = float(keyword(adata, f"FLOWCORE_$P{number}RMAX"))
+        except ValueError:
+            continue
+        if 0 < reached < allowed / 10:
+            return name, reached, allowed
+    return None

@@ -1,0 +1,118 @@
+"""Measure the labels of a run against manual gates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cytomoe.errors import InputError
+from cytomoe.runs.events import Events, GateSource, find_gates, read_events
+from cytomoe.runs.outputs import MANIFEST
+
+_COLUMNS = ["file", "event", "cluster"]
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """A measurement to do.
+
+    Attributes
+    ----------
+    labels
+        ``labels.csv``, ``labels.parquet``, or the folder of a run.
+    files
+        The FCS files that were clustered; by default those that the run's manifest names.
+    gates
+        Where the gates stand.
+    min_population
+        Smaller gates are left out.
+    data_set
+        Which data set of files that hold several.
+    """
+
+    labels: Path
+    files: Sequence[Path] = ()
+    gates: GateSource = field(default_factory=GateSource)
+    min_population: int = 30
+    data_set: int = 1
+
+
+def run_evaluate(job: EvaluateJob) -> dict[str, Any]:
+    """Measures of labels against gates, as ``evaluation.json`` holds them.
+
+    Raises
+    ------
+    InputError
+        If labels or gates can't be read or do not belong together.
+    """
+    from cytomoe.evaluation import evaluate
+
+    if not job.gates:
+        raise InputError("no gates are given; add --gate-pattern, --gate-channel or --gate-file")
+    labels = read_labels(job.labels)
+    if job.gates.file is not None and not job.files:
+        from cytomoe.io.gates import read_gate_file
+
+        return evaluate(
+            labels["cluster"], read_gate_file(job.gates.file, len(labels)), min_population=job.min_population
+        )
+    paths = list(job.files) or _files_of_run(job.labels)
+    events = read_events(paths, data_set=job.data_set, pattern=job.gates.pattern)
+    _check_same_events(job.labels, labels, events)
+    gated = find_gates(events, job.gates)
+    assert gated is not None  # a source was given
+    return evaluate(
+        labels["cluster"],
+        gated.gates,
+        unique=gated.overlaps.unique,
+        sample=np.array(events.samples, dtype=object)[events.sample],
+        min_population=job.min_population,
+    )
+
+
+def read_labels(path: Path) -> pd.DataFrame:
+    """Labels with the columns file, event, cluster, from CSV, Parquet or the folder of a run.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no table, or lacks a column.
+    """
+    file = path / "labels.parquet" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; give the labels.csv, labels.parquet or folder of a run")
+    try:
+        table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{file}: can't be read as a table of labels ({error})") from error
+    missing = [column for column in _COLUMNS if column not in table.columns]
+    if missing:
+        raise InputError(f"{file}: has no column {missing[0]}; labels need the columns {', '.join(_COLUMNS)}")
+    return table
+
+
+def _files_of_run(labels: Path) -> list[Path]:
+    """The FCS files named by the manifest beside the labels."""
+    manifest = (labels if labels.is_dir() else labels.parent) / MANIFEST
+    if not manifest.is_file():
+        raise InputError(f"{manifest} is not there, so the FCS files are not known; name them after {labels}")
+    inputs = json.loads(manifest.read_text(encoding="utf-8"))["inputs"]
+    paths = [Path(entry["path"]) for entry in inputs]
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path} was clustered but is not there any more; name the FCS files after {labels}")
+    return paths
+
+
+def _check_same_events(path: Path, labels: pd.DataFrame, events: Events) -> None:
+    if len(labels) != events.n_events:
+        raise InputError(f"{path} has {len(labels):,} labels, but the files hold {events.n_events:,} events")
+    same_files = labels["file"].astype(str).to_numpy() == np.array(events.names, dtype=object)[events.file]
+    if not (same_files & (labels["event"].to_numpy() == events.event)).all():
+        raise InputError(f"{path}: files or events stand in another order than in the FCS files given")

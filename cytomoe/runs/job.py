@@ -1,0 +1,72 @@
+"""What the jobs share: the listener, the clock, what a job returns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cytomoe.training.loop import Progress
+
+
+def _ignore(_: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What a run tells while it works.
+
+    Attributes
+    ----------
+    say
+        Called with a line for the user.
+    warn
+        Called with a line that the user should not miss; it also goes into the manifest.
+    progress
+        Called while training.
+    """
+
+    say: Callable[[str], None] = _ignore
+    warn: Callable[[str], None] = _ignore
+    progress: Callable[[Progress], None] | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run found, for the one who asked.
+
+    Attributes
+    ----------
+    out
+        Folder of the results.
+    n_events, n_clusters
+        Counts.
+    evaluation
+        Measures against gates, or None.
+    seconds
+        Wall time by step.
+    """
+
+    out: Path
+    n_events: int
+    n_clusters: int
+    evaluation: dict[str, Any] | None
+    seconds: dict[str, float]
+
+
+class Stopwatch:
+    """Wall time of the steps of a run."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last lap on ``name``."""
+        now = time.perf_counter()
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + now - self._last, 3)
+        self._last = now

@@ -1,0 +1,105 @@
+"""Events mapped with a model, and the results written from them: what clustering and mapping have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cytomoe.runs import outputs
+from cytomoe.runs.events import Events, GatedEvents
+
+if TYPE_CHECKING:
+    from cytomoe.estimator import MoESimVAE
+
+
+@dataclass(frozen=True, eq=False)
+class MappedEvents:
+    """Events of a run with what the model says of them.
+
+    Attributes
+    ----------
+    events
+        The events.
+    model
+        The model that mapped them.
+    expression
+        Transformed marker values, shape (events, markers).
+    clusters
+        Cluster from 1, shape (events,).
+    confidence
+        Probability of that cluster, shape (events,).
+    codes
+        Shape (events, L).
+    """
+
+    events: Events
+    model: MoESimVAE
+    expression: NDArray[np.float32]
+    clusters: NDArray[np.int32]
+    confidence: NDArray[np.float32]
+    codes: NDArray[np.float32]
+
+
+def count_events(events: Events, gated: GatedEvents | None) -> str:
+    """One line on what was read."""
+    files, samples = len(events.names), len(events.samples)
+    of_samples = f" of {samples} sample{'s' if samples > 1 else ''}" if samples != files else ""
+    line = f"{events.n_events:,} events in {files} file{'s' if files > 1 else ''}{of_samples}"
+    if gated is None:
+        return line
+    line += f"; {int(gated.gates.gated.sum()):,} in {len(gated.gates.names)} gates"
+    overlap = gated.overlaps.message()
+    return f"{line}\n{overlap}" if overlap else line
+
+
+def map_events(
+    model: MoESimVAE, events: Events, expressions: Sequence[NDArray[np.float32]], *, number_by_size: bool = False
+) -> MappedEvents:
+    """Map events with a model; ``number_by_size`` numbers the model's clusters by their size among these events."""
+    expression = np.concatenate(expressions)
+    codes, clusters, confidence = model.map_all(expression)
+    if number_by_size:
+        clusters = model.number_by_size(clusters)
+    return MappedEvents(events, model, expression, clusters, confidence, codes)
+
+
+def measure(
+    mapped: MappedEvents,
+    gated: GatedEvents | None,
+    *,
+    held_out: NDArray[np.bool_] | None = None,
+    min_population: int = 30,
+) -> dict[str, Any] | None:
+    """Measures of the clusters against the gates; None without gates."""
+    from cytomoe.evaluation import evaluate
+
+    if gated is None:
+        return None
+    return evaluate(
+        mapped.clusters,
+        gated.gates,
+        unique=gated.overlaps.unique,
+        holdout=held_out,
+        sample=np.array(mapped.events.samples, dtype=object)[mapped.events.sample],
+        min_population=min_population,
+    )
+
+
+def write_results(
+    folder: Path, mapped: MappedEvents, gated: GatedEvents | None, evaluation: dict[str, Any] | None
+) -> None:
+    """Write labels, tables, AnnData and FCS files of mapped events, and the measures if there are any."""
+    events, clusters, n_clusters = mapped.events, mapped.clusters, mapped.model.n_clusters_
+    outputs.write_labels(folder, events, clusters, mapped.confidence)
+    table = outputs.cluster_table(mapped.expression, mapped.model.preprocessor_.markers, clusters, n_clusters)
+    outputs.write_csv(folder / "clusters.csv", table)
+    outputs.write_csv(folder / "abundance.csv", outputs.abundance_table(events, clusters, n_clusters))
+    outputs.write_h5ad(folder / "cells.h5ad", mapped, gated)
+    outputs.write_fcs_files(folder, events, clusters, mapped.confidence)
+    if evaluation is not None:
+        outputs.write_evaluation(folder, evaluation)

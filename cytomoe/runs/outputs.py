@@ -1,0 +1,252 @@
+"""The tables, files and manifest that a run leaves in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cytomoe import __version__
+from cytomoe.errors import InputError
+from cytomoe.io.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from cytomoe.runs.events import Events, GatedEvents
+    from cytomoe.runs.mapping import MappedEvents
+
+# The last file of a run: where it stands, the run is complete.
+MANIFEST = "run.json"
+
+
+def check_output(out: Path, force: bool) -> None:
+    """Refuse an output folder that exists, before any work is done.
+
+    Raises
+    ------
+    InputError
+        If the folder exists and ``force`` is off, or if it holds anything but an earlier run.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out} is a file; give another --out")
+    if not any(out.iterdir()):
+        return
+    if not force:
+        raise InputError(f"{out} exists already; give another --out, or --force to replace it")
+    if not (out / MANIFEST).is_file():
+        raise InputError(
+            f"{out} is not the folder of an earlier run, so --force does not replace it; give another --out"
+        )
+
+
+def write_labels(folder: Path, events: Events, clusters: NDArray[np.int32], confidence: NDArray[np.float32]) -> None:
+    """Write ``labels.csv`` and ``labels.parquet``: file, event, cluster, confidence; a row per event in file order."""
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    table = pa.table(
+        {
+            "file": pa.DictionaryArray.from_arrays(pa.array(events.file, pa.int32()), pa.array(events.names)),
+            "event": pa.array(events.event),
+            "cluster": pa.array(clusters),
+            "confidence": pa.array(confidence),
+        }
+    )
+    parquet.write_table(table, folder / "labels.parquet")
+    readable = table.set_column(0, "file", table["file"].cast(pa.string()))
+    readable = readable.set_column(3, "confidence", pa.array(np.round(confidence.astype(np.float64), 4)))
+    csv.write_csv(readable, folder / "labels.csv", csv.WriteOptions(quoting_style="needed"))
+
+
+def cluster_table(
+    expression: NDArray[np.float32], markers: Sequence[str], clusters: NDArray[np.int32], n_clusters: int
+) -> pd.DataFrame:
+    """Clusters with their events, fraction and the median of each marker (transformed values, NaN where empty)."""
+    order = np.argsort(clusters, kind="stable")
+    counts = np.bincount(clusters, minlength=n_clusters + 1)[1:]
+    members = np.split(order, np.cumsum(counts)[:-1])
+    medians = np.array(
+        [np.median(expression[rows], axis=0) if len(rows) else np.full(len(markers), np.nan) for rows in members]
+    )
+    table = pd.DataFrame(np.round(medians, 4), columns=list(markers))
+    table.insert(0, "cluster", np.arange(1, n_clusters + 1))
+    table.insert(1, "events", counts)
+    table.insert(2, "fraction", np.round(counts / max(len(clusters), 1), 6))
+    return table
+
+
+def abundance_table(events: Events, clusters: NDArray[np.int32], n_clusters: int) -> pd.DataFrame:
+    """Events of each cluster in each sample: sample, events, cluster_1 to cluster_n."""
+    counts = np.zeros((len(events.samples), n_clusters + 1), dtype=np.int64)
+    np.add.at(counts, (events.sample, clusters), 1)
+    table = pd.DataFrame(counts[:, 1:], columns=[f"cluster_{k}" for k in range(1, n_clusters + 1)])
+    table.insert(0, "sample", list(events.samples))
+    table.insert(1, "events", counts.sum(axis=1))
+    return table
+
+
+def write_h5ad(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> None:
+    """Write all events as one AnnData.
+
+    ``X`` holds the transformed values of the markers that were used; ``layers["raw"]`` the file's values of the same
+    channels; ``obsm["channels"]`` the file's values of every other channel that all files share;
+    ``obsm["X_moesimvae"]`` the codes. ``obs`` has file, event, sample, cytomoe (the cluster), confidence and, where
+    known, gate.
+    """
+    from anndata import AnnData
+
+    events, model = mapped.events, mapped.model
+    markers = model.preprocessor_.markers
+    located = [model.preprocessor_.locate(adata) for adata in events.adatas]
+    numbers = [str(k) for k in range(1, model.n_clusters_ + 1)]
+    obs = pd.DataFrame(
+        {
+            "file": pd.Categorical.from_codes(events.file, events.names),
+            "event": events.event,
+            "sample": pd.Categorical.from_codes(events.sample, events.samples),
+            "cytomoe": pd.Categorical.from_codes(mapped.clusters - 1, numbers),
+            "confidence": mapped.confidence,
+        },
+        index=pd.RangeIndex(events.n_events).astype(str),
+    )
+    if gated is not None:
+        obs["gate"] = gated.gates.to_categorical()
+    raw = np.concatenate([adata[:, names].X for adata, names in zip(events.adatas, located, strict=True)])
+    var = events.adatas[0].var.loc[located[0]].set_axis(pd.Index(markers), axis=0)
+    cells = AnnData(mapped.expression, obs=obs, var=var, layers={"raw": raw})
+    cells.obsm["X_moesimvae"] = mapped.codes
+    cells.obsm["channels"] = _other_channels(events, located[0], obs.index)
+    cells.uns["cytomoe"] = {
+        "version": __version__,
+        "settings": json.dumps(model.settings_.to_dict()),
+        "seed": model.seed,
+    }
+    with atomic_path(path) as temporary:
+        cells.write_h5ad(temporary)
+
+
+def _other_channels(events: Events, used: Sequence[str], index: pd.Index) -> pd.DataFrame:
+    shared = [
+        name
+        for name in events.adatas[0].var_names
+        if name not in set(used) and all(name in adata.var_names for adata in events.adatas)
+    ]
+    values = np.concatenate([adata[:, shared].X for adata in events.adatas])
+    return pd.DataFrame(values, columns=shared, index=index)
+
+
+def write_fcs_files(
+    folder: Path, events: Events, clusters: NDArray[np.int32], confidence: NDArray[np.float32]
+) -> list[str]:
+    """Write ``fcs/<name>.fcs`` for each file: its own channels, cluster and confidence; returns warnings."""
+    from cytomoe.io import write_fcs
+
+    (folder / "fcs").mkdir()
+    warnings: list[str] = []
+    stop = 0
+    for adata, name in zip(events.adatas, fcs_names(events.names), strict=True):
+        start, stop = stop, stop + adata.n_obs
+        added = {"cluster": clusters[start:stop], "confidence": confidence[start:stop]}
+        warnings += write_fcs(adata, folder / "fcs" / name, extra=added)
+    return warnings
+
+
+def fcs_names(names: Sequence[str]) -> list[str]:
+    """File names for written FCS files: flat, with the suffix ``.fcs``, all different."""
+    flat = []
+    for name in names:
+        base = name.removesuffix(".gz")
+        base = base if base.lower().endswith(".fcs") else f"{base}.fcs"
+        flat.append(base.replace("/", "_").replace("\\", "_").lstrip("._") or "cells.fcs")
+    if len(set(flat)) != len(flat):
+        flat = [f"{i:03d}_{name}" for i, name in enumerate(flat, start=1)]
+    return flat
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(
+            json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table, whole or not at all."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_evaluation(folder: Path, evaluation: dict[str, Any]) -> None:
+    """Write ``evaluation.json`` and ``evaluation.csv``."""
+    from cytomoe.evaluation import evaluation_table
+
+    write_json(folder / "evaluation.json", evaluation)
+    write_csv(folder / "evaluation.csv", evaluation_table(evaluation))
+
+
+def write_manifest(
+    folder: Path,
+    mapped: MappedEvents,
+    *,
+    command: Sequence[str],
+    warnings: Sequence[str],
+    seconds: Mapping[str, float],
+    further: Mapping[str, Any],
+) -> None:
+    """Write ``run.json``: what was computed, from what, with what. It is the last file of a run."""
+    import torch
+
+    events, model = mapped.events, mapped.model
+    content = {
+        "version": __version__,
+        "command": shlex.join(command),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "inputs": [
+            {"file": name, "path": str(path.resolve()), "events": size, "sha256": sha256(path)}
+            for name, path, size in zip(events.names, events.paths, events.sizes, strict=True)
+        ],
+        "samples": events.samples,
+        "events": events.n_events,
+        "clusters": model.n_clusters_,
+        "seed": model.seed,
+        "settings": model.settings_.to_dict(),
+        "preprocessing": model.preprocessor_.to_dict(),
+        "software": software(),
+        "threads": torch.get_num_threads(),
+        "device": str(next(model.network_.parameters()).device),
+        "seconds": dict(seconds),
+        "warnings": list(warnings),
+        **further,
+    }
+    write_json(folder / MANIFEST, content)
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def software() -> dict[str, str]:
+    """Versions of what computes the result."""
+    import torch
+
+    return {
+        "cytomoe": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": f"{sys.platform} {platform.machine()}",
+    }

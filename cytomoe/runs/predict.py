@@ -1,0 +1,76 @@
+"""Map new files with a saved model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cytomoe.io.atomic import atomic_directory
+from cytomoe.runs import outputs
+from cytomoe.runs.events import GateSource, find_gates, read_events
+from cytomoe.runs.job import Listener, RunResult, Stopwatch
+from cytomoe.runs.mapping import count_events, map_events, measure, write_results
+
+
+@dataclass(frozen=True)
+class PredictJob:
+    """A mapping to do.
+
+    Attributes
+    ----------
+    model
+        Model file of an earlier run.
+    files, out, device, gates, min_population, data_set, force, command
+        As in :class:`cytomoe.runs.cluster.ClusterJob`.
+    """
+
+    model: Path
+    files: Sequence[Path]
+    out: Path
+    device: str = "auto"
+    gates: GateSource = field(default_factory=GateSource)
+    min_population: int = 30
+    data_set: int = 1
+    force: bool = False
+    command: Sequence[str] = ()
+
+
+def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
+    """Map files with a model and write the results.
+
+    Raises
+    ------
+    InputError
+        If the model or a file can't be read, or a file lacks a marker of the model; nothing is written then.
+    """
+    from cytomoe.estimator import MoESimVAE
+
+    listener = listener or Listener()
+    outputs.check_output(job.out, job.force)
+    watch = Stopwatch()
+    model = MoESimVAE.load(job.model, device=job.device)
+    events = read_events(job.files, data_set=job.data_set, pattern=job.gates.pattern)
+    gated = find_gates(events, job.gates)
+    watch.lap("read")
+    listener.say(count_events(events, gated))
+    expressions = [model.preprocessor_.expression(adata) for adata in events.adatas]
+    watch.lap("preprocess")
+    mapped = map_events(model, events, expressions)
+    watch.lap("map")
+    evaluation = measure(mapped, gated, min_population=job.min_population)
+    for warning in events.warnings:
+        listener.warn(warning)
+    with atomic_directory(job.out, replace=job.out.exists()) as folder:
+        write_results(folder, mapped, gated, evaluation)
+        watch.lap("write")
+        model_file = {"path": str(job.model.resolve()), "sha256": outputs.sha256(job.model)}
+        outputs.write_manifest(
+            folder,
+            mapped,
+            command=job.command,
+            warnings=events.warnings,
+            seconds=watch.seconds,
+            further={"model": model_file},
+        )
+    return RunResult(job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds)

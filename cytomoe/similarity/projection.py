@@ -1,0 +1,110 @@
+"""The paper's similarity: cells that lie close in a UMAP projection are similar.
+
+Neighbours are found exactly by scikit-learn, which knows every metric of the paper, so that UMAP has no search of its
+own to compile.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cytomoe.settings import Settings
+
+
+class ProjectionSimilarity:
+    """Similarity from points in the plane, either by distance or by rank within the batch.
+
+    Parameters
+    ----------
+    points
+        Projected cells, shape (cells, 2).
+    threshold
+        Two cells closer than this are similar.
+    neighbours
+        If given, used in place of the threshold: the nearest cells of the batch are similar.
+    """
+
+    def __init__(
+        self, points: NDArray[np.float32], *, threshold: float | None = None, neighbours: int | None = None
+    ) -> None:
+        if (threshold is None) == (neighbours is None):
+            raise ValueError("give either threshold or neighbours")
+        self.points = points
+        self.threshold = threshold
+        self.neighbours = neighbours
+        self.weights: NDArray[np.float64] = np.ones(len(points))
+        self.partition: NDArray[np.int64] | None = None
+
+    def batch(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
+        """1 where two cells of the batch are close, 0 elsewhere; shape (B, B), symmetric, ones on the diagonal."""
+        from scipy.spatial.distance import cdist
+
+        points = self.points[cells]
+        distances = cdist(points, points)
+        if self.threshold is not None:
+            return (distances < self.threshold).astype(np.float32)
+        similar = np.zeros(distances.shape, dtype=np.float32)
+        nearest = np.argpartition(distances, min(self.neighbours or 0, len(cells) - 1), axis=1)
+        # The cell itself is one of its own nearest, hence one more.
+        np.put_along_axis(similar, nearest[:, : (self.neighbours or 0) + 1], 1.0, axis=1)
+        np.fill_diagonal(similar, 1.0)
+        return np.maximum(similar, similar.T)
+
+
+def umap_projection(
+    expression: NDArray[np.float32], *, metric: str, neighbours: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Project cells to two dimensions with UMAP.
+
+    Parameters
+    ----------
+    expression
+        Shape (cells, markers).
+    metric
+        Any metric of scikit-learn's ``NearestNeighbors``.
+    neighbours
+        Neighbours per cell in UMAP's graph; lowered where there are fewer cells.
+    rng
+        Source of all randomness.
+
+    Returns
+    -------
+    ndarray
+        Shape (cells, 2), float32.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.neighbors import NearestNeighbors
+
+    neighbours = min(neighbours, len(expression) - 1)
+    if neighbours < 2:
+        return expression[:, :2].copy()
+    seed = int(rng.integers(2**31))
+    search = NearestNeighbors(n_neighbors=neighbours, metric=metric, algorithm="auto").fit(expression)
+    distances, indices = search.kneighbors(expression)
+    start = PCA(2, random_state=seed).fit_transform(expression).astype(np.float32)
+    start *= 10 / max(float(np.abs(start).max()), 1e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on a fixed seed meaning one thread, and a graph that is precomputed
+        import umap
+
+        projection = umap.UMAP(
+            n_neighbors=neighbours,
+            metric=metric,
+            init=start,
+            random_state=seed,
+            precomputed_knn=(indices.astype(np.int32), distances.astype(np.float32)),
+        ).fit_transform(expression)
+    return np.asarray(projection, dtype=np.float32)
+
+
+def projection_similarity(
+    expression: NDArray[np.float32], settings: Settings, rng: np.random.Generator
+) -> ProjectionSimilarity:
+    """UMAP projection of the cells with the paper's rule (threshold or nearest neighbours) for pairs."""
+    points = umap_projection(expression, metric=settings.metric, neighbours=settings.projection_neighbours, rng=rng)
+    if settings.similarity == "knn":
+        return ProjectionSimilarity(points, neighbours=settings.neighbours)
+    return ProjectionSimilarity(points, threshold=settings.threshold)

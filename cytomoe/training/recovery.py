@@ -1,0 +1,113 @@
+"""Training that notices when it has collapsed, and tries again with safer settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cytomoe.errors import RunError
+from cytomoe.model.inference import codes_and_experts
+from cytomoe.model.networks import MoESimVAENetwork
+from cytomoe.settings import Settings
+from cytomoe.similarity import Similarity
+from cytomoe.training.loop import History, Progress, build_network, seeded_torch, single_thread, train
+
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that did not collapse, and how it came about.
+
+    Attributes
+    ----------
+    network
+        In evaluation mode.
+    history
+        Of the training that worked.
+    settings
+        Of the training that worked; they differ from those asked for if an earlier one collapsed.
+    notes
+        What happened to earlier ones, for the user.
+    """
+
+    network: MoESimVAENetwork
+    history: History
+    settings: Settings
+    notes: list[str]
+
+
+def train_safely(
+    scaled: NDArray[np.float32],
+    similarity: Similarity,
+    settings: Settings,
+    rng: np.random.Generator,
+    *,
+    device: torch.device,
+    report: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Build and train a network, again with safer settings where it collapses.
+
+    Parameters
+    ----------
+    scaled, similarity, settings, rng, device, report
+        As :func:`cytomoe.training.loop.train` takes them.
+
+    Raises
+    ------
+    RunError
+        If every attempt collapsed.
+    """
+    notes: list[str] = []
+    for attempt in range(_ATTEMPTS):
+        with seeded_torch(int(rng.integers(2**63)), device), single_thread():
+            network = build_network(scaled.shape[1], settings)
+            try:
+                history = train(network, scaled, similarity, settings, rng, device=device, report=report)
+                problem = collapse(network, scaled, similarity, rng)
+            except FloatingPointError as error:
+                problem = str(error)
+        if problem is None:
+            return Trained(network, history, settings, notes)
+        if attempt + 1 < _ATTEMPTS:
+            settings = safer(settings)
+            notes.append(
+                f"training collapsed ({problem}); tried again with learning rate {settings.learning_rate:g} "
+                "and without the DEPICT loss"
+            )
+    raise RunError(
+        f"training collapsed {_ATTEMPTS} times ({problem}); try --similarity consensus or another --seed, and look at "
+        "the markers with cytomoe check"
+    )
+
+
+def collapse(
+    network: MoESimVAENetwork, scaled: NDArray[np.float32], similarity: Similarity, rng: np.random.Generator
+) -> str | None:
+    """What is wrong if the clusters are far coarser than the similarity they were trained on, else None.
+
+    Two cells drawn at random share a cluster with probability ``sum_k share_k^2``, and are similar with the mean of S.
+    The two agree in a training that worked; a collapse drives the first towards 1.
+    """
+    cells = rng.choice(len(scaled), size=min(2048, len(scaled)), replace=False)
+    similar = similarity.batch(cells)
+    n = len(cells)
+    mean_similarity = (float(similar.sum()) - n) / max(n * (n - 1), 1)
+    _, experts = codes_and_experts(network, scaled[cells])
+    shares = np.bincount(experts) / n
+    together = float(np.square(shares).sum())
+    if together <= (1 + mean_similarity) / 2:
+        return None
+    used = int(np.count_nonzero(shares))
+    return f"{shares.max():.0%} of the cells in one of {used} cluster{'s' if used > 1 else ''}"
+
+
+def safer(settings: Settings) -> Settings:
+    """Settings less prone to collapse: no DEPICT, a third of the learning rate with warm-up, clipped gradients."""
+    return replace(
+        settings, coef_depict=0.0, learning_rate=settings.learning_rate / 3, one_cycle=True, clip_gradient=1.0
+    )

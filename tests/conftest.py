@@ -1,0 +1,27 @@
+"""What the tests share: real data where it is at hand, and a small set of cells with known populations."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data():
+    """Folder of the real data; the test is skipped where there is none."""
+    folder = os.environ.get("CYTOMOE_DATA")
+    if not folder:
+        pytest.skip("CYTOMOE_DATA is not set; it names the folder of the real data")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def blobs():
+    """Transformed values of 4 well separated populations: (cells, markers) float32 and the population of each cell."""
+    rng = np.random.default_rng(0)
+    centres = np.array([[0, 0, 4, 4, 0], [4, 0, 0, 4, 2], [0, 4, 4, 0, 4], [4, 4, 0, 0, 0]], dtype=np.float32)
+    populations = np.repeat([0, 1, 2, 3], [600, 400, 250, 150])
+    rng.shuffle(populations)
+    cells = centres[populations] + rng.normal(0, 0.3, (len(populations), 5))
+    return np.maximum(cells, 0).astype(np.float32), populations

@@ -1,0 +1,197 @@
+"""What `cytomoe check` finds before a run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from anndata import AnnData
+from handmade import FLOW, MASS, make_adata
+
+import cytomoe.io
+from cytomoe.check import Finding, check_files, hash_events
+from cytomoe.errors import FCSError, InputError
+
+DATA = os.environ.get("CYTOMOE_DATA")
+Files = Callable[..., list[str]]
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> Files:
+    """Make AnnData readable under the names a.fcs, b.fcs, ...; an exception is raised on reading."""
+
+    def make(*contents: AnnData | Exception) -> list[str]:
+        stored = {f"{letter}.fcs": content for letter, content in zip("abcdef", contents, strict=False)}
+
+        def read_fcs(path: str, *, data_set: int = 1) -> AnnData:
+            content = stored[path]
+            if isinstance(content, Exception):
+                raise content
+            content.uns["fcs"]["path"] = path
+            return content
+
+        monkeypatch.setattr(cytomoe.io, "read_fcs", read_fcs, raising=False)
+        return list(stored)
+
+    return make
+
+
+def mass(seed: int = 0, events: int = 2_000) -> AnnData:
+    return make_adata(MASS, seed=seed, events=events)
+
+
+def serious(findings: list[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.level != "note"]
+
+
+def messages(findings: list[Finding], level: str, file: str) -> str:
+    return "\n".join(f.message for f in findings if (f.level, f.file) == (level, file))
+
+
+def test_good_files_give_notes_only(files: Files) -> None:
+    findings = check_files(files(mass(0), mass(1)))
+    assert serious(findings) == []
+    assert "using 4 markers: 142Nd_CD19" in messages(findings, "note", "a.fcs")
+
+
+def test_an_unreadable_file_does_not_hide_the_others(files: Files) -> None:
+    findings = check_files(
+        files(mass(), FCSError("b.fcs", "is cut off", expected="100 events"), OSError(2, "No such file"))
+    )
+    assert messages(findings, "error", "b.fcs") == "can't be read: is cut off; expected 100 events"
+    assert messages(findings, "error", "c.fcs") == "can't be read: No such file"
+    assert messages(findings, "note", "a.fcs")
+
+
+def test_no_readable_file_is_an_error(files: Files) -> None:
+    assert messages(check_files(files(InputError("no"))), "error", "") == "no file can be read"
+
+
+def test_missing_markers_are_named_with_the_nearest(files: Files) -> None:
+    lacking = mass(1)[:, [n for n in mass().var_names if n != "145Nd_CD4"]].copy()
+    findings = check_files(files(mass(), lacking), markers=["CD4", "CD8"])
+    assert messages(findings, "error", "b.fcs").startswith("lacks 1 of the 2 markers: 145Nd_CD4 (nearest: ")
+
+
+def test_an_unknown_marker_is_reported_for_every_file(files: Files) -> None:
+    findings = check_files(files(mass(0), mass(1)), markers=["CD5"])
+    assert {f.file for f in findings if f.level == "error" and "CD5" in f.message} == {"a.fcs", "b.fcs"}
+
+
+def test_panel_differences_are_told(files: Files) -> None:
+    other = make_adata([*MASS, ("Lu175Di", "175Lu_PD-1")], events=2_000, seed=1)
+    findings = check_files(files(mass(), other))
+    assert messages(findings, "warning", "b.fcs") == "its panel differs from that of a.fcs: adds Lu175Di (PD-1)"
+
+
+def test_another_instrument_is_an_error(files: Files) -> None:
+    findings = check_files(files(mass(), make_adata(FLOW, events=2_000)), markers=["CD4", "CD8"])
+    assert "is fluorescence cytometry" in messages(findings, "error", "b.fcs")
+
+
+def test_values_that_are_no_numbers_are_counted(files: Files) -> None:
+    adata = mass()
+    adata.X[:3, 4] = np.nan
+    assert "145Nd_CD4 (3 NaN)" in messages(check_files(files(adata)), "error", "a.fcs")
+
+
+def test_a_constant_marker_is_told(files: Files) -> None:
+    adata = mass()
+    adata.X[:, 4] = 1
+    assert messages(check_files(files(adata)), "warning", "a.fcs") == "has the same value in every event: 145Nd_CD4"
+
+
+def test_transformed_values_are_an_error_unless_taken_as_they_are(files: Files) -> None:
+    paths = files(make_adata(MASS, np.arcsinh(mass().X / 5)))
+    assert "look transformed already" in messages(check_files(paths), "error", "a.fcs")
+    assert serious(check_files(paths, transform="none")) == []
+
+
+def test_few_events_are_told(files: Files) -> None:
+    assert "only 300 events" in messages(check_files(files(mass(events=300))), "warning", "")
+
+
+def test_an_empty_file_is_told(files: Files) -> None:
+    findings = check_files(files(mass(), make_adata(MASS, np.empty((0, len(MASS))))))
+    assert messages(findings, "warning", "b.fcs") == "holds no events"
+
+
+def test_events_in_two_files_are_counted(files: Files) -> None:
+    second = mass(1)
+    second.X[:50] = mass(0).X[100:150]
+    findings = check_files(files(mass(0), second))
+    assert "50 of 3,950 events stand in more than one file (most: a.fcs and b.fcs 50)" in messages(
+        findings, "warning", ""
+    )
+
+
+def test_events_repeated_in_a_file_are_counted(files: Files) -> None:
+    adata = mass()
+    adata.X[1_000:] = adata.X[:1_000]
+    assert "1,000 of 2,000 events repeat" in messages(check_files(files(adata)), "warning", "a.fcs")
+
+
+def test_a_file_given_twice_is_an_error(files: Files) -> None:
+    paths = files(mass())
+    assert messages(check_files(paths * 2), "error", "a.fcs") == "is given twice"
+
+
+def test_a_matrix_that_does_not_serve_is_a_warning(files: Files) -> None:
+    adata = make_adata(FLOW, keywords={"$SPILLOVER": "2,FITC-A,PE-A"}, events=2_000)
+    assert "lists 2 channels but no values" in messages(check_files(files(adata)), "warning", "a.fcs")
+
+
+def test_insisting_on_a_missing_matrix_is_an_error(files: Files) -> None:
+    findings = check_files(files(make_adata(FLOW, events=2_000)), compensate="yes")
+    assert "the file holds no spillover matrix" in messages(findings, "error", "a.fcs")
+
+
+def test_a_cofactor_beyond_the_values_is_a_warning(files: Files) -> None:
+    adata = make_adata(FLOW, np.random.default_rng(0).uniform(0, 40, (2_000, len(FLOW))))
+    assert "the cofactor is 150" in messages(check_files(files(adata)), "warning", "a.fcs")
+
+
+def test_a_smaller_cofactor_is_no_warning(files: Files) -> None:
+    adata = make_adata(FLOW, np.random.default_rng(0).uniform(0, 40, (2_000, len(FLOW))))
+    assert serious(check_files(files(adata), cofactor=5)) == []
+
+
+def test_what_the_reader_noticed_is_passed_on(files: Files) -> None:
+    adata = mass()
+    adata.uns["fcs"]["warnings"] = ["holds 2 data sets"]
+    assert messages(check_files(files(adata)), "warning", "a.fcs") == "holds 2 data sets"
+
+
+def test_errors_come_first_and_findings_are_ready_for_json(files: Files) -> None:
+    findings = check_files(files(mass(events=300), InputError("no")))
+    levels = [f["level"] for f in json.loads(json.dumps([finding.to_dict() for finding in findings]))]
+    assert levels == sorted(levels, key=["error", "warning", "note"].index)
+    assert levels[0] == "error"
+
+
+def test_equal_events_hash_alike_in_any_channel_order() -> None:
+    adata = mass(events=50)
+    np.testing.assert_array_equal(hash_events(adata), hash_events(adata[:, ::-1].copy()))
+
+
+def test_a_change_of_one_value_changes_the_hash() -> None:
+    changed = mass(events=50)
+    changed.X[7, 2] += 1
+    assert np.flatnonzero(hash_events(mass(events=50)) != hash_events(changed)).tolist() == [7]
+
+
+def test_negative_zero_is_zero() -> None:
+    zeros = np.zeros((1, len(MASS)))
+    assert hash_events(make_adata(MASS, zeros))[0] == hash_events(make_adata(MASS, -zeros))[0]
+
+
+@pytest.mark.skipif(DATA is None, reason="CYTOMOE_DATA is not set")
+def test_the_overlap_of_exported_gates_is_found() -> None:
+    paths = sorted(Path(DATA or "", "bodenmiller").glob("*_H05.fcs"))
+    findings = check_files(paths, markers=["CD3", "HLADR"])
+    assert "Staurosporine_cd14-surf-_H05.fcs and Staurosporine_nk_H05.fcs 1,644" in messages(findings, "warning", "")
+    assert not [f for f in findings if f.level == "error"]

@@ -1,0 +1,243 @@
+"""The commands as a user types them: files in, files out, messages and exit codes."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anndata
+import flowio
+import numpy as np
+import pandas as pd
+import pytest
+
+from cytomoe.cli.main import cli, run
+from cytomoe.estimator import MoESimVAE
+from cytomoe.io import read_fcs
+
+EXAMPLE = Path(__file__).parent.parent / "example_data"
+WELL = EXAMPLE / "example_A01.fcs"
+
+
+@pytest.fixture(scope="module")
+def clustered(tmp_path_factory):
+    """Folder of a run on two example wells with gates in a channel."""
+    out = tmp_path_factory.mktemp("run") / "result"
+    files = [str(EXAMPLE / f"example_{well}.fcs") for well in ("A01", "A02")]
+    assert run(["cluster", *files, "--gate-channel", "gate", "--out", str(out), "--quiet"]) == 0
+    return out
+
+
+def test_every_result_is_there(clustered):
+    names = {str(path.relative_to(clustered)) for path in clustered.rglob("*") if path.is_file()}
+    assert names == {
+        "labels.csv", "labels.parquet", "clusters.csv", "abundance.csv", "model.cytomoe", "cells.h5ad",
+        "evaluation.json", "evaluation.csv", "run.json", "fcs/example_A01.fcs", "fcs/example_A02.fcs",
+    }  # fmt: skip
+
+
+def test_labels_have_a_row_per_event_in_file_order(clustered):
+    labels = pd.read_csv(clustered / "labels.csv")
+    assert list(labels.columns) == ["file", "event", "cluster", "confidence"]
+    sizes = [read_fcs(EXAMPLE / f"example_{well}.fcs").n_obs for well in ("A01", "A02")]
+    assert labels["file"].tolist() == ["example_A01.fcs"] * sizes[0] + ["example_A02.fcs"] * sizes[1]
+    assert labels["event"].tolist() == [*range(sizes[0]), *range(sizes[1])]
+    assert labels["confidence"].between(0, 1).all()
+
+
+def test_csv_and_parquet_agree(clustered):
+    csv, parquet = pd.read_csv(clustered / "labels.csv"), pd.read_parquet(clustered / "labels.parquet")
+    assert (csv["cluster"] == parquet["cluster"]).all()
+    assert (csv["file"] == parquet["file"].astype(str)).all()
+    np.testing.assert_allclose(csv["confidence"], parquet["confidence"], atol=1e-4)
+
+
+def test_clusters_are_numbered_by_size(clustered):
+    clusters = pd.read_csv(clustered / "clusters.csv")
+    assert clusters["cluster"].tolist() == list(range(1, len(clusters) + 1))
+    assert clusters["events"].is_monotonic_decreasing
+    counts = pd.read_csv(clustered / "labels.csv")["cluster"].value_counts().sort_index()
+    assert counts.tolist() == clusters["events"].tolist()
+
+
+def test_abundance_counts_each_cluster_in_each_sample(clustered):
+    abundance = pd.read_csv(clustered / "abundance.csv", index_col="sample")
+    labels = pd.read_csv(clustered / "labels.csv")
+    counted = pd.crosstab(labels["file"], labels["cluster"])
+    np.testing.assert_array_equal(abundance.drop(columns="events"), counted)
+
+
+def test_fcs_files_open_elsewhere_with_raw_values_and_clusters(clustered):
+    source = read_fcs(WELL)
+    written = flowio.FlowData(str(clustered / "fcs" / "example_A01.fcs"))
+    values = np.reshape(written.events, (written.event_count, -1))
+    np.testing.assert_array_equal(values[:, : source.n_vars], source.X)
+    labels = pd.read_csv(clustered / "labels.csv").query("file == 'example_A01.fcs'")
+    position = written.pnn_labels.index("cluster")
+    np.testing.assert_array_equal(values[:, position], labels["cluster"])
+
+
+def test_h5ad_holds_markers_raw_values_and_codes(clustered):
+    cells = anndata.read_h5ad(clustered / "cells.h5ad")
+    source = read_fcs(WELL)
+    first = cells[cells.obs["file"] == "example_A01.fcs"]
+    np.testing.assert_array_equal(first.layers["raw"], source[:, list(cells.var_names)].X)
+    assert cells.obs["cytomoe"].astype(int).tolist() == pd.read_csv(clustered / "labels.csv")["cluster"].tolist()
+    assert cells.obsm["X_moesimvae"].shape[0] == cells.n_obs
+    assert "DNA-1" in cells.obsm["channels"]
+
+
+def test_the_gate_channel_is_no_marker(clustered):
+    assert "gate" not in anndata.read_h5ad(clustered / "cells.h5ad").var_names
+
+
+def test_evaluation_has_both_measures(clustered):
+    evaluation = json.loads((clustered / "evaluation.json").read_text())
+    for block in (evaluation["all"], evaluation["unique"]):
+        assert 0 < block["mean_f1"] <= block["f_measure"] <= 1
+        assert block["n_gated"] <= block["n_events"]
+    assert set(evaluation["samples"]) == {"example_A01.fcs", "example_A02.fcs"}
+
+
+def test_evaluate_repeats_the_measures_of_the_run(clustered, capsys):
+    assert run(["evaluate", str(clustered), "--gate-channel", "gate", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((clustered / "evaluation.json").read_text())
+
+
+def test_predict_repeats_the_labels_of_the_run(clustered, tmp_path):
+    out = tmp_path / "mapped"
+    assert run(["predict", str(clustered / "model.cytomoe"), str(WELL), "--out", str(out), "--quiet"]) == 0
+    labels = pd.read_csv(clustered / "labels.csv").query("file == 'example_A01.fcs'")
+    assert pd.read_csv(out / "labels.csv")["cluster"].tolist() == labels["cluster"].tolist()
+
+
+def test_manifest_says_what_was_computed_from_what(clustered):
+    manifest = json.loads((clustered / "run.json").read_text())
+    assert manifest["command"].startswith("cytomoe cluster ")
+    assert [entry["file"] for entry in manifest["inputs"]] == ["example_A01.fcs", "example_A02.fcs"]
+    assert all(len(entry["sha256"]) == 64 for entry in manifest["inputs"])
+    assert manifest["clusters"] == MoESimVAE.load(clustered / "model.cytomoe").n_clusters_
+    assert {"torch", "numpy", "cytomoe"} <= set(manifest["software"])
+
+
+def test_same_seed_same_labels(clustered, tmp_path):
+    files = [str(EXAMPLE / f"example_{well}.fcs") for well in ("A01", "A02")]
+    again = tmp_path / "again"
+    assert run(["cluster", *files, "--gate-channel", "gate", "--out", str(again), "--quiet"]) == 0
+    assert (again / "labels.csv").read_bytes() == (clustered / "labels.csv").read_bytes()
+
+
+def test_an_existing_folder_is_kept_without_force(clustered, capsys):
+    before = (clustered / "run.json").read_bytes()
+    assert run(["cluster", str(WELL), "--out", str(clustered)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert (clustered / "run.json").read_bytes() == before
+
+
+def test_force_does_not_replace_a_folder_that_is_no_run(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    assert run(["cluster", str(WELL), "--out", str(tmp_path / "mine"), "--force"]) == 2
+    assert "not the folder of an earlier run" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cluster", "nowhere.fcs"], "nowhere.fcs"),
+        (["cluster", str(WELL), "--markers", "CD3,CD44"], "CD44"),
+        (["cluster", str(WELL), "--metric", "canberra"], "canberra"),
+        (["cluster", str(WELL), "--gate-channel", "gate", "--gate-file", "x.csv"], "--gate-channel and --gate-file"),
+        (["cluster", str(WELL), "--gate-pattern", "{plate}_{gate}.fcs", "--panel", "nowhere.csv"], "nowhere.csv"),
+        (["cluster", str(WELL), "--holdout", "1.5"], "holdout"),
+        (["predict", "nowhere.cytomoe", str(WELL)], "nowhere.cytomoe"),
+        (["evaluate", "nowhere.csv", "--gate-channel", "gate"], "nowhere.csv"),
+        (["info", str(EXAMPLE / "README.md")], "README.md"),
+        (["clutser", str(WELL)], "clutser"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err.splitlines()[-1]
+    assert "Traceback" not in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_lacks_a_marker_is_refused_by_name(clustered, tmp_path, capsys):
+    sample = read_fcs(WELL)
+    from cytomoe.io import write_fcs
+
+    write_fcs(sample[:, sample.var_names != "CD20"], tmp_path / "short.fcs")
+    arguments = ["predict", str(clustered / "model.cytomoe"), str(tmp_path / "short.fcs"), "--out", str(tmp_path / "o")]
+    assert run(arguments) == 2
+    assert "CD20" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_check_finds_a_missing_marker_without_computing(capsys):
+    assert run(["check", str(WELL), "--markers", "CD3,CD44"]) == 2
+    assert "CD44" in capsys.readouterr().out
+
+
+def test_check_passes_the_example(capsys):
+    assert run(["check", str(WELL), "--gate-channel", "gate"]) == 0
+    assert "can be clustered" in capsys.readouterr().out
+
+
+def test_info_lists_channels_and_antigens(capsys):
+    assert run(["info", str(WELL), "--json"]) == 0
+    description = json.loads(capsys.readouterr().out)
+    assert description["events"] == read_fcs(WELL).n_obs
+    assert run(["info", str(WELL)]) == 0
+    assert "HLA-DR" in capsys.readouterr().out
+
+
+def test_source_files_are_never_changed(clustered):
+    sums = {entry["file"]: entry["sha256"] for entry in json.loads((clustered / "run.json").read_text())["inputs"]}
+    import hashlib
+
+    for name, expected in sums.items():
+        assert hashlib.sha256((EXAMPLE / name).read_bytes()).hexdigest() == expected
+
+
+def test_help_answers_at_once():
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "cytomoe", "--help"], check=True, capture_output=True)
+    heavy = "import sys; import cytomoe.cli.main; print([m for m in ('torch', 'pandas', 'umap', 'sklearn') if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", heavy], check=True, capture_output=True, text=True)
+    assert loaded.stdout.strip() == "[]"
+    assert time.perf_counter() - started < 30  # a hang; the real figure is measured in benchmarks
+
+
+def test_each_command_has_an_example_in_its_help():
+    for command in cli.commands.values():
+        assert "Example" in (command.help or ""), command.name
+
+
+def test_interrupted_run_leaves_nothing_and_exits_130(tmp_path, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cytomoe.training.recovery.train", interrupt)
+    assert run(["cluster", str(WELL), "--out", str(tmp_path / "out")]) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_run_exits_1(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("cytomoe.training.recovery.collapse", lambda *_: "99% of the cells in one of 2 clusters")
+    assert run(["cluster", str(WELL), "--out", str(tmp_path / "out")]) == 1
+    assert "collapsed 3 times" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_default_folder_is_named_by_the_first_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(WELL, tmp_path / "blood.fcs")
+    assert run(["cluster", "blood.fcs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["out"] == "blood_cytomoe"
+    assert (tmp_path / "blood_cytomoe" / "labels.csv").is_file()

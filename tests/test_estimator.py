@@ -1,0 +1,161 @@
+"""The estimator by scikit-learn's conventions: fit, map, generate, save and load."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import adjusted_rand_score
+
+from cytomoe.errors import InputError
+from cytomoe.estimator import MoESimVAE
+from cytomoe.settings import PAPER, Settings, preset
+
+
+@pytest.fixture(scope="module")
+def fitted(blobs):
+    return MoESimVAE(seed=3).fit(blobs[0])
+
+
+def test_finds_the_populations(fitted, blobs):
+    assert adjusted_rand_score(blobs[1], fitted.labels_) > 0.99
+
+
+def test_clusters_are_numbered_by_size(fitted):
+    counts = np.bincount(fitted.labels_)
+    assert counts[0] == 0
+    assert list(counts[1:]) == sorted(counts[1:], reverse=True)
+    assert len(counts) == fitted.n_clusters_ + 1
+
+
+def test_predict_repeats_the_labels_of_the_fit(fitted, blobs):
+    np.testing.assert_array_equal(fitted.predict(blobs[0]), fitted.labels_)
+
+
+def test_probabilities_are_of_the_clusters(fitted, blobs):
+    probabilities = fitted.predict_proba(blobs[0])
+    assert probabilities.shape == (len(blobs[0]), fitted.n_clusters_)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(probabilities.argmax(1) + 1, fitted.labels_)
+
+
+def test_centres_are_the_mean_codes(fitted, blobs):
+    codes = fitted.transform(blobs[0])
+    for cluster in range(1, fitted.n_clusters_ + 1):
+        mean = codes[fitted.labels_ == cluster].mean(0)
+        np.testing.assert_allclose(fitted.centres_[cluster - 1], mean, rtol=1e-3, atol=1e-3)
+
+
+def test_generated_cells_look_like_their_population(fitted, blobs):
+    cells, _ = blobs
+    for cluster in range(1, 5):
+        generated = fitted.sample(cluster, 200)
+        real = cells[fitted.labels_ == cluster]
+        np.testing.assert_allclose(generated.mean(0), real.mean(0), atol=0.5)
+
+
+def test_generation_follows_its_seed(fitted):
+    np.testing.assert_array_equal(fitted.sample(1, 5, seed=9), fitted.sample(1, 5, seed=9))
+    assert not np.array_equal(fitted.sample(1, 5, seed=9), fitted.sample(1, 5, seed=10))
+
+
+def test_a_cluster_that_does_not_exist_is_refused(fitted):
+    with pytest.raises(InputError, match=r"no cluster 99; the model has clusters 1 to"):
+        fitted.sample(99)
+
+
+def test_same_seed_same_labels(blobs, fitted):
+    np.testing.assert_array_equal(MoESimVAE(seed=3).fit(blobs[0]).labels_, fitted.labels_)
+
+
+def test_fit_leaves_global_generators_alone(blobs):
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002 - the global generator is what the test looks at
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    MoESimVAE().fit(blobs[0][:300])
+    assert torch.equal(torch.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+def test_a_loaded_model_maps_as_the_saved_one(fitted, blobs, tmp_path):
+    fitted.save(tmp_path / "model.cytomoe")
+    loaded = MoESimVAE.load(tmp_path / "model.cytomoe")
+    np.testing.assert_array_equal(loaded.predict_proba(blobs[0]), fitted.predict_proba(blobs[0]))
+    np.testing.assert_array_equal(loaded.sample(2, 4), fitted.sample(2, 4))
+
+
+def test_the_model_file_holds_no_cells(fitted, blobs, tmp_path):
+    """Ten times the cells, the same size but for a few digits in the header."""
+    fitted.save(tmp_path / "small")
+    MoESimVAE(seed=3).fit(np.tile(blobs[0], (10, 1))).save(tmp_path / "large")
+    sizes = [(tmp_path / name).stat().st_size for name in ("small", "large")]
+    assert abs(sizes[1] - sizes[0]) < 40_000
+
+
+def test_subsample_fits_on_fewer_and_maps_all(blobs):
+    model = MoESimVAE(subsample=500).fit(blobs[0])
+    assert len(model.labels_) == len(blobs[0])
+    assert adjusted_rand_score(blobs[1], model.labels_) > 0.98
+
+
+def test_clone_keeps_parameters():
+    assert clone(MoESimVAE(experts=7, seed=5)).get_params()["experts"] == 7
+
+
+def test_unfitted_model_says_so(blobs):
+    with pytest.raises(NotFittedError):
+        MoESimVAE().predict(blobs[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[:1], "1 cells are too few"),
+        (lambda x: x[:, 0], "1 dimensions"),
+        (lambda x: np.where(x > 3, np.nan, x), "not finite"),
+    ],
+)
+def test_input_that_can_not_be_clustered_is_refused(blobs, change, message):
+    with pytest.raises(InputError, match=message):
+        MoESimVAE().fit(change(blobs[0]))
+
+
+def test_another_number_of_markers_is_refused(fitted, blobs):
+    with pytest.raises(InputError, match="4 columns given, but the model has 5 markers"):
+        fitted.predict(blobs[0][:, :4])
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x10\x00\x00\x00\x00\x00\x00\x00{}              "])
+def test_a_damaged_model_is_refused(tmp_path, content):
+    path = tmp_path / "model.cytomoe"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.cytomoe"):
+        MoESimVAE.load(path)
+
+
+def test_a_truncated_model_is_refused(fitted, tmp_path):
+    path = tmp_path / "model.cytomoe"
+    fitted.save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="damaged"):
+        MoESimVAE.load(path)
+
+
+def test_settings_survive_json():
+    assert Settings.from_dict(json.loads(json.dumps(PAPER.to_dict()))) == PAPER
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"experts": 0}, "experts is 0; it must be at least 1"),
+        ({"similarity": "tsne"}, "similarity is tsne; it must be one of consensus, umap, knn"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"metric": "canberra"}, "metric canberra does not go with similarity consensus"),
+    ],
+)
+def test_settings_out_of_range_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        preset("default", **change)
