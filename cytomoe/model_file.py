@@ -33,12 +33,12 @@ def write_model(path: str | os.PathLike[str], tensors: dict[str, Tensor], descri
     description
         JSON-ready description; format and its version are added.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, **description}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(plain, temporary, metadata={_KEY: json.dumps(header, allow_nan=False)})
+        temporary.write_bytes(save(plain, metadata={_KEY: json.dumps(header, allow_nan=False)}))
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -192,7 +192,7 @@ def test_check_passes_the_example(capsys):
 def test_info_lists_channels_and_antigens(capsys):
     assert run(["info", str(WELL), "--json"]) == 0
     description = json.loads(capsys.readouterr().out)
-    assert description["events"] == read_fcs(WELL).n_obs
+    assert description["n_events"] == read_fcs(WELL).n_obs
     assert run(["info", str(WELL)]) == 0
     assert "HLA-DR" in capsys.readouterr().out
 

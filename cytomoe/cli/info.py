@@ -41,4 +41,36 @@ def info(files: tuple[Path, ...], data_set: int, as_json: bool) -> None:
 
 
 def _readable(description: dict[str, Any]) -> str:
-    raise NotImplementedError
+    """The description as a heading and a table of channels."""
+    date = f", {description['date']}" if description["date"] else ""
+    sets = description["n_data_sets"]
+    lines = [
+        f"{description['path']}: {description['n_events']:,} events, {description['n_channels']} channels, "
+        f"FCS {description['version']}, {description['instrument'] or 'instrument unknown'}{date}",
+    ]
+    if sets > 1:
+        lines.append(f"  data set {description['data_set']} of {sets}; --data-set reads the others")
+    lines += [f"  warning: {warning}" for warning in description["warnings"]]
+    lines.append(f"  spillover: {_spillover(description['spillover'])}")
+    if description["gate_channels"]:
+        lines.append(f"  may hold gates: {', '.join(description['gate_channels'])} (see --gate-channel)")
+    names = ("channel", "antigen", "min", "median", "max")
+    rows = [names, *([_cell(channel[name]) for name in names] for channel in description["channels"])]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(names))]
+    for row in rows:
+        text = [f"{row[i]:<{widths[i]}}" for i in range(2)] + [f"{row[i]:>{widths[i]}}" for i in range(2, len(names))]
+        lines.append("  " + "  ".join(text).rstrip())
+    return "\n".join(lines)
+
+
+def _spillover(spillover: dict[str, Any] | None) -> str:
+    if spillover is None:
+        return "none"
+    state = "usable" if spillover["usable"] else f"not usable: {spillover['problem']}"
+    return f"{spillover['keyword']} ({state})"
+
+
+def _cell(value: str | float | None) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else f"{value:,.6g}"

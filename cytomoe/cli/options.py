@@ -13,7 +13,7 @@ from cytomoe.settings import PRESETS, Metric, Settings, SimilarityName
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DEFAULTS = Settings()
-FILE = click.Path(path_type=Path, dir_okay=False)
+FILE = click.Path(path_type=Path)
 
 
 def _together(*options: Callable[[Any], Any]) -> Callable[[F], F]:

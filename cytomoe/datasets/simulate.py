@@ -31,6 +31,7 @@ _BACKGROUND = (0.6, 1.6)  # shape and scale of the gamma distribution of unspeci
 _WELL_ABUNDANCE, _WELL_INTENSITY = 0.10, 0.06  # spread of the logarithm of both between wells
 _DURATION = 1_000_000  # of a well's acquisition, in milliseconds
 _NO_GATE = "ungated"  # how the tables of gates say that an event lies in none
+_KEYWORDS = {"$CYT": "CyTOF (simulated)", "$COM": "simulated by cytomoe: no measured cells"}
 
 # $PnN and $PnS of every channel, in the order of the file.
 CHANNELS: tuple[tuple[str, str], ...] = (
@@ -163,7 +164,8 @@ def _simulate_well(events: int, *, treated: bool, rng: np.random.Generator) -> A
         index=names,
     )
     gate = pd.Categorical.from_codes(drawn.gate - 1, categories=pd.Index([p.name for p in POPULATIONS], dtype=object))
-    return AnnData(X=values, obs=pd.DataFrame({"gate": gate}, index=np.arange(events).astype(str)), var=var)
+    obs = pd.DataFrame({"gate": gate}, index=np.arange(events).astype(str))
+    return AnnData(X=values, obs=obs, var=var, uns={"fcs": {"keywords": dict(_KEYWORDS)}})
 
 
 def _draw_events(events: int, treated: bool, rng: np.random.Generator) -> _Events:

@@ -6,7 +6,6 @@ Pages are given back once they are decoded, so that the whole file never stands 
 from __future__ import annotations
 
 import mmap
-
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ def value_dtype(layout: Layout) -> type[np.float32] | type[np.float64]:
     return np.float32
 
 
-def read_values(source: FCSSource, layout: Layout, begin: int, start: int, stop: int) -> Values:
+def read_values(source: FCSSource, layout: Layout, begin: int, start: int, stop: int) -> tuple[Values, list[int]]:
     """Decode the events ``start`` to ``stop``.
 
     Parameters
@@ -46,15 +45,18 @@ def read_values(source: FCSSource, layout: Layout, begin: int, start: int, stop:
 
     Returns
     -------
-    ndarray, shape (stop - start, channels)
+    values : ndarray, shape (stop - start, channels)
         The file's values, integers masked by their range; neither gain nor logarithm is applied.
+    masked : list of int
+        Positions of the channels where masking took bits away.
     """
     values: Values = np.empty((stop - start, len(layout.channels)), dtype=value_dtype(layout))
     if values.size == 0:
-        return values
+        return values, []
     # Packed events need not begin on a whole byte.
     origin = start * layout.event_bits // 8
     mapped = source.map(begin + origin, layout.data_size(stop) - origin)
+    masked: set[int] = set()
     step = max(1, _SLICE_BYTES * 8 // layout.event_bits)
     for first in range(start, stop, step):
         last = min(first + step, stop)
@@ -62,11 +64,11 @@ def read_values(source: FCSSource, layout: Layout, begin: int, start: int, stop:
         end = layout.data_size(last) - origin
         block = values[first - start : last - start]
         if layout.is_packed:
-            _decode_packed(mapped[first_byte - origin : end], skipped_bits, layout, block)
+            _decode_packed(mapped[first_byte - origin : end], skipped_bits, layout, block, masked)
         else:
-            _decode_bytes(mapped[first_byte - origin : end], layout, block)
+            _decode_bytes(mapped[first_byte - origin : end], layout, block, masked)
         _give_back(mapped, end)
-    return values
+    return values, sorted(masked)
 
 
 def _give_back(mapped: np.memmap[Any, Any], end: int) -> None:
@@ -77,7 +79,7 @@ def _give_back(mapped: np.memmap[Any, Any], end: int) -> None:
         mapping.madvise(mmap.MADV_DONTNEED, 0, whole_pages)
 
 
-def _decode_bytes(raw: npt.NDArray[np.uint8], layout: Layout, block: Values) -> None:
+def _decode_bytes(raw: npt.NDArray[np.uint8], layout: Layout, block: Values, masked: set[int]) -> None:
     """Decode values that begin on whole bytes."""
     first = layout.channels[0]
     dtype = _native_dtype(first, layout)
@@ -85,14 +87,17 @@ def _decode_bytes(raw: npt.NDArray[np.uint8], layout: Layout, block: Values) -> 
         matrix = raw.view(dtype).reshape(block.shape)
         masks = np.array([channel.mask for channel in layout.channels], dtype=np.uint64)
         if first.datatype == "I" and (masks < (1 << first.bits) - 1).any():
-            matrix = matrix & masks.astype(dtype)
+            counted = matrix & masks.astype(dtype)
+            masked.update(np.flatnonzero((counted != matrix).any(axis=0)).tolist())
+            matrix = counted
         block[...] = matrix
         return
     rows = raw.reshape(len(block), -1)
     offset = 0
     for n, channel in enumerate(layout.channels):
         width = channel.bits // 8
-        block[:, n] = _decode_column(rows[:, offset : offset + width], channel, layout)
+        column = _decode_column(rows[:, offset : offset + width], channel, layout)
+        block[:, n] = column if channel.datatype != "I" else _mask(column, channel, n, masked)
         offset += width
 
 
@@ -107,16 +112,17 @@ def _decode_column(column: npt.NDArray[np.uint8], channel: Channel, layout: Layo
     """Decode one channel from the bytes of its values, shape (events, bytes)."""
     dtype = _native_dtype(channel, layout)
     if dtype is not None:
-        values = column.view(dtype)[:, 0]
-        return np.bitwise_and(values, dtype.type(channel.mask)) if channel.datatype == "I" else values
+        return column.view(dtype)[:, 0]
     bytes_high_to_low = column.T if layout.byte_order == ">" else column.T[::-1]
     integers = np.zeros(len(column), dtype=np.uint64)
     for byte in bytes_high_to_low:
         integers = (integers << np.uint64(8)) | byte
-    return integers & np.uint64(channel.mask)
+    return integers
 
 
-def _decode_packed(raw: npt.NDArray[np.uint8], skipped_bits: int, layout: Layout, block: Values) -> None:
+def _decode_packed(
+    raw: npt.NDArray[np.uint8], skipped_bits: int, layout: Layout, block: Values, masked: set[int]
+) -> None:
     """Decode big-endian integers that follow each other bit by bit, without padding."""
     size = len(block) * layout.event_bits
     bits = np.unpackbits(raw)[skipped_bits : skipped_bits + size].reshape(len(block), layout.event_bits)
@@ -125,5 +131,13 @@ def _decode_packed(raw: npt.NDArray[np.uint8], skipped_bits: int, layout: Layout
         integers = np.zeros(len(block), dtype=np.uint64)
         for bit in bits[:, offset : offset + channel.bits].T:
             integers = (integers << np.uint64(1)) | bit
-        block[:, n] = integers & np.uint64(channel.mask)
+        block[:, n] = _mask(integers, channel, n, masked)
         offset += channel.bits
+
+
+def _mask(integers: npt.NDArray[Any], channel: Channel, position: int, masked: set[int]) -> npt.NDArray[Any]:
+    """The bits of a channel's integers that its range lets count; notes the channel where others were set."""
+    counted = np.bitwise_and(integers, integers.dtype.type(channel.mask))
+    if (counted != integers).any():
+        masked.add(position)
+    return counted

@@ -19,6 +19,7 @@ ByteOrder = Literal["<", ">"]
 
 _FLOAT_BITS = {"F": 32, "D": 64}
 _MAX_INTEGER_BITS = 64
+_FLOAT64_INTEGER_BITS = 53
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,9 @@ def read_layout(path: str | os.PathLike[str], keywords: Mapping[str, str], notes
     extra = next((name for name in keywords if _channel_number(name) > n_channels), None)
     if extra is not None:
         raise FCSError(path, f"$PAR is {n_channels} but TEXT also describes a channel in {extra}", keyword="$PAR")
+    wide = [channel.name for channel in channels if channel.datatype == "I" and channel.mask >> _FLOAT64_INTEGER_BITS]
+    if wide:
+        notes.append(f"integers of {', '.join(wide)} above 2**{_FLOAT64_INTEGER_BITS} are rounded")
     layout = Layout(channels, _read_byte_order(path, keywords))
     if layout.is_packed and (layout.byte_order == "<" or any(channel.datatype != "I" for channel in channels)):
         widths = ", ".join(sorted({str(channel.bits) for channel in channels}, key=int))
@@ -214,10 +218,8 @@ def _required(path: str | os.PathLike[str], keywords: Mapping[str, str], keyword
 
 
 def _number(value: str, default: float) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        return default
+    # float() alone would also take "1_024", which only damage writes.
+    return float(value) if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", value) else default
 
 
 def _shortened(value: str) -> str:

@@ -82,7 +82,10 @@ class FCSDataSet:
             If the file has changed since it was opened.
         """
         first, last, _ = slice(start, stop).indices(self.n_events)
-        return read_values(self._source, self._layout, self._begin, first, max(first, last))
+        return self._read(first, max(first, last))[0]
+
+    def _read(self, first: int, last: int) -> tuple[Values, list[int]]:
+        return read_values(self._source, self._layout, self._begin, first, last)
 
 
 def open_fcs(path: str | os.PathLike[str], *, data_set: int = 1) -> FCSDataSet:
@@ -158,10 +161,12 @@ def to_anndata(data_set: FCSDataSet) -> AnnData:
 
     obs = pd.DataFrame(index=missing_names(data_set.n_events))
     var = channel_table(data_set.channels)
+    values, masked = data_set._read(0, data_set.n_events)
+    uns = {"fcs": _provenance(data_set, masked)}
     # AnnData looks for duplicates among the names that it is made with, at 160 MB and half a second per million.
     # These can't have any, so it is made without names and given them afterwards.
     with anndata.settings.override(check_uniqueness=False):
-        adata = anndata.AnnData(data_set.values(), obs=obs, var=var, uns={"fcs": _provenance(data_set)})
+        adata = anndata.AnnData(values, obs=obs, var=var, uns=uns)
     adata.obs_names = event_names(data_set.n_events)
     return adata
 
@@ -184,14 +189,18 @@ def channel_table(channels: Sequence[Channel]) -> pd.DataFrame:
     )
 
 
-def _provenance(data_set: FCSDataSet) -> dict[str, object]:
+def _provenance(data_set: FCSDataSet, masked: Sequence[int]) -> dict[str, object]:
+    notes = list(data_set.warnings)
+    if masked:
+        names = ", ".join(data_set.names[n] for n in masked)
+        notes.append(f"values of {names} had bits beyond the channel's range ($PnR), left out as the standard asks")
     return {
         "path": data_set.path,
         "version": data_set.version,
         "keywords": dict(data_set.keywords),
         "data_set": data_set.data_set,
         "n_data_sets": data_set.n_data_sets,
-        "warnings": list(data_set.warnings),
+        "warnings": notes,
     }
 
 

@@ -91,8 +91,6 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
     RunError
         If the training fails.
     """
-    from cytomoe.estimator import MoESimVAE
-
     listener = listener or Listener()
     outputs.check_output(job.out, job.force)
     watch = Stopwatch()
@@ -107,6 +105,10 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
         listener.say(line)
     expressions = [preprocessor.expression(adata) for adata in events.adatas]
     watch.lap("preprocess")
+
+    from cytomoe.estimator import MoESimVAE  # brings torch: not before the input is known to be right
+
+    watch.lap("import")
     model = MoESimVAE(
         settings=job.settings,
         subsample=job.subsample,

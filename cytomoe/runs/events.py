@@ -133,6 +133,15 @@ def file_names(paths: Sequence[Path]) -> list[str]:
     return given
 
 
+def refuse_missing(paths: Sequence[Path]) -> None:
+    """Refuse paths that are no files, before anything slow happens."""
+    for path in paths:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name the files in it: {path}/*.fcs")
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+
+
 def read_events(paths: Sequence[Path], *, data_set: int = 1, pattern: str | None = None) -> Events:
     """Read the files of a run.
 
@@ -152,6 +161,7 @@ def read_events(paths: Sequence[Path], *, data_set: int = 1, pattern: str | None
     """
     from cytomoe.io import read_fcs
 
+    refuse_missing(paths)
     names = file_names(paths)
     samples, file_sample = names, np.arange(len(paths))
     if pattern is not None:

@@ -143,7 +143,8 @@ def _other_channels(events: Events, used: Sequence[str], index: pd.Index) -> pd.
         if name not in set(used) and all(name in adata.var_names for adata in events.adatas)
     ]
     values = np.concatenate([adata[:, shared].X for adata in events.adatas])
-    return pd.DataFrame(values, columns=shared, index=index)
+    # HDF5 takes a slash in a name for a folder.
+    return pd.DataFrame(values, columns=[name.replace("/", "_") for name in shared], index=index)
 
 
 def write_fcs_files(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.runs import outputs
-from cytomoe.runs.events import GateSource, find_gates, read_events
+from cytomoe.runs.events import GateSource, find_gates, read_events, refuse_missing
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import count_events, map_events, measure, write_results
 
@@ -44,10 +44,12 @@ def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
     InputError
         If the model or a file can't be read, or a file lacks a marker of the model; nothing is written then.
     """
-    from cytomoe.estimator import MoESimVAE
-
     listener = listener or Listener()
     outputs.check_output(job.out, job.force)
+    refuse_missing([job.model, *job.files])
+
+    from cytomoe.estimator import MoESimVAE  # brings torch: not before the simplest mistakes are ruled out
+
     watch = Stopwatch()
     model = MoESimVAE.load(job.model, device=job.device)
     events = read_events(job.files, data_set=job.data_set, pattern=job.gates.pattern)

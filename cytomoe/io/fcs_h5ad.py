@@ -1,0 +1,40 @@
+"""Writing AnnData that was read from FCS files as .h5ad, whatever keeps the names of its events."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from cytomoe.io.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def write_h5ad(adata: AnnData, path: str | os.PathLike[str]) -> None:
+    """Write an .h5ad file that every version of anndata reads.
+
+    :func:`cytomoe.io.read_fcs` keeps the names of many events by Arrow, which ``AnnData.write_h5ad`` refuses by
+    default; they are written as plain strings here. The file appears whole or not at all.
+
+    Parameters
+    ----------
+    adata
+        What to write; it is left as it is.
+    path
+        Where to; an old file is replaced.
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist.
+    """
+    if adata.is_view:
+        adata = adata.copy()
+    names = adata.obs_names
+    with atomic_path(path) as temporary:
+        try:
+            adata.obs_names = names.astype(object)
+            adata.write_h5ad(temporary)
+        finally:
+            adata.obs_names = names
