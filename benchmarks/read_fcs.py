@@ -1,7 +1,8 @@
 """Time and memory of ``read_fcs`` against a memmap and copy of the same bytes.
 
-Run with ``python benchmarks/read_fcs.py [EVENTS] [CHANNELS]``. Times are the best of several runs; memory is by how
-much one reading raises the peak of a fresh process that has already read a file of ten events.
+Run with ``python benchmarks/read_fcs.py [EVENTS] [CHANNELS]``. Times are the best of several runs, after a first one
+that also pays for imports and event names; memory is by how much one reading raises the peak of a fresh process that
+has only read a file of ten events.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             self.preset, experts=self.experts, similarity=self.similarity, metric=self.metric
         )
         device = _device(self.device)
-        self.preprocessor_ = self.preprocessor or _fit_preprocessor(X)
+        self.preprocessor_ = self.preprocessor or _fit_preprocessor(X, chosen)
         expression = self._expression(X)
         if len(expression) < 2:
             raise InputError(f"{len(expression)} cells are too few to cluster; at least 2 are needed")
@@ -344,10 +344,10 @@ def _as_expression(X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     return expression
 
 
-def _fit_preprocessor(X: NDArray[np.floating[Any]] | AnnData) -> Preprocessor:
+def _fit_preprocessor(X: NDArray[np.floating[Any]] | AnnData, settings: Settings) -> Preprocessor:
     """Preprocessing as the file suggests for AnnData; scaling alone for an array, which is transformed already."""
     if not isinstance(X, np.ndarray):
-        return Preprocessor.fit([X])
+        return Preprocessor.fit([X], clip=settings.clips_noise)
     from anndata import AnnData
     from pandas import DataFrame
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from cytomoe.errors import InputError, did_you_mean
 
-SimilarityName = Literal["consensus", "umap", "knn"]
+SimilarityName = Literal["valleys", "consensus", "umap", "knn"]
 Metric = Literal["euclidean", "correlation", "cosine", "canberra"]
 Activation = Literal["relu", "elu"]
 PresetName = Literal["default", "paper"]
@@ -40,12 +40,18 @@ class Settings:
     dropout
         Share of hidden units dropped in the noisy pass of the DEPICT loss; the clean pass has none.
     similarity
-        ``consensus``: share of partitions in which two cells meet; ``umap``: closer than ``threshold`` in a UMAP
-        projection; ``knn``: among the ``neighbours`` nearest of the batch in that projection.
+        ``valleys``: share of partitions in which two cells meet, each parting cells where markers have valleys;
+        ``consensus``: the same with k-means centres merged by a hierarchy; ``umap``: closer than ``threshold`` in a
+        UMAP projection; ``knn``: among the ``neighbours`` nearest of the batch in that projection.
     metric
-        How cells are compared: by k-means for ``consensus``, by UMAP otherwise.
+        How cells are compared: by k-means for ``consensus``, by UMAP for ``umap`` and ``knn``.
     partitions
         Partitions behind the consensus (R). More: smoother, slower.
+    valley_depth
+        Largest upper bound of (density in a valley) / (density at the lower of its peaks) at which cells are parted.
+        Larger: more clusters.
+    valley_confidence
+        How far the bound lies above the density measured, in standard deviations. Larger: fewer clusters.
     micro_clusters
         k-means centres per partition (M). More: finer populations can be told apart, noise too.
     partition_clusters
@@ -63,7 +69,7 @@ class Settings:
     batch_size
         Cells per step.
     warm_steps
-        Steps in which the gating network first learns one partition by cross-entropy (``consensus`` only).
+        Steps in which the gating network first learns one partition by cross-entropy (``valleys``, ``consensus``).
     steps
         Joint steps on all losses.
     learning_rate
@@ -76,7 +82,7 @@ class Settings:
         Cells are drawn with weight (size of their micro-cluster) ** -sampling_power; 0 draws all cells alike.
     """
 
-    experts: int = 20
+    experts: int = 50
     code_size: int = 9
     encoder_widths: tuple[int, ...] = (100,)
     gating_widths: tuple[int, ...] = (64, 64)
@@ -85,9 +91,11 @@ class Settings:
     batch_norm: bool = True
     dropout: float = 0.5
 
-    similarity: SimilarityName = "consensus"
+    similarity: SimilarityName = "valleys"
     metric: Metric = "euclidean"
     partitions: int = 10
+    valley_depth: float = 0.8
+    valley_confidence: float = 2.5
     micro_clusters: int = 100
     partition_clusters: int = 15
     threshold: float = 2.0
@@ -101,9 +109,9 @@ class Settings:
     code_noise: float = 1.0
 
     batch_size: int = 256
-    warm_steps: int = 150
-    steps: int = 150
-    learning_rate: float = 3e-3
+    warm_steps: int = 500
+    steps: int = 200
+    learning_rate: float = 5e-3
     one_cycle: bool = True
     clip_gradient: float = 1.0
     sampling_power: float = 0.5
@@ -129,6 +137,13 @@ class Settings:
                 f"metric {self.metric} does not go with similarity consensus; "
                 f"use {', '.join(CONSENSUS_METRICS)}, or --similarity umap"
             )
+        if self.similarity == "valleys" and self.metric != "euclidean":
+            raise InputError(f"metric {self.metric} does not go with similarity valleys; add --similarity umap")
+
+    @property
+    def clips_noise(self) -> bool:
+        """Whether negative arcsinh values, which are noise, are set to 0; valleys need them to see the peak at 0."""
+        return self.similarity != "valleys"
 
     def _require(self, name: str, holds: bool, legal: str) -> None:
         if not holds:

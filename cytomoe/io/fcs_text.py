@@ -9,7 +9,6 @@ holds both to the same result wherever both apply.
 from __future__ import annotations
 
 import io
-import logging
 import re
 import warnings
 from collections.abc import Mapping
@@ -118,7 +117,6 @@ def _parse_with_fcsparser(head: bytes) -> dict[str, str] | None:
     from fcsparser.api import FCSParser
 
     parser = FCSParser()
-    logging.getLogger("fcsparser").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of ANALYSIS segments, which nobody asked for
         try:

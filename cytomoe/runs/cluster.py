@@ -169,5 +169,6 @@ def _preprocessor(job: ClusterJob, events: Events, fitted: NDArray[np.bool_]) ->
         transform=choice.transform,
         cofactor=choice.cofactor,
         compensate=choice.compensate,
+        clip=job.settings.clips_noise,
         exclude=[job.gates.channel] if job.gates.channel is not None else [],
     )

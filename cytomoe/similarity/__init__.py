@@ -23,10 +23,14 @@ def build_similarity(expression: NDArray[np.float32], settings: Settings, rng: n
     rng
         Source of all randomness.
     """
-    if settings.similarity == "consensus":
-        from cytomoe.similarity.consensus import consensus_similarity
+    if settings.similarity == "valleys":
+        from cytomoe.similarity.consensus import valley_similarity
 
-        return consensus_similarity(expression, settings, rng)
+        return valley_similarity(expression, settings, rng)
+    if settings.similarity == "consensus":
+        from cytomoe.similarity.consensus import hierarchy_similarity
+
+        return hierarchy_similarity(expression, settings, rng)
     from cytomoe.similarity.projection import projection_similarity
 
     return projection_similarity(expression, settings, rng)

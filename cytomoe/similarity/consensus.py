@@ -1,6 +1,5 @@
 """Consensus similarity: the share of several partitions of the cells in which two cells meet.
 
-Each partition is a k-means with many centres (micro-clusters) whose centres are merged by an average-linkage hierarchy.
 For a batch S = H H^T with H the stacked one-hot memberships, so nothing of size (cells, cells) is ever built.
 """
 
@@ -11,6 +10,9 @@ from numpy.typing import NDArray
 
 from cytomoe.settings import Settings
 
+# Distinct combinations of parts that are merged by a hierarchy; the rest are few cells each and join the nearest.
+_MOST_COMBINATIONS = 500
+
 
 class ConsensusSimilarity:
     """Similarity from partitions of the cells.
@@ -18,14 +20,18 @@ class ConsensusSimilarity:
     Parameters
     ----------
     partitions
-        Cluster of each cell in each partition, shape (R, cells), integers from 0.
+        Part of each cell in each partition, from 0, shape (R, cells).
+    partition
+        The partition from which training starts, shape (cells,).
     weights
         Sampling weight of each cell, shape (cells,).
     """
 
-    def __init__(self, partitions: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
+    def __init__(
+        self, partitions: NDArray[np.int64], partition: NDArray[np.int64], weights: NDArray[np.float64]
+    ) -> None:
         self.weights = weights
-        self.partition: NDArray[np.int64] | None = partitions[0]
+        self.partition: NDArray[np.int64] | None = partition
         sizes = partitions.max(axis=1) + 1
         offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
         self._columns = (partitions + offsets[:, None]).T.copy()  # (cells, R), column of H of each membership
@@ -38,19 +44,32 @@ class ConsensusSimilarity:
         return (memberships @ memberships.T) / np.float32(self._columns.shape[1])
 
 
-def metric_rows(expression: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
-    """Rows whose Euclidean distance stands for ``metric``: centred and of unit length for correlation, cosine."""
-    if metric == "euclidean":
-        return expression
-    rows = expression - expression.mean(axis=1, keepdims=True) if metric == "correlation" else expression
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.maximum(lengths, np.float32(1e-6))
-
-
-def consensus_similarity(
+def valley_similarity(
     expression: NDArray[np.float32], settings: Settings, rng: np.random.Generator
 ) -> ConsensusSimilarity:
-    """Partition the cells ``settings.partitions`` times and return the consensus.
+    """Consensus of valley partitions; training starts from the clusters on which most of them agree.
+
+    Parameters
+    ----------
+    expression
+        Transformed, unscaled marker values, not clipped at 0, shape (cells, markers).
+    settings
+        ``experts``, ``sampling_power`` and what :func:`cytomoe.similarity.valleys.valley_partitions` uses.
+    rng
+        Source of all randomness.
+    """
+    from cytomoe.similarity.valleys import valley_partitions
+
+    partitions = valley_partitions(expression, settings, rng)
+    agreed = agreed_clusters(partitions, most=settings.experts)
+    weights = np.bincount(agreed).astype(np.float64)[agreed] ** -settings.sampling_power
+    return ConsensusSimilarity(partitions, agreed, weights)
+
+
+def hierarchy_similarity(
+    expression: NDArray[np.float32], settings: Settings, rng: np.random.Generator
+) -> ConsensusSimilarity:
+    """Consensus of k-means micro-clusters, merged by a hierarchy and cut at a fixed number in each partition.
 
     Parameters
     ----------
@@ -62,13 +81,22 @@ def consensus_similarity(
         Source of all randomness.
     """
     rows = metric_rows(expression, settings.metric)
-    found = [_partition(rows, settings, rng) for _ in range(settings.partitions)]
+    found = [_hierarchy(rows, settings, rng) for _ in range(settings.partitions)]
     partitions = np.stack([clusters for clusters, _ in found])
     weights = np.mean([sizes**-settings.sampling_power for _, sizes in found], axis=0)
-    return ConsensusSimilarity(partitions, weights)
+    return ConsensusSimilarity(partitions, partitions[0], weights)
 
 
-def _partition(
+def metric_rows(expression: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
+    """Rows whose Euclidean distance stands for ``metric``: centred and of unit length for correlation, cosine."""
+    if metric == "euclidean":
+        return expression
+    rows = expression - expression.mean(axis=1, keepdims=True) if metric == "correlation" else expression
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.maximum(lengths, np.float32(1e-6))
+
+
+def _hierarchy(
     rows: NDArray[np.float32], settings: Settings, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """One partition: cluster of each cell, and the size of each cell's micro-cluster."""
@@ -87,3 +115,60 @@ def _partition(
         merged = np.zeros(1, dtype=np.int64)
     sizes = np.bincount(micro, minlength=n_centres).astype(np.float64)
     return merged[micro].astype(np.int64), sizes[micro]
+
+
+def agreed_clusters(partitions: NDArray[np.int64], *, most: int) -> NDArray[np.int64]:
+    """Clusters on which the partitions agree: cells that meet in more than half of them, by average linkage.
+
+    Parameters
+    ----------
+    partitions
+        Part of each cell in each partition, from 0, shape (R, cells).
+    most
+        Upper bound on the number of clusters; merging goes on until it holds.
+
+    Returns
+    -------
+    ndarray
+        Cluster of each cell, from 0, shape (cells,).
+    """
+    combinations, inverse, counts = np.unique(partitions.T, axis=0, return_inverse=True, return_counts=True)
+    kept = np.argsort(-counts, kind="stable")[:_MOST_COMBINATIONS]
+    rest = np.setdiff1d(np.arange(len(combinations)), kept)
+    merged = np.empty(len(combinations), dtype=np.int64)
+    merged[kept] = _weighted_average_linkage(_disagreement(combinations[kept]), counts[kept].astype(float), most)
+    if len(rest):
+        nearest = np.array(
+            [(combinations[kept] != combination).sum(axis=1).argmin() for combination in combinations[rest]]
+        )
+        merged[rest] = merged[kept][nearest]
+    return np.unique(merged[inverse.ravel()], return_inverse=True)[1].astype(np.int64)
+
+
+def _disagreement(combinations: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of the partitions in which two combinations of parts differ, shape (n, n)."""
+    from scipy.spatial.distance import pdist, squareform
+
+    return squareform(pdist(combinations, "hamming"))
+
+
+def _weighted_average_linkage(
+    distances: NDArray[np.float64], sizes: NDArray[np.float64], most: int
+) -> NDArray[np.int64]:
+    """Average linkage of groups of cells, each counting by its size, down to distance 1/2 and ``most`` clusters."""
+    distances = distances.copy()
+    np.fill_diagonal(distances, np.inf)
+    labels = np.arange(len(sizes))
+    n_clusters = len(sizes)
+    while n_clusters > 1:
+        i, j = np.unravel_index(distances.argmin(), distances.shape)
+        if distances[i, j] >= 0.5 and n_clusters <= most:
+            break
+        joined = (sizes[i] * distances[i] + sizes[j] * distances[j]) / (sizes[i] + sizes[j])
+        distances[i] = distances[:, i] = joined
+        distances[j] = distances[:, j] = np.inf
+        distances[i, i] = np.inf
+        sizes[i] += sizes[j]
+        labels[labels == j] = i
+        n_clusters -= 1
+    return labels

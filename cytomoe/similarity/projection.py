@@ -22,16 +22,12 @@ class ProjectionSimilarity:
     points
         Projected cells, shape (cells, 2).
     threshold
-        Two cells closer than this are similar.
+        Two cells closer than this are similar, unless ``neighbours`` is given.
     neighbours
-        If given, used in place of the threshold: the nearest cells of the batch are similar.
+        The nearest cells of the batch, this many, are similar.
     """
 
-    def __init__(
-        self, points: NDArray[np.float32], *, threshold: float | None = None, neighbours: int | None = None
-    ) -> None:
-        if (threshold is None) == (neighbours is None):
-            raise ValueError("give either threshold or neighbours")
+    def __init__(self, points: NDArray[np.float32], *, threshold: float = 2.0, neighbours: int | None = None) -> None:
         self.points = points
         self.threshold = threshold
         self.neighbours = neighbours
@@ -44,13 +40,13 @@ class ProjectionSimilarity:
 
         points = self.points[cells]
         distances = cdist(points, points)
-        if self.threshold is not None:
+        if self.neighbours is None:
             return (distances < self.threshold).astype(np.float32)
-        similar = np.zeros(distances.shape, dtype=np.float32)
-        nearest = np.argpartition(distances, min(self.neighbours or 0, len(cells) - 1), axis=1)
-        # The cell itself is one of its own nearest, hence one more.
-        np.put_along_axis(similar, nearest[:, : (self.neighbours or 0) + 1], 1.0, axis=1)
-        np.fill_diagonal(similar, 1.0)
+        similar = np.eye(len(cells), dtype=np.float32)
+        np.fill_diagonal(distances, np.inf)
+        number = min(self.neighbours, len(cells) - 1)
+        nearest = np.argsort(distances, axis=1)[:, :number]
+        np.put_along_axis(similar, nearest, 1.0, axis=1)
         return np.maximum(similar, similar.T)
 
 

@@ -1,0 +1,224 @@
+"""Valley partitions: cells are parted, again and again, at the emptiest valley that any marker shows.
+
+A person gates where a marker's histogram has a valley. This does the same without a person: in a group of cells it
+smooths the histogram of every marker at several bandwidths, looks for the valley that is surest to be real, cuts there
+and goes on in both parts until no sure valley is left. A valley is judged by the upper end of a confidence interval of
+its depth, so that few cells prove nothing and no number of clusters is asked for. Each marker is looked at twice: as
+measured, where fine valleys show, and averaged over each cell's nearest neighbours, where noise no longer fills them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cytomoe.settings import Settings
+
+FloatArray = NDArray[np.float32]
+
+# Width of a histogram bin, in units of transformed values (arcsinh).
+BIN = 0.02
+# Standard deviations of the Gaussians that smooth the histograms. The finest shows valleys of raw markers alone:
+# averages of neighbours have a grain of their own at that scale.
+BANDWIDTHS = (0.025, 0.05, 0.1, 0.2, 0.4)
+FINEST_OF_MEANS = 0.05
+# Neighbours' averages are not independent of each other; their counts prove this much of what raw counts prove.
+MEANS_WEIGHT = 0.5
+# Neighbours averaged, one choice after the other over the partitions.
+NEIGHBOURS = (10, 20)
+# Cells among which neighbours are searched, at most: enough to fill every population that can be found.
+REFERENCE = 20_000
+# Share of the cells that grow each tree: partitions differ, so that what hangs on few cells is outvoted.
+SHARE = 0.8
+# Smallest part that a cut may leave.
+SMALLEST = 20
+# Below this many negative values a marker's noise can't be measured.
+_ENOUGH_NEGATIVE = 50
+
+
+def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Partition the cells by valleys, on another draw of the cells each time.
+
+    Parameters
+    ----------
+    expression
+        Transformed, unscaled marker values, not clipped at 0, shape (cells, markers).
+    settings
+        ``partitions``, ``valley_depth`` and ``valley_confidence`` are used.
+    rng
+        Source of all randomness.
+
+    Returns
+    -------
+    ndarray
+        Part of each cell, from 0, in each partition; shape (partitions, cells).
+    """
+    values = widen_noise(expression)
+    means = neighbour_means(values, rng)
+    n_cells, n_markers = values.shape
+    n_growing = min(int(SHARE * n_cells), REFERENCE)
+    partitions = np.empty((settings.partitions, n_cells), dtype=np.int64)
+    for i in range(settings.partitions):
+        views = np.concatenate([values, means[i % len(means)]], axis=1)
+        growing = np.zeros(n_cells, dtype=bool)
+        growing[rng.permutation(n_cells)[:n_growing]] = True
+        tree = _Tree(
+            bins=_to_bins(views, rng.random((views.shape[1],))),
+            growing=growing,
+            n_markers=n_markers,
+            smallest=SMALLEST * n_growing / n_cells,
+            depth=settings.valley_depth,
+            confidence=settings.valley_confidence,
+        )
+        partitions[i] = tree.grow()
+    return partitions
+
+
+def widen_noise(expression: FloatArray) -> FloatArray:
+    """Widen the linear part of arcsinh to the noise around zero, marker by marker.
+
+    True values are not negative, so negative ones measure the noise. Where twice their 95th percentile exceeds the
+    cofactor it becomes the cofactor: otherwise noise alone has two peaks, one on either side of zero.
+    """
+    widened = expression.copy()
+    for marker in range(expression.shape[1]):
+        values = expression[:, marker]
+        negative = -np.sinh(values[values < 0])
+        if len(negative) > _ENOUGH_NEGATIVE:
+            factor = 2 * np.percentile(negative, 95)
+            if factor > 1:
+                widened[:, marker] = np.arcsinh(np.sinh(values) / factor)
+    return widened
+
+
+def neighbour_means(values: FloatArray, rng: np.random.Generator) -> list[FloatArray]:
+    """Mean of each cell and its nearest neighbours, for each number of ``NEIGHBOURS``; shape (cells, markers) each."""
+    from sklearn.neighbors import NearestNeighbors
+
+    reference = values if len(values) <= REFERENCE else values[rng.permutation(len(values))[:REFERENCE]]
+    most = min(max(NEIGHBOURS) + 1, len(reference))
+    nearest = NearestNeighbors(n_neighbors=most, algorithm="kd_tree").fit(reference)
+    indices = nearest.kneighbors(values, return_distance=False)
+    means = []
+    total, done = np.zeros_like(values), 0
+    for number in NEIGHBOURS:
+        for column in range(done, min(number + 1, most)):
+            total += reference[indices[:, column]]
+        done = min(number + 1, most)
+        means.append(total / np.float32(done))
+    return means
+
+
+def _to_bins(views: FloatArray, jitter: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Histogram bin of every value, with empty bins below for the smoothing; ``jitter`` shifts each grid."""
+    return ((views - views.min(axis=0) + BIN * jitter) / BIN).astype(np.int32) + _MARGIN
+
+
+# Empty bins on either side of a histogram, so that smoothing sees its ends.
+_MARGIN = int(4 * max(BANDWIDTHS) / BIN)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A cut of one column of the views: bins up to ``bin`` on one side."""
+
+    column: int
+    bin: int
+    badness: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Tree:
+    """A tree of cuts.
+
+    Attributes
+    ----------
+    bins
+        Bin of each cell in each view, shape (cells, 2 * markers): raw markers, then neighbours' means.
+    growing
+        Cells that count in the histograms; all cells follow the cuts.
+    n_markers
+        Columns of ``bins`` that are raw.
+    smallest
+        Fewest growing cells on either side of a cut.
+    depth
+        Largest upper bound of (density in the valley) / (density at the lower peak) that is cut.
+    confidence
+        How far valley and peak are moved towards each other, in standard deviations.
+    """
+
+    bins: NDArray[np.int32]
+    growing: NDArray[np.bool_]
+    n_markers: int
+    smallest: float
+    depth: float
+    confidence: float
+
+    def grow(self) -> NDArray[np.int64]:
+        """Part of each cell, from 0."""
+        parts = np.zeros(len(self.bins), dtype=np.int64)
+        open_groups = [np.arange(len(self.bins))]
+        n_parts = 0
+        while open_groups:
+            cells = open_groups.pop()
+            cut = self._best_cut(cells)
+            if cut is None:
+                parts[cells] = n_parts
+                n_parts += 1
+                continue
+            below = self.bins[cells, cut.column] <= cut.bin
+            open_groups += [cells[below], cells[~below]]
+        return parts
+
+    def _best_cut(self, cells: NDArray[np.int64]) -> _Cut | None:
+        """The surest valley of a group of cells, over all views and bandwidths; None if no valley is sure."""
+        growing = cells[self.growing[cells]]
+        if len(growing) < 2 * self.smallest:
+            return None
+        histograms = self._histograms(growing)
+        cumulative = histograms.cumsum(axis=1)
+        enough = np.minimum(cumulative, cumulative[:, -1:] - cumulative) >= self.smallest
+        best: _Cut | None = None
+        for bandwidth in BANDWIDTHS:
+            n_columns = len(histograms) if bandwidth >= FINEST_OF_MEANS else self.n_markers
+            cut = self._valley(histograms[:n_columns], enough[:n_columns], bandwidth)
+            if cut is not None and (best is None or cut.badness < best.badness):
+                best = cut
+        return best
+
+    def _histograms(self, cells: NDArray[np.int64]) -> NDArray[np.float64]:
+        bins = self.bins[cells]
+        n_columns = bins.shape[1]
+        n_bins = int(bins.max()) + _MARGIN + 1
+        flat = (bins + np.arange(n_columns, dtype=np.int64) * n_bins).ravel()
+        return np.bincount(flat, minlength=n_columns * n_bins).reshape(n_columns, n_bins).astype(np.float64)
+
+    def _valley(self, histograms: NDArray[np.float64], enough: NDArray[np.bool_], bandwidth: float) -> _Cut | None:
+        """The surest valley at one bandwidth.
+
+        Smoothed counts are scaled to the number of cells that a Gaussian window effectively sees, whose square root has
+        a standard deviation of 1/2. Valley and peak are moved towards each other by ``confidence`` of these.
+        """
+        from scipy.ndimage import gaussian_filter1d
+
+        width = bandwidth / BIN
+        counts = gaussian_filter1d(histograms, width, axis=1, mode="constant", truncate=3)
+        counts *= 2 * np.sqrt(np.pi) * width
+        counts[self.n_markers :] *= MEANS_WEIGHT
+        from_left = np.maximum.accumulate(counts, axis=1)
+        from_right = np.maximum.accumulate(counts[:, ::-1], axis=1)[:, ::-1]
+        peaks = np.sqrt(np.minimum(from_left, from_right))
+        upper = (np.sqrt(counts) + self.confidence / 2) / np.maximum(peaks - self.confidence / 2, 1e-9)
+        badness = np.where(enough & (peaks >= self.confidence), upper**2, np.inf)
+        column, lowest = np.unravel_index(badness.argmin(), badness.shape)
+        if badness[column, lowest] >= self.depth:
+            return None
+        # An empty valley has many lowest bins: cut in the middle of them.
+        flat = enough[column] & (np.abs(counts[column] - counts[column, lowest]) < 1e-9)
+        before = np.flatnonzero(~flat[:lowest])
+        after = np.flatnonzero(~flat[lowest:])
+        first = int(before[-1]) + 1 if len(before) else 0
+        last = int(lowest) + int(after[0]) - 1 if len(after) else len(flat) - 1
+        return _Cut(int(column), (first + last) // 2, float(badness[column, lowest]))

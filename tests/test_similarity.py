@@ -1,0 +1,122 @@
+"""Which cells are alike: valley partitions, their consensus, and the paper's projection."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import adjusted_rand_score
+
+from cytomoe.settings import Settings
+from cytomoe.similarity import build_similarity
+from cytomoe.similarity.consensus import ConsensusSimilarity, agreed_clusters, metric_rows
+from cytomoe.similarity.projection import ProjectionSimilarity, umap_projection
+from cytomoe.similarity.valleys import neighbour_means, valley_partitions, widen_noise
+
+FEW = Settings(partitions=4)
+
+
+def test_valleys_find_separated_populations(blobs):
+    cells, populations = blobs
+    for partition in valley_partitions(cells, FEW, np.random.default_rng(0)):
+        assert adjusted_rand_score(populations, partition) > 0.99
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_population_is_not_parted(seed):
+    cells = np.random.default_rng(seed).normal(2, 0.5, (4000, 6)).astype(np.float32)
+    agreed = agreed_clusters(valley_partitions(cells, FEW, np.random.default_rng(seed)), most=50)
+    assert np.bincount(agreed).max() > 0.98 * len(cells)
+
+
+def test_a_rare_population_is_found():
+    rng = np.random.default_rng(0)
+    common = rng.normal((3, 0, 3), 0.3, (5000, 3))
+    rare = rng.normal((3, 4, 0), 0.3, (40, 3))
+    cells = np.concatenate([common, rare]).astype(np.float32)
+    agreed = agreed_clusters(valley_partitions(cells, FEW, rng), most=50)
+    assert adjusted_rand_score([0] * 5000 + [1] * 40, agreed) > 0.95
+
+
+def test_noise_around_zero_is_one_peak():
+    """Small noise around zero, spread by arcsinh with a cofactor far below it, would have two peaks."""
+    rng = np.random.default_rng(0)
+    raw = rng.normal(0, 400, 20000)
+    narrow = np.arcsinh(raw / 5)[:, None].astype(np.float32)
+    widened = widen_noise(narrow)
+    near_zero = np.abs(widened) < 0.1
+    assert near_zero.mean() > 5 * (np.abs(narrow) < 0.1).mean()
+    assert (np.argsort(widened[:, 0]) == np.argsort(narrow[:, 0])).all()
+
+
+def test_neighbour_means_are_means_of_the_nearest(blobs):
+    cells = blobs[0][:300]
+    distances = np.linalg.norm(cells[:, None] - cells[None], axis=2)
+    nearest = np.argsort(distances, axis=1)[:, :11]
+    np.testing.assert_allclose(
+        neighbour_means(cells, np.random.default_rng(0))[0], cells[nearest].mean(axis=1), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_similarity_is_the_share_of_partitions_in_which_cells_meet():
+    partitions = np.array([[0, 0, 1, 1], [0, 1, 1, 1], [2, 2, 0, 1]])
+    similarity = ConsensusSimilarity(partitions, partitions[0], np.ones(4))
+    expected = (partitions[:, :, None] == partitions[:, None, :]).mean(axis=0)
+    np.testing.assert_allclose(similarity.batch(np.arange(4)), expected, rtol=1e-6)
+    np.testing.assert_allclose(similarity.batch(np.array([3, 0])), expected[np.ix_([3, 0], [3, 0])], rtol=1e-6)
+
+
+@given(arrays(np.int64, (5, 30), elements=st.integers(0, 3)), st.integers(1, 6))
+@settings(max_examples=30, deadline=None)
+def test_agreed_clusters_keep_cells_together_that_always_meet(partitions, most):
+    agreed = agreed_clusters(partitions, most=most)
+    assert agreed.max() + 1 <= most
+    together = (partitions[:, :, None] == partitions[:, None, :]).all(axis=0)
+    assert (agreed[:, None] == agreed[None, :])[together].all()
+
+
+def test_agreed_clusters_follow_the_majority():
+    partitions = np.array([[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 1, 1, 1, 0]])
+    agreed = agreed_clusters(partitions, most=10)
+    assert adjusted_rand_score([0, 0, 1, 1, 1], agreed) == 1
+
+
+@pytest.mark.parametrize("metric", ["correlation", "cosine"])
+def test_metric_rows_turn_a_metric_into_euclidean_distance(metric):
+    from scipy.spatial.distance import pdist
+
+    cells = np.random.default_rng(0).random((20, 5)).astype(np.float32)
+    np.testing.assert_allclose(pdist(metric_rows(cells, metric)) ** 2 / 2, pdist(cells, metric), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["valleys", "consensus"])
+def test_similarity_separates_populations(blobs, name):
+    cells, populations = blobs
+    chosen = Settings(similarity=name, partitions=3, partition_clusters=4)
+    similar = build_similarity(cells, chosen, np.random.default_rng(0)).batch(np.arange(300))
+    same = populations[:300, None] == populations[None, :300]
+    assert similar[same].mean() > 0.95
+    assert similar[~same].mean() < 0.05
+    assert (np.diag(similar) > 0.999).all()
+    np.testing.assert_array_equal(similar, similar.T)
+
+
+def test_threshold_is_a_distance_in_the_projection():
+    points = np.array([[0, 0], [1, 0], [3, 0]], dtype=np.float32)
+    similar = ProjectionSimilarity(points, threshold=2).batch(np.arange(3))
+    np.testing.assert_array_equal(similar, [[1, 1, 0], [1, 1, 0], [0, 0, 1]])  # 2 is not closer than 2
+
+
+def test_nearest_of_the_batch_are_similar_both_ways():
+    points = np.array([[0, 0], [1, 0], [3, 0], [7, 0]], dtype=np.float32)
+    similar = ProjectionSimilarity(points, neighbours=1).batch(np.arange(4))
+    np.testing.assert_array_equal(similar, [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]])
+
+
+def test_projection_keeps_populations_apart(blobs):
+    from sklearn.neighbors import KNeighborsClassifier
+
+    cells, populations = blobs
+    points = umap_projection(cells[:600], metric="correlation", neighbours=10, rng=np.random.default_rng(0))
+    classifier = KNeighborsClassifier(5).fit(points[:300], populations[:300])
+    assert classifier.score(points[300:], populations[300:600]) > 0.98
