@@ -52,6 +52,8 @@ class Settings:
         Larger: more clusters.
     valley_confidence
         How far the bound lies above the density measured, in standard deviations. Larger: fewer clusters.
+    widest_part
+        Height (average linkage, for 10 markers) above which a part without a valley is divided. Larger: fewer clusters.
     micro_clusters
         k-means centres per partition (M). More: finer populations can be told apart, noise too.
     partition_clusters
@@ -95,7 +97,8 @@ class Settings:
     metric: Metric = "euclidean"
     partitions: int = 10
     valley_depth: float = 0.8
-    valley_confidence: float = 2.5
+    valley_confidence: float = 2.25
+    widest_part: float = 2.5
     micro_clusters: int = 100
     partition_clusters: int = 15
     threshold: float = 2.0

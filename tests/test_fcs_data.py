@@ -121,3 +121,14 @@ def test_layouts_that_are_not_read_are_refused_by_name(tmp_path, changes, reason
     parts = {"channels": [("A", 32, "1024"), ("B", 32, "1024")], "data": bytes(8), "n_events": 1, "datatype": "I"}
     with pytest.raises(FCSError, match=reason):
         open_fcs(written(tmp_path, FCSBuilder(**{**parts, **changes})))
+
+
+@pytest.mark.parametrize("keyword", ["$MODE", "$DATATYPE", "$BYTEORD", "$PAR", "$TOT", "$P1B", "$P1R", "$P1DATATYPE"])
+def test_refusal_stays_one_line_whatever_the_value(tmp_path, keyword):
+    parts = {"channels": [("A", 32, "1024")], "data": bytes(4), "n_events": 1, "datatype": "I"}
+    path = written(tmp_path, FCSBuilder(**parts, keywords={keyword: "L\nX" + "y" * 500}))
+    with pytest.raises(FCSError) as caught:
+        open_fcs(path)
+    message = str(caught.value).removeprefix(f"{path}: ")
+    assert "\n" not in message
+    assert len(message) < 200

@@ -11,7 +11,13 @@ from cytomoe.settings import Settings
 from cytomoe.similarity import build_similarity
 from cytomoe.similarity.consensus import ConsensusSimilarity, agreed_clusters, metric_rows
 from cytomoe.similarity.projection import ProjectionSimilarity, umap_projection
-from cytomoe.similarity.valleys import neighbour_means, valley_partitions, widen_noise
+from cytomoe.similarity.valleys import (
+    divide_wide_parts,
+    neighbour_means,
+    spread_ties,
+    valley_partitions,
+    widen_noise,
+)
 
 FEW = Settings(partitions=4)
 
@@ -47,6 +53,27 @@ def test_noise_around_zero_is_one_peak():
     near_zero = np.abs(widened) < 0.1
     assert near_zero.mean() > 5 * (np.abs(narrow) < 0.1).mean()
     assert (np.argsort(widened[:, 0]) == np.argsort(narrow[:, 0])).all()
+
+
+def test_whole_counts_are_one_peak_and_single_values_stay():
+    rng = np.random.default_rng(0)
+    counts = np.arcsinh(rng.poisson(3, (5000, 1)) / 5).astype(np.float32)
+    spread = spread_ties(counts, rng)
+    distinct = np.unique(counts)
+    assert np.abs(spread - counts).max() <= np.diff(distinct).max() / 2 + 1e-6
+    assert np.histogram(spread, bins=30, range=(0, 0.8))[0].min() > 0
+    measured = rng.normal(size=(100, 2)).astype(np.float32)
+    np.testing.assert_array_equal(spread_ties(measured, rng), measured)
+
+
+def test_wide_parts_are_divided_and_narrow_ones_left_alone():
+    rng = np.random.default_rng(0)
+    populations = np.repeat([0, 1, 2], 1000)
+    cells = np.array([[0.0], [3.5], [9.0]])[populations] + rng.normal(0, 0.2, (3000, 10))
+    parts = np.array([0, 0, 1])[populations]
+    divided = divide_wide_parts(parts, cells.astype(np.float32), 2.5, rng)
+    assert adjusted_rand_score(populations, divided) == 1
+    assert divided.max() == 2
 
 
 def test_neighbour_means_are_means_of_the_nearest(blobs):

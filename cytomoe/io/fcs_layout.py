@@ -104,7 +104,8 @@ def read_layout(path: str | os.PathLike[str], keywords: Mapping[str, str], notes
     if not mode:
         notes.append("$MODE is missing; list mode was assumed")
     elif mode != "L":
-        raise FCSError(path, f"holds a histogram ($MODE {mode}), not single events", keyword="$MODE", expected="L")
+        what = "a histogram, not single events" if mode in ("C", "U") else "events in an unknown form"
+        raise FCSError(path, f"holds {what}: $MODE is {_shortened(mode)}", keyword="$MODE", expected="L")
     n_channels = read_count(path, keywords, "$PAR")
     if n_channels < 1:
         raise FCSError(path, "has no channels ($PAR is 0)", keyword="$PAR", expected="at least 1")

@@ -245,5 +245,5 @@ def _next_data_set(source: FCSSource, start: int, next_data: str, notes: list[st
         for position in (start + int(next_data), int(next_data)):
             if position > start and is_data_set(source, position):
                 return position
-    notes.append(f"$NEXTDATA announces another data set at byte {next_data[:20]}, where there is none")
+    notes.append(f"$NEXTDATA announces another data set at byte {next_data[:20]!r}, where there is none")
     return None

@@ -5,6 +5,8 @@ smooths the histogram of every marker at several bandwidths, looks for the valle
 and goes on in both parts until no sure valley is left. A valley is judged by the upper end of a confidence interval of
 its depth, so that few cells prove nothing and no number of clusters is asked for. Each marker is looked at twice: as
 measured, where fine valleys show, and averaged over each cell's nearest neighbours, where noise no longer fills them.
+A part without a valley may still be too wide to be one population, where two overlap in every marker; such parts are
+divided where a hierarchy of micro-clusters says so.
 """
 
 from __future__ import annotations
@@ -34,6 +36,11 @@ REFERENCE = 20_000
 SHARE = 0.8
 # Smallest part that a cut may leave.
 SMALLEST = 20
+# Micro-clusters in which the width of a part is measured, at most; cells that make one, at least; cells that lay them
+# out, at most.
+MICRO_CLUSTERS = 100
+MICRO_CLUSTER_CELLS = 32
+MICRO_CLUSTER_FIT = 5_000
 # Below this many negative values a marker's noise can't be measured.
 _ENOUGH_NEGATIVE = 50
 
@@ -46,7 +53,7 @@ def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random
     expression
         Transformed, unscaled marker values, not clipped at 0, shape (cells, markers).
     settings
-        ``partitions``, ``valley_depth`` and ``valley_confidence`` are used.
+        ``partitions``, ``valley_depth``, ``valley_confidence`` and ``widest_part`` are used.
     rng
         Source of all randomness.
 
@@ -55,7 +62,7 @@ def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random
     ndarray
         Part of each cell, from 0, in each partition; shape (partitions, cells).
     """
-    values = widen_noise(expression)
+    values = widen_noise(spread_ties(expression, rng))
     means = neighbour_means(values, rng)
     n_cells, n_markers = values.shape
     n_growing = min(int(SHARE * n_cells), REFERENCE)
@@ -72,8 +79,25 @@ def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random
             depth=settings.valley_depth,
             confidence=settings.valley_confidence,
         )
-        partitions[i] = tree.grow()
+        partitions[i] = divide_wide_parts(tree.grow(), means[i % len(means)], settings.widest_part, rng)
     return partitions
+
+
+def spread_ties(expression: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Spread values that many cells share, such as whole counts, evenly up to half way to their neighbours.
+
+    Counts are a comb, whose gaps are no valleys. A value that one cell has stays as it is.
+    """
+    spread = expression.copy()
+    for marker in range(expression.shape[1]):
+        distinct, inverse, counts = np.unique(expression[:, marker], return_inverse=True, return_counts=True)
+        if len(distinct) < 2:
+            continue
+        gaps = np.diff(distinct)
+        width = np.minimum(np.append(gaps, gaps[-1]), np.insert(gaps, 0, gaps[0]))
+        width[counts == 1] = 0
+        spread[:, marker] += (width[inverse] * (rng.random(len(expression)) - 0.5)).astype(np.float32)
+    return spread
 
 
 def widen_noise(expression: FloatArray) -> FloatArray:
@@ -222,3 +246,50 @@ class _Tree:
         first = int(before[-1]) + 1 if len(before) else 0
         last = int(lowest) + int(after[0]) - 1 if len(after) else len(flat) - 1
         return _Cut(int(column), (first + last) // 2, float(badness[column, lowest]))
+
+
+def divide_wide_parts(
+    parts: NDArray[np.int64], means: FloatArray, widest: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Divide parts that are too wide to be one population.
+
+    Parameters
+    ----------
+    parts
+        Part of each cell, from 0, shape (cells,).
+    means
+        Values averaged over neighbours, shape (cells, markers).
+    widest
+        Average-linkage height, per square root of the number of markers over 10, at which micro-clusters of a part are
+        no longer joined.
+    rng
+        Source of all randomness.
+
+    Returns
+    -------
+    ndarray
+        Part of each cell, from 0.
+    """
+    height = widest * np.sqrt(means.shape[1] / 10)
+    divided = np.empty_like(parts)
+    n_parts = 0
+    order = np.argsort(parts, kind="stable")
+    for cells in np.split(order, np.flatnonzero(np.diff(parts[order])) + 1):
+        pieces = _pieces(means[cells], height, rng)
+        divided[cells] = n_parts + pieces
+        n_parts += int(pieces.max()) + 1
+    return divided
+
+
+def _pieces(values: FloatArray, height: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Piece of each cell of one part, from 0."""
+    from scipy.cluster.hierarchy import average, fcluster
+    from sklearn.cluster import KMeans
+
+    n_micro = min(MICRO_CLUSTERS, len(values) // MICRO_CLUSTER_CELLS)
+    if n_micro < 4:
+        return np.zeros(len(values), dtype=np.int64)
+    fitted = values[rng.permutation(len(values))[:MICRO_CLUSTER_FIT]]
+    k_means = KMeans(n_micro, n_init=1, max_iter=10, random_state=int(rng.integers(2**31))).fit(fitted)
+    joined = fcluster(average(k_means.cluster_centers_), height, "distance")
+    return np.unique(joined[k_means.predict(values)], return_inverse=True)[1].astype(np.int64)
