@@ -99,6 +99,7 @@ def check_files(
     compensate: CompensateMode = "auto",
     exclude: Collection[str] = (),
     data_set: int = 1,
+    allow_truncated: bool = False,
 ) -> list[Finding]:
     """Look for everything that would go wrong in a run on these files.
 
@@ -110,6 +111,8 @@ def check_files(
         As for `cytomoe.preprocessing.Preprocessor.fit`.
     data_set
         Which data set of files that hold several.
+    allow_truncated
+        As `cytomoe.io.read_fcs` takes it.
 
     Returns
     -------
@@ -118,7 +121,7 @@ def check_files(
     """
     check = _Check(markers, panel, transform, cofactor, compensate, exclude)
     for path in paths:
-        check.file(os.fspath(path), data_set)
+        check.file(os.fspath(path), data_set, allow_truncated)
     check.all_files()
     order = get_args(Level)
     return sorted(check.findings, key=lambda finding: order.index(finding.level))
@@ -149,7 +152,7 @@ class _Check:
     def add(self, file: str, level: Level, message: str, advice: str = "") -> None:
         self.findings.append(Finding(file, level, message, advice))
 
-    def file(self, path: str, data_set: int) -> None:
+    def file(self, path: str, data_set: int, allow_truncated: bool) -> None:
         """Check one file by itself and against the first."""
         from cytomoe.io import read_fcs
 
@@ -157,7 +160,7 @@ class _Check:
             self.add(path, "error", "is given twice", "name each file once")
             return
         try:
-            adata = read_fcs(path, data_set=data_set)
+            adata = read_fcs(path, data_set=data_set, allow_truncated=allow_truncated)
         except (CytomoeError, OSError) as error:
             self.add(path, "error", _unreadable(path, error), "export the file again, or leave it out")
             return

@@ -15,6 +15,7 @@ from cytomoe.cli import options
 @options.files_argument
 @options.marker_options
 @options.data_set_option
+@options.truncated_option
 @click.option("--gate-channel", metavar="CHANNEL", help="Channel that holds gates, and so is no marker.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per finding.")
 def check(files: tuple[Path, ...], **choices: Any) -> None:
@@ -34,9 +35,11 @@ def check(files: tuple[Path, ...], **choices: Any) -> None:
         markers=options.marker_names(choices["markers"]),
         panel=None if choices["panel"] is None else Panel.read(choices["panel"]),
         transform=choices["transform"],
+        cofactor=choices["cofactor"],
         compensate=choices["compensate"],
         exclude=[choices["gate_channel"]] if choices["gate_channel"] else [],
         data_set=choices["data_set"],
+        allow_truncated=choices["allow_truncated"],
     )
     for finding in findings:
         if choices["as_json"]:

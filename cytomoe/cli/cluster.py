@@ -24,6 +24,7 @@ from cytomoe.cli.console import default_out, listening, print_result
     help="Keep this share of the events out of the fit and measure on them alone, such as 0.2.",
 )
 @options.data_set_option
+@options.truncated_option
 @options.device_option
 @options.output_options
 @click.pass_obj
@@ -61,6 +62,7 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
         holdout=choices["holdout"],
         min_population=choices["min_population"],
         data_set=choices["data_set"],
+        allow_truncated=choices["allow_truncated"],
         force=choices["force"],
         command=command,
     )

@@ -17,6 +17,7 @@ from cytomoe.cli.console import print_evaluation
 @click.argument("files", nargs=-1, type=options.FILE)
 @options.gate_options
 @options.data_set_option
+@options.truncated_option
 @click.option("--json", "as_json", is_flag=True, help="Print the measures as JSON.")
 def evaluate(labels: Path, files: tuple[Path, ...], as_json: bool, **choices: Any) -> None:
     """Measure the labels of a run against manual gates.
@@ -34,7 +35,14 @@ def evaluate(labels: Path, files: tuple[Path, ...], as_json: bool, **choices: An
 
     gates = GateSource(choices["gate_pattern"], choices["gate_channel"], choices["gate_file"])
     evaluation = run_evaluate(
-        EvaluateJob(labels, files, gates, min_population=choices["min_population"], data_set=choices["data_set"])
+        EvaluateJob(
+            labels,
+            files,
+            gates,
+            min_population=choices["min_population"],
+            data_set=choices["data_set"],
+            allow_truncated=choices["allow_truncated"],
+        )
     )
     if as_json:
         click.echo(json.dumps(evaluation, ensure_ascii=False))

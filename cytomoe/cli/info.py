@@ -15,8 +15,9 @@ from cytomoe.errors import CytomoeError
 @click.command()
 @options.files_argument
 @options.data_set_option
+@options.truncated_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per file.")
-def info(files: tuple[Path, ...], data_set: int, as_json: bool) -> None:
+def info(files: tuple[Path, ...], data_set: int, allow_truncated: bool, as_json: bool) -> None:
     """Show channels, antigens, events, ranges, instrument and spillover of FCS files.
 
     A file that can't be read is reported, the others are shown, and the exit code is 2.
@@ -30,7 +31,7 @@ def info(files: tuple[Path, ...], data_set: int, as_json: bool) -> None:
     failed: CytomoeError | None = None
     for path in files:
         try:
-            description = describe(path, data_set=data_set)
+            description = describe(path, data_set=data_set, allow_truncated=allow_truncated)
         except CytomoeError as error:
             failed = error
             click.echo(f"Error: {error}", err=True)

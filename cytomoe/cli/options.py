@@ -127,6 +127,12 @@ data_set_option = click.option(
     help="Which data set to read of files that hold several (LMD).",
 )
 
+truncated_option = click.option(
+    "--allow-truncated",
+    is_flag=True,
+    help="Read files that break off as far as whole events go, and say how many are missing. Default: refuse them.",
+)
+
 device_option = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),

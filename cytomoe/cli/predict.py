@@ -16,6 +16,7 @@ from cytomoe.cli.console import default_out, listening, print_result
 @options.files_argument
 @options.gate_options
 @options.data_set_option
+@options.truncated_option
 @options.device_option
 @options.output_options
 @click.pass_obj
@@ -39,6 +40,7 @@ def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices:
         gates=GateSource(choices["gate_pattern"], choices["gate_channel"], choices["gate_file"]),
         min_population=choices["min_population"],
         data_set=choices["data_set"],
+        allow_truncated=choices["allow_truncated"],
         force=choices["force"],
         command=command,
     )

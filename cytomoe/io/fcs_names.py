@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -35,11 +35,12 @@ def distinct(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     """Make names unique, among themselves and against those taken, by appending (2), (3) and so on."""
     used = set(taken)
     result: list[str] = []
+    reached: defaultdict[str, int] = defaultdict(lambda: 1)  # so that thousands of one name do not count from 2 each
     for name in names:
-        candidate, n = name, 1
+        candidate = name
         while candidate in used:
-            n += 1
-            candidate = f"{name} ({n})"
+            reached[name] += 1
+            candidate = f"{name} ({reached[name]})"
         used.add(candidate)
         result.append(candidate)
     return result

@@ -20,7 +20,13 @@ _CHUNK = 1 << 20
 
 
 def locate_data(
-    source: FCSSource, header: Header, keywords: Mapping[str, str], layout: Layout, notes: list[str]
+    source: FCSSource,
+    header: Header,
+    keywords: Mapping[str, str],
+    layout: Layout,
+    notes: list[str],
+    *,
+    allow_truncated: bool = False,
 ) -> tuple[int, int]:
     """Decide where DATA begins and how many events it holds.
 
@@ -31,7 +37,9 @@ def locate_data(
     header, keywords, layout
         The data set's HEADER, TEXT and layout.
     notes
-        Receives warnings: which claim was taken when they differ, and what surplus was left unread.
+        Receives warnings: which claim was taken when they differ, what surplus was left unread, what is missing.
+    allow_truncated
+        Whether the whole events of a file that is cut short are taken.
 
     Returns
     -------
@@ -59,6 +67,12 @@ def locate_data(
                 source.path, f"$TOT is 0 but {surplus} says that DATA has {claims[surplus].size} bytes", keyword="$TOT"
             )
         return header.start, 0
+    if allow_truncated:
+        cut = _whole_events(source, header, claims, layout, n_events)
+        if cut is not None:
+            missing = f"{n_events - cut[1]:,} of {n_events:,} events are missing"
+            notes.append(f"the file is cut short: {missing}; the whole events before the cut were read")
+            return cut
     faults = {name: _fault(source, header, segment, needed) for name, segment in claims.items()}
     name, segment = _choose(source.path, claims, faults, n_events, needed)
     _note_choice(claims, faults, name, needed, notes)
@@ -106,6 +120,21 @@ def _fault(source: FCSSource, header: Header, segment: Segment, needed: int) -> 
     if segment.size == needed + 1 or _is_padding(source, header.start + first + needed, segment.size - needed):
         return "surplus"
     return f"gives DATA {segment.size} bytes"
+
+
+def _whole_events(
+    source: FCSSource, header: Header, claims: Mapping[str, Segment], layout: Layout, n_events: int
+) -> tuple[int, int] | None:
+    """Where DATA begins and how many whole events of it are there; None where nothing is missing or nothing is sure."""
+    needed = layout.data_size(n_events)
+    long_enough = [s for s in claims.values() if s.size >= needed and (s.begin >= header.text.end)]
+    begins = {header.start + segment.begin for segment in long_enough}
+    if len(begins) != 1:
+        return None
+    begin = begins.pop()
+    there = source.size_up_to(begin + needed) - begin
+    whole = there * 8 // layout.event_bits
+    return (begin, whole) if 0 < whole < n_events else None
 
 
 def _is_padding(source: FCSSource, begin: int, size: int) -> bool:

@@ -88,7 +88,7 @@ class FCSDataSet:
         return read_values(self._source, self._layout, self._begin, first, last)
 
 
-def open_fcs(path: str | os.PathLike[str], *, data_set: int = 1) -> FCSDataSet:
+def open_fcs(path: str | os.PathLike[str], *, data_set: int = 1, allow_truncated: bool = False) -> FCSDataSet:
     """Read HEADER and TEXT of an FCS file, and find its DATA without reading it.
 
     A gzip-compressed file is unpacked to a temporary file here, which takes longer.
@@ -99,6 +99,9 @@ def open_fcs(path: str | os.PathLike[str], *, data_set: int = 1) -> FCSDataSet:
         An FCS or LMD file, plain or gzip-compressed, whatever its name.
     data_set
         Which data set to take, from 1, of a file that holds several.
+    allow_truncated
+        Whether a file that breaks off amid its events is read as far as whole events go; a warning says how many are
+        missing. By default it is refused.
 
     Raises
     ------
@@ -107,11 +110,11 @@ def open_fcs(path: str | os.PathLike[str], *, data_set: int = 1) -> FCSDataSet:
     """
     if data_set < 1:
         raise InputError(f"data set {data_set} can't be: data sets count from 1")
-    source = open_source(path)
+    source = open_source(path, allow_truncated=allow_truncated)
     found = _find_data_set(source, data_set)
     notes = found.notes
     layout = read_layout(path, found.keywords, notes)
-    begin, n_events = locate_data(source, found.header, found.keywords, layout, notes)
+    begin, n_events = locate_data(source, found.header, found.keywords, layout, notes, allow_truncated=allow_truncated)
     source.finish()
     return FCSDataSet(
         path=os.fspath(path),
@@ -128,7 +131,7 @@ def open_fcs(path: str | os.PathLike[str], *, data_set: int = 1) -> FCSDataSet:
     )
 
 
-def read_fcs(path: str | os.PathLike[str], *, data_set: int = 1) -> AnnData:
+def read_fcs(path: str | os.PathLike[str], *, data_set: int = 1, allow_truncated: bool = False) -> AnnData:
     """Read every event and channel of an FCS file.
 
     Parameters
@@ -137,6 +140,8 @@ def read_fcs(path: str | os.PathLike[str], *, data_set: int = 1) -> AnnData:
         An FCS or LMD file, plain or gzip-compressed, whatever its name.
     data_set
         Which data set to take, from 1, of a file that holds several.
+    allow_truncated
+        Whether a file that breaks off is read as far as whole events go; see :func:`open_fcs`.
 
     Returns
     -------
@@ -151,7 +156,7 @@ def read_fcs(path: str | os.PathLike[str], *, data_set: int = 1) -> AnnData:
     FCSError
         If the file can't be read without risking wrong numbers, or has no such data set.
     """
-    return to_anndata(open_fcs(path, data_set=data_set))
+    return to_anndata(open_fcs(path, data_set=data_set, allow_truncated=allow_truncated))
 
 
 def to_anndata(data_set: FCSDataSet) -> AnnData:
@@ -217,10 +222,15 @@ def _find_data_set(source: FCSSource, wanted: int) -> _Found:
     number, start = 1, 0
     chosen: tuple[Header, dict[str, str], list[str]] | None = None
     chain_notes: list[str] = []
+    text_bytes = 0
     while True:
         notes: list[str] = []
         header = read_header(source, start, notes)
-        keywords = read_text(source, header, notes)
+        # Data sets follow each other. TEXT segments that overlap would let a small file keep us reading for hours.
+        text_bytes += header.text.size
+        if not source.reaches(text_bytes):
+            raise FCSError(source.path, f"the TEXT segments of its {number} data sets overlap", offset=start)
+        keywords = read_text(source, header, notes, supplemental=number == wanted)
         if number == wanted:
             chosen = header, keywords, notes
         following = _next_data_set(source, start, keywords.get("$NEXTDATA", ""), chain_notes)

@@ -26,8 +26,15 @@ _MAX_TRAILING_BYTES = 64 << 20
 _CHUNK = 1 << 20
 
 
-def open_source(path: str | os.PathLike[str]) -> FCSSource:
+def open_source(path: str | os.PathLike[str], *, allow_truncated: bool = False) -> FCSSource:
     """Open a file for reading by position.
+
+    Parameters
+    ----------
+    path
+        The file.
+    allow_truncated
+        Whether a gzip stream that breaks off ends the file there instead of being refused.
 
     Raises
     ------
@@ -39,7 +46,7 @@ def open_source(path: str | os.PathLike[str]) -> FCSSource:
             magic = handle.read(2)
         if not magic:
             raise FCSError(path, "the file is empty")
-        return _GzipSource(path) if magic == GZIP_MAGIC else FCSSource(path)
+        return _GzipSource(path, allow_truncated) if magic == GZIP_MAGIC else FCSSource(path)
     except OSError as error:
         raise FCSError(path, f"can't be opened: {error.strerror or error}") from error
 
@@ -60,6 +67,10 @@ class FCSSource:
     def reaches(self, end: int) -> bool:
         """Whether the file has at least ``end`` bytes."""
         return end <= self._size
+
+    def size_up_to(self, end: int) -> int:
+        """How many of the file's first ``end`` bytes are there."""
+        return end if self.reaches(end) else self._size
 
     def read(self, begin: int, size: int) -> bytes:
         """At most ``size`` bytes from ``begin``; fewer at the end of the file."""
@@ -90,8 +101,9 @@ class FCSSource:
 class _GzipSource(FCSSource):
     """A gzip file, unpacked on demand."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], allow_truncated: bool) -> None:
         self.path = path
+        self._allow_truncated = allow_truncated
         self._packed_size = Path(path).stat().st_size
         self._packed = Path(path).open("rb")  # noqa: SIM115 - read on demand, closed by the finalizer
         self._unpacked = tempfile.TemporaryFile()  # noqa: SIM115
@@ -139,6 +151,9 @@ class _GzipSource(FCSSource):
             if not self._pending:
                 self._pending = self._packed.read(_CHUNK)
             if not self._pending and not self._inflater.eof:
+                if self._allow_truncated:
+                    self._ended = True
+                    return
                 raise FCSError(self.path, "the compressed file is cut short: gzip's end mark is missing")
             data = self._inflater.decompress(self._pending, size)
             self._pending = self._inflater.unconsumed_tail

@@ -18,8 +18,8 @@ from cytomoe.io.fcs_header import Header
 from cytomoe.io.fcs_source import FCSSource
 
 
-def read_text(source: FCSSource, header: Header, notes: list[str]) -> dict[str, str]:
-    """Read the keywords of a data set, supplemental TEXT included.
+def read_text(source: FCSSource, header: Header, notes: list[str], *, supplemental: bool = True) -> dict[str, str]:
+    """Read the keywords of a data set.
 
     Parameters
     ----------
@@ -29,6 +29,8 @@ def read_text(source: FCSSource, header: Header, notes: list[str]) -> dict[str, 
         The data set's HEADER.
     notes
         Receives warnings.
+    supplemental
+        Whether supplemental TEXT is read as well; the standards put no required keyword there.
 
     Returns
     -------
@@ -54,6 +56,8 @@ def read_text(source: FCSSource, header: Header, notes: list[str]) -> dict[str, 
     keywords = _parse_with_fcsparser(head) if _is_plain(raw) else None
     if keywords is None:
         keywords = tokenize(_decode(raw), notes)
+    if not supplemental:
+        return keywords
     supplement = _supplemental(source, header, keywords, delimiter, notes)
     return {**supplement, **keywords}
 

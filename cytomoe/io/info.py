@@ -21,7 +21,7 @@ _GATE_NAME = re.compile(r"label|population|gate|cluster|cell.?type|class", re.IG
 _MOST_GATES = 200
 
 
-def describe(path: str | os.PathLike[str], *, data_set: int = 1) -> dict[str, Any]:
+def describe(path: str | os.PathLike[str], *, data_set: int = 1, allow_truncated: bool = False) -> dict[str, Any]:
     """Describe one data set of an FCS file.
 
     Parameters
@@ -30,6 +30,8 @@ def describe(path: str | os.PathLike[str], *, data_set: int = 1) -> dict[str, An
         The file.
     data_set
         Which of its data sets, from 1.
+    allow_truncated
+        As :func:`cytomoe.io.open_fcs` takes it.
 
     Returns
     -------
@@ -45,7 +47,7 @@ def describe(path: str | os.PathLike[str], *, data_set: int = 1) -> dict[str, An
     FCSError
         If the file can't be read without risking wrong numbers, or has no such data set.
     """
-    opened = open_fcs(path, data_set=data_set)
+    opened = open_fcs(path, data_set=data_set, allow_truncated=allow_truncated)
     values = opened.values()
     channels = [
         _describe_channel(channel, name, values[:, n])

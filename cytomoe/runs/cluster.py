@@ -60,6 +60,8 @@ class ClusterJob:
         Smaller gates are left out of the measures.
     data_set
         Which data set of files that hold several.
+    allow_truncated
+        Whether files that break off are read as far as whole events go.
     force
         Whether an earlier run in ``out`` is replaced.
     command
@@ -77,6 +79,7 @@ class ClusterJob:
     holdout: float = 0.0
     min_population: int = 30
     data_set: int = 1
+    allow_truncated: bool = False
     force: bool = False
     command: Sequence[str] = ()
 
@@ -94,7 +97,9 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
     listener = listener or Listener()
     outputs.check_output(job.out, job.force)
     watch = Stopwatch()
-    events = read_events(job.files, data_set=job.data_set, pattern=job.gates.pattern)
+    events = read_events(
+        job.files, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated
+    )
     gated = find_gates(events, job.gates)
     watch.lap("read")
     listener.say(count_events(events, gated))

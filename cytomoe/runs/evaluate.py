@@ -34,6 +34,8 @@ class EvaluateJob:
         Smaller gates are left out.
     data_set
         Which data set of files that hold several.
+    allow_truncated
+        Whether files that break off are read as far as whole events go.
     """
 
     labels: Path
@@ -41,6 +43,7 @@ class EvaluateJob:
     gates: GateSource = field(default_factory=GateSource)
     min_population: int = 30
     data_set: int = 1
+    allow_truncated: bool = False
 
 
 def run_evaluate(job: EvaluateJob) -> dict[str, Any]:
@@ -63,7 +66,7 @@ def run_evaluate(job: EvaluateJob) -> dict[str, Any]:
             labels["cluster"], read_gate_file(job.gates.file, len(labels)), min_population=job.min_population
         )
     paths = list(job.files) or _files_of_run(job.labels)
-    events = read_events(paths, data_set=job.data_set, pattern=job.gates.pattern)
+    events = read_events(paths, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated)
     _check_same_events(job.labels, labels, events)
     gated = find_gates(events, job.gates)
     assert gated is not None  # a source was given

@@ -142,7 +142,9 @@ def refuse_missing(paths: Sequence[Path]) -> None:
             raise InputError(f"{path}: no such file")
 
 
-def read_events(paths: Sequence[Path], *, data_set: int = 1, pattern: str | None = None) -> Events:
+def read_events(
+    paths: Sequence[Path], *, data_set: int = 1, pattern: str | None = None, allow_truncated: bool = False
+) -> Events:
     """Read the files of a run.
 
     Parameters
@@ -153,6 +155,8 @@ def read_events(paths: Sequence[Path], *, data_set: int = 1, pattern: str | None
         Which data set of files that hold several.
     pattern
         Gate pattern, by which files of one well become one sample; otherwise each file is one.
+    allow_truncated
+        Whether files that break off are read as far as whole events go.
 
     Raises
     ------
@@ -169,7 +173,7 @@ def read_events(paths: Sequence[Path], *, data_set: int = 1, pattern: str | None
         samples = [group.name for group in groups]
         sample_of = {path: i for i, group in enumerate(groups) for path in group.paths}
         file_sample = np.array([sample_of[path] for path in paths])
-    adatas = [read_fcs(path, data_set=data_set) for path in paths]
+    adatas = [read_fcs(path, data_set=data_set, allow_truncated=allow_truncated) for path in paths]
     return Events(adatas, names, list(paths), list(samples), file_sample)
 
 

@@ -21,7 +21,7 @@ class PredictJob:
     ----------
     model
         Model file of an earlier run.
-    files, out, device, gates, min_population, data_set, force, command
+    files, out, device, gates, min_population, data_set, allow_truncated, force, command
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
     """
 
@@ -32,6 +32,7 @@ class PredictJob:
     gates: GateSource = field(default_factory=GateSource)
     min_population: int = 30
     data_set: int = 1
+    allow_truncated: bool = False
     force: bool = False
     command: Sequence[str] = ()
 
@@ -52,7 +53,9 @@ def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
 
     watch = Stopwatch()
     model = MoESimVAE.load(job.model, device=job.device)
-    events = read_events(job.files, data_set=job.data_set, pattern=job.gates.pattern)
+    events = read_events(
+        job.files, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated
+    )
     gated = find_gates(events, job.gates)
     watch.lap("read")
     listener.say(count_events(events, gated))

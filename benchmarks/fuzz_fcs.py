@@ -1,0 +1,314 @@
+"""Fuzz the FCS reader: whatever the bytes, it gives a data set or an FCSError, quickly and in bounded memory.
+
+Run with ``python benchmarks/fuzz_fcs.py [--engine atheris|mutate] [--runs N] [--seed N] [--corpus DIR]``. Engine
+``atheris`` is guided by coverage (``pip install atheris``); ``mutate`` needs nothing but the reader and changes seeds
+with knowledge of the format: it edits keywords and lays HEADER and TEXT out anew, so that the damage reaches the deeper
+checks. Every input that breaks a promise is written to ``--findings`` and ends the run with exit code 1. The seeds are
+the small files in ``tests/fuzz_corpus``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import os
+import random
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+CORPUS = Path(__file__).parent.parent / "tests" / "fuzz_corpus"
+MAX_SIZE = 8192  # bytes of an input; all that the reader does is linear, so larger ones reach nothing new
+SLOW = 2.0  # seconds of processor time for such an input, a thousand times the usual
+# Packed integers of one bit become floats of 32 and doubles of 64; nothing else of a file grows when read.
+MAX_GROWTH = 64
+
+
+class BrokenPromiseError(AssertionError):
+    """The reader did something that it promises never to do."""
+
+
+class Reader:
+    """Feeds bytes to the reader through a file in memory, and holds it to its promises."""
+
+    def __init__(self) -> None:
+        shared = Path("/dev/shm")
+        self._folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
+        self.path = Path(self._folder.name) / "input.fcs"
+        self.outcomes: Counter[str] = Counter()
+        self.slowest = 0.0
+
+    def __call__(self, content: bytes) -> None:
+        from cytomoe.errors import FCSError
+        from cytomoe.io import open_fcs, read_fcs
+
+        self.path.write_bytes(content)
+        options = {"data_set": 1 + len(content) % 2, "allow_truncated": len(content) % 3 == 0}
+        started = time.process_time()
+        try:
+            if len(content) % 16:
+                data_set = open_fcs(self.path, **options)
+                values = data_set.values()
+                shape = data_set.n_events, len(data_set.channels)
+                names = data_set.names
+            else:
+                adata = read_fcs(self.path, **options)
+                values, shape, names = adata.X, adata.shape, list(adata.var_names)
+        except FCSError as error:
+            self.outcomes["refused"] += 1
+            if "\n" in str(error) or not str(error).startswith(str(self.path)):
+                raise BrokenPromiseError(f"not one line that begins with the file: {error}") from error
+        else:
+            self.outcomes["read"] += 1
+            unpacked = max(len(content), len(content) * 1032 * content.startswith(b"\x1f\x8b"))
+            if values.shape != shape or len(set(names)) != shape[1]:
+                raise BrokenPromiseError(f"{values.shape} values for {shape[0]} events and names {names}")
+            if values.nbytes > MAX_GROWTH * unpacked:
+                raise BrokenPromiseError(f"{len(content)} bytes became {values.nbytes}")
+        seconds = time.process_time() - started
+        self.slowest = max(self.slowest, seconds)
+        if seconds > SLOW:
+            raise BrokenPromiseError(f"took {seconds:.1f} s")
+
+
+# ------------------------------------------------------------------ engine: mutations that know the format
+
+NUMBERS = (
+    *(b"0 1 2 3 7 8 9 10 16 17 24 31 32 33 53 63 64 65 128 255 256 1023 1024 65535 65536 262144".split()),
+    *(b"2147483647 2147483648 4294967295 4294967296 99999999 100000000 999999999999999 18446744073709551616".split()),
+    *(b"-1 -2147483648 1e3 1e308 1e999 nan inf 0x10 1_0 +5 0.5 1,2 1,2,3,4 4,3,2,1 2,1 3,4,1,2 4,0 0,0".split()),
+    *("٣ ２ ²".encode().split()),
+    b"",
+    b" ",
+    b"\x00",
+)
+VALUES = (*NUMBERS, *b"L C U I F D A i f d Aurora CD4 CD4/CD8 \xff \xc3\x28 \n \r\n".split(b" "), b"x" * 300)
+KEYWORDS = (
+    *b"$BEGINDATA $ENDDATA $BEGINSTEXT $ENDSTEXT $BEGINANALYSIS $ENDANALYSIS $NEXTDATA $PAR $TOT $MODE".split(),
+    *b"$DATATYPE $BYTEORD $P1B $P1R $P1E $P1N $P1S $P1G $P1DATATYPE $P2B $P2R $P2N $P2S $P3B $P3N".split(),
+    *b"$P999999B $P0B $SPILLOVER SPILL $CYT $UNICODE #X".split(),
+)
+_KEY_VALUE = re.compile(rb"(\$?[A-Za-z0-9#_$ ]{2,20})([/|\\\x0c!])([^/|\\\x0c!]*)\2")
+
+
+class Mutator:
+    """Makes new inputs from the seeds."""
+
+    def __init__(self, seeds: list[bytes], rng: random.Random) -> None:
+        self.seeds, self.rng = seeds, rng
+
+    def __call__(self) -> bytes:
+        content = bytearray(self.rng.choice(self.seeds))
+        packed = content.startswith(b"\x1f\x8b") and self.rng.random() < 0.8
+        if packed:
+            content = bytearray(gzip.decompress(content))
+        for _ in range(1 + int(self.rng.expovariate(0.7))):
+            self.rng.choice(self._changes())(content)
+        if self.rng.random() < 0.3:
+            self._lay_out(content)
+        made = bytes(content[:MAX_SIZE])
+        return gzip.compress(made, 1) if packed else made
+
+    def _changes(self) -> tuple[Callable[[bytearray], None], ...]:
+        keyword, header, byte = self._keyword, self._header, self._byte
+        return (
+            keyword,
+            keyword,
+            keyword,
+            header,
+            byte,
+            byte,
+            self._bit,
+            self._cut,
+            self._repeat,
+            self._splice,
+            self._add,
+        )
+
+    def _keyword(self, content: bytearray) -> None:
+        """Give a keyword another value, or a value another keyword."""
+        pairs = list(_KEY_VALUE.finditer(content, 58))
+        if not pairs:
+            return
+        pair = self.rng.choice(pairs)
+        group, new = (3, self.rng.choice(VALUES)) if self.rng.random() < 0.9 else (1, self.rng.choice(KEYWORDS))
+        content[pair.start(group) : pair.end(group)] = new
+
+    def _header(self, content: bytearray) -> None:
+        """Change an offset or the version."""
+        if self.rng.random() < 0.2:
+            content[3:6] = self.rng.choice([b"1.0", b"2.0", b"3.0", b"3.1", b"3.2", b"4.0"])
+            return
+        field = 10 + 8 * self.rng.randrange(6)
+        number = self.rng.choice([self.rng.randrange(len(content) + 2), *(int(n) for n in NUMBERS[:26])])
+        content[field : field + 8] = b"%8d" % (number % 10**8)
+
+    def _byte(self, content: bytearray) -> None:
+        if content:
+            content[self.rng.randrange(len(content))] = self.rng.randrange(256)
+
+    def _bit(self, content: bytearray) -> None:
+        if content:
+            content[self.rng.randrange(len(content))] ^= 1 << self.rng.randrange(8)
+
+    def _cut(self, content: bytearray) -> None:
+        del content[self.rng.randrange(len(content) + 1) :]
+
+    def _repeat(self, content: bytearray) -> None:
+        start, stop = self._range(content)
+        content[stop:stop] = content[start:stop] * self.rng.choice([1, 1, 2, 30])
+
+    def _splice(self, content: bytearray) -> None:
+        """Put a stretch of another seed in the place of one."""
+        other = self.rng.choice(self.seeds)
+        start, stop = self._range(other)
+        here, there = self._range(content)
+        content[here:there] = other[start:stop]
+
+    def _add(self, content: bytearray) -> None:
+        """Put a keyword at the start of TEXT, with the delimiter that stands there."""
+        delimiter = bytes(content[58:59])
+        content[59:59] = self.rng.choice(KEYWORDS) + delimiter + self.rng.choice(VALUES) + delimiter
+
+    def _lay_out(self, content: bytearray) -> None:
+        """Make the end of TEXT and the place of DATA in HEADER right again, for a file of one data set."""
+        end = content.rfind(bytes(content[58:59]), 58) if len(content) > 59 else -1
+        if end > 58:
+            content[10:26] = b"%8d%8d" % (58, end)
+            if self.rng.random() < 0.5:
+                content[26:42] = b"%8d%8d" % (end + 1, len(content) - 1)
+
+    def _range(self, content: bytes | bytearray) -> tuple[int, int]:
+        start = self.rng.randrange(len(content) + 1)
+        return start, min(len(content), start + int(self.rng.expovariate(0.05)))
+
+
+def fuzz_by_mutation(seeds: list[bytes], runs: int, seed: int, findings: Path) -> dict[str, object]:
+    """Run the reader on mutated seeds; every finding is kept and the run goes on."""
+    reader, mutate = Reader(), Mutator(seeds, random.Random(seed))
+    found: list[str] = []
+    started = time.perf_counter()
+    for content in seeds:
+        reader(content)
+    for run in range(runs):
+        content = mutate()
+        try:
+            reader(content)
+        except Exception as error:
+            name = hashlib.sha1(content).hexdigest()[:12]
+            findings.mkdir(parents=True, exist_ok=True)
+            (findings / f"{name}.fcs").write_bytes(content)
+            found.append(f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+            print(found[-1], file=sys.stderr)
+        if run % 100_000 == 99_999:
+            print(f"{run + 1:,} runs, {dict(reader.outcomes)}, {len(found)} findings", file=sys.stderr, flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return {
+        "engine": "mutate",
+        "runs": runs,
+        **reader.outcomes,
+        "slowest_s": round(reader.slowest, 3),
+        "peak_mb": peak,
+        "seconds": round(time.perf_counter() - started),
+        "findings": found,
+    }
+
+
+# ------------------------------------------------------------------ engine: coverage
+
+
+def fuzz_by_coverage(runs: int, seed: int, corpus: Path, findings: Path) -> dict[str, object]:
+    """Run libFuzzer on the reader in a process of its own, which it ends as it likes."""
+    corpus.mkdir(parents=True, exist_ok=True)
+    findings.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        words = Path(folder) / "words.dict"
+        lines = ["".join(f"\\x{byte:02x}" for byte in word) for word in {*KEYWORDS, *VALUES} if word]
+        words.write_text("".join(f'"{line}"\n' for line in lines))
+        report = Path(folder) / "report.json"
+        options = [
+            f"-runs={runs}",
+            f"-seed={seed + 1}",
+            f"-max_len={MAX_SIZE}",
+            f"-dict={words}",
+            f"-artifact_prefix={findings}/",
+            "-rss_limit_mb=1500",
+            "-timeout=20",
+            "-print_final_stats=1",
+        ]
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, __file__, "--inside-atheris", str(report), *options, str(corpus), str(CORPUS)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        sys.stderr.write(done.stderr[-3000:])
+        outcome = json.loads(report.read_text()) if report.exists() else {}
+    stats = dict(re.findall(r"stat::(\w+):\s+(\d+)", done.stderr))
+    covered = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", done.stderr)
+    return {
+        "engine": "atheris",
+        "runs": int(stats.get("number_of_executed_units", 0)),
+        **outcome,
+        "coverage": dict(zip(("edges", "features", "inputs"), map(int, covered[-1]), strict=True)) if covered else {},
+        "peak_mb": int(stats.get("peak_rss_mb", 0)),
+        "seconds": round(time.perf_counter() - started),
+        "findings": [] if done.returncode == 0 else [f"exit code {done.returncode}; see {findings}"],
+    }
+
+
+def inside_atheris(report: Path, options: list[str]) -> None:
+    """Let libFuzzer drive the reader; every so often write down what came of it."""
+    import atheris
+
+    with atheris.instrument_imports(include=["cytomoe.io", "fcsparser"]):
+        import fcsparser.api  # noqa: F401
+
+        import cytomoe.io  # noqa: F401
+    reader = Reader()
+    count = 0
+
+    def one_input(content: bytes) -> None:
+        nonlocal count
+        reader(content)
+        count += 1
+        if count % 1000 == 0:
+            report.write_text(json.dumps({**reader.outcomes, "slowest_s": round(reader.slowest, 3)}))
+
+    atheris.Setup([sys.argv[0], *options], one_input)
+    atheris.Fuzz()
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["--inside-atheris"]:
+        inside_atheris(Path(sys.argv[2]), sys.argv[3:])
+        return 0
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--engine", choices=["atheris", "mutate"], default="mutate")
+    parser.add_argument("--runs", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--corpus", type=Path, default=Path("build/fuzz_corpus"), help="where atheris keeps its inputs")
+    parser.add_argument("--findings", type=Path, default=Path("build/fuzz_findings"))
+    arguments = parser.parse_args()
+    seeds = [path.read_bytes() for path in sorted(CORPUS.iterdir())]
+    if arguments.engine == "atheris":
+        result = fuzz_by_coverage(arguments.runs, arguments.seed, arguments.corpus, arguments.findings)
+    else:
+        result = fuzz_by_mutation(seeds, arguments.runs, arguments.seed, arguments.findings)
+    print(json.dumps(result))
+    return 1 if result["findings"] else 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())
