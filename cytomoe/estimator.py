@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from cytomoe import __version__
+from cytomoe.annotation import ClusterNames
 from cytomoe.errors import InputError
 from cytomoe.model.inference import CHUNK, codes_and_experts, map_cells
 from cytomoe.model_file import load_weights, read_model, write_model
@@ -72,6 +73,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         Settings of the training that gave the result.
     history_
         Losses over the training.
+    names_
+        What the clusters are called, or None; a run sets it.
     notes_
         What the user should know of the fit, such as a collapse that was recovered from.
     """
@@ -136,6 +139,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         trained = train_safely(scaled, similarity, chosen, streams[2], device=device, report=self.progress)
         self.network_, self.history_ = trained.network, trained.history
         self.settings_, self.notes_ = trained.settings, trained.notes
+        self.names_: ClusterNames | None = None
         self._keep_used_experts(scaled)
         self.labels_ = self.number_by_size(self.map_all(expression)[1])
         return self
@@ -274,6 +278,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             "settings": self.settings_.to_dict(),
             "seed": self.seed,
             "n_clusters": self.n_clusters_,
+            "names": None if self.names_ is None else self.names_.to_dict(),
             "preprocessing": self.preprocessor_.to_dict(),
             "notes": self.notes_,
             "history": self.history_.records,
@@ -297,6 +302,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             model = cls(settings=settings, seed=int(description["seed"]), device=device, preprocessor=preprocessor)
             model.notes_ = [str(note) for note in description["notes"]]
             model.history_ = History(records=list(description["history"]))
+            names = description.get("names")
+            model.names_ = None if names is None else ClusterNames.from_dict(names)
             centres = tensors["centres"]
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: damaged model: {error!r} in its description") from error

@@ -25,3 +25,16 @@ def blobs():
     rng.shuffle(populations)
     cells = centres[populations] + rng.normal(0, 0.3, (len(populations), 5))
     return np.maximum(cells, 0).astype(np.float32), populations
+
+
+@pytest.fixture(scope="session")
+def example_run(tmp_path_factory):
+    """Folder of a run on two example wells, its clusters named after the table for blood. Not to be changed."""
+    from cytomoe.cli.main import run
+
+    example = Path(__file__).parent.parent / "example_data"
+    out = tmp_path_factory.mktemp("example") / "run"
+    files = [str(example / f"example_{well}.fcs") for well in ("A01", "A02")]
+    arguments = ["cluster", *files, "--gate-channel", "gate", "--reference", "pbmc", "--out", str(out), "--quiet"]
+    assert run(arguments) == 0
+    return out

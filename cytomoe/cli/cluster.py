@@ -15,6 +15,12 @@ from cytomoe.cli.console import default_out, listening, print_result
 @options.files_argument
 @options.marker_options
 @options.model_options
+@click.option(
+    "--reference",
+    metavar="CSV",
+    help="Table of populations to name the clusters after, with the columns population, positive, negative; or one "
+    "that ships with cytomoe: pbmc, bone_marrow.",
+)
 @options.gate_options
 @click.option(
     "--holdout",
@@ -36,6 +42,7 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
     \b
     Examples:
       cytomoe cluster sample.fcs --markers CD3,CD4,CD8,CD19
+      cytomoe cluster blood.fcs --reference pbmc
       cytomoe cluster plate_*_H05.fcs --gate-pattern '{plate}_{gate}_{well}.fcs' --holdout 0.2
       cytomoe cluster flow.fcs --gate-file gates.csv --out result
     """
@@ -59,6 +66,7 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
         device=choices["device"],
         subsample=choices["subsample"],
         gates=GateSource(choices["gate_pattern"], choices["gate_channel"], choices["gate_file"]),
+        reference=choices["reference"],
         holdout=choices["holdout"],
         min_population=choices["min_population"],
         data_set=choices["data_set"],

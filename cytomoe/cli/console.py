@@ -13,6 +13,9 @@ import click
 
 from cytomoe.runs.job import Listener, RunResult
 
+# Clusters that a run lists on the terminal.
+_CLUSTERS_SHOWN = 20
+
 if TYPE_CHECKING:
     from cytomoe.training.loop import Progress
 
@@ -80,6 +83,7 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
             "events": result.n_events,
             "clusters": result.n_clusters,
             "seconds": result.seconds,
+            "populations": result.summary,
         }
         if result.evaluation is not None:
             summary["evaluation"] = result.evaluation
@@ -87,9 +91,22 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
         return
     if not quiet:
         click.echo(f"{result.n_clusters} clusters of {result.n_events:,} events")
+        print_clusters(result.summary)
         if result.evaluation is not None:
             print_evaluation(result.evaluation)
     click.echo(f"results: {result.out}")
+
+
+def print_clusters(summary: list[dict[str, Any]]) -> None:
+    """Print the clusters with their sizes and names; the smallest only by their number."""
+    shown = [row for row in summary if row["events"]][:_CLUSTERS_SHOWN]
+    called = max((len(row.get("population", "")) for row in shown), default=0)
+    for row in shown:
+        population = f"{row['population']:<{called}}  " if "population" in row else ""
+        click.echo(f"  {row['cluster']:>3} {row['events']:>10,} {row['fraction']:>6.1%}  {population}{row['label']}")
+    rest = summary[len(shown) :]
+    if rest:
+        click.echo(f"  and {len(rest)} more of {sum(row['events'] for row in rest):,} events: see clusters.csv")
 
 
 def print_evaluation(evaluation: dict[str, Any]) -> None:

@@ -53,6 +53,7 @@ def write_fcs(
     path: str | os.PathLike[str],
     *,
     extra: Mapping[str, npt.ArrayLike] | None = None,
+    keywords: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Write a data set as FCS 3.1 with float32 values, and channels added to it.
 
@@ -66,6 +67,8 @@ def write_fcs(
     extra
         Channels to add after the source's: name, and one value per event, shape (events,). Their $PnR lies above
         the largest value.
+    keywords
+        Keywords to add to the source's, whose place they take where they are the same.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def write_fcs(
     new = [_Column(n, n, _range_of(v), 1.0, "0,0", None) for n, v in zip(names, added.values(), strict=True)]
     columns = [*contents.columns, *new]
     notes: list[str] = []
-    metadata = _metadata(contents.keywords, columns, notes)
+    metadata = _metadata({**contents.keywords, **(keywords or {})}, columns, notes)
     data = _as_float32(contents, list(added.values()), columns, notes)
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         _create(handle, data, columns, metadata)

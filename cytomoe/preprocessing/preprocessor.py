@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float32]
 TransformChoice = Literal["auto", "arcsinh", "logicle", "none"]
+_ZERO = np.zeros(1, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,11 @@ class Preprocessor:
     def markers(self) -> list[str]:
         """Names of the markers, in the order of the columns."""
         return [step.marker for step in self.steps]
+
+    @property
+    def zeros(self) -> list[float]:
+        """Transformed value of no signal for each marker; NaN where values are taken as they are."""
+        return [float("nan") if s.transform.name == "none" else float(s.transform.apply(_ZERO)[0]) for s in self.steps]
 
     @cached_property
     def _low(self) -> FloatArray:

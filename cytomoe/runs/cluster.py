@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.io.atomic import atomic_directory
+from cytomoe.reference import read_reference
 from cytomoe.runs import outputs
 from cytomoe.runs.events import Events, GatedEvents, GateSource, find_gates, read_events
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
-from cytomoe.runs.mapping import count_events, map_events, measure, write_results
+from cytomoe.runs.mapping import count_events, map_and_name, measure, summary, write_results
 from cytomoe.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class ClusterJob:
         Fit on at most this many events; None for all.
     gates
         Where manual gates stand, to measure against. The fit never sees them.
+    reference
+        Table of populations to name the clusters after: a file, or one that ships with cytomoe.
     holdout
         Share of the events kept out of the fit; the measures are taken on them alone.
     min_population
@@ -76,6 +79,7 @@ class ClusterJob:
     device: str = "auto"
     subsample: int | None = None
     gates: GateSource = field(default_factory=GateSource)
+    reference: str | None = None
     holdout: float = 0.0
     min_population: int = 30
     data_set: int = 1
@@ -96,6 +100,7 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
     """
     listener = listener or Listener()
     outputs.check_output(job.out, job.force)
+    reference = None if job.reference is None else read_reference(job.reference)
     watch = Stopwatch()
     events = read_events(
         job.files, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated
@@ -123,7 +128,7 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
         progress=listener.progress,
     ).fit(np.concatenate(expressions)[fitted])
     watch.lap("fit")
-    mapped = map_events(model, events, expressions, number_by_size=True)
+    mapped = map_and_name(model, events, expressions, reference=reference)
     watch.lap("map")
     evaluation = measure(mapped, gated, held_out=held_out, min_population=job.min_population)
     warnings = [*events.warnings, *model.notes_]
@@ -141,7 +146,7 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
         outputs.write_manifest(
             folder, mapped, command=job.command, warnings=warnings, seconds=watch.seconds, further=manifest
         )
-    return RunResult(job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds)
+    return RunResult(job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds, summary(mapped))
 
 
 def _hold_out(job: ClusterJob, events: Events, gated: GatedEvents | None) -> NDArray[np.bool_] | None:

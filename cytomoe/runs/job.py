@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,8 @@ class RunResult:
         Measures against gates, or None.
     seconds
         Wall time by step.
+    summary
+        One dictionary per cluster: cluster, label, events, fraction and, where named, population.
     """
 
     out: Path
@@ -56,6 +58,7 @@ class RunResult:
     n_clusters: int
     evaluation: dict[str, Any] | None
     seconds: dict[str, float]
+    summary: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Stopwatch:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe.annotation import ClusterNames, Enrichment, enrichment, labels
+from cytomoe.reference import Population, name_clusters, with_populations
 from cytomoe.runs import outputs
 from cytomoe.runs.events import Events, GatedEvents
 
@@ -35,6 +37,10 @@ class MappedEvents:
         Probability of that cluster, shape (events,).
     codes
         Shape (events, L).
+    enrichment
+        How the markers stand in each cluster of these events.
+    names
+        What the clusters are called.
     """
 
     events: Events
@@ -43,6 +49,8 @@ class MappedEvents:
     clusters: NDArray[np.int32]
     confidence: NDArray[np.float32]
     codes: NDArray[np.float32]
+    enrichment: Enrichment
+    names: ClusterNames
 
 
 def count_events(events: Events, gated: GatedEvents | None) -> str:
@@ -57,15 +65,61 @@ def count_events(events: Events, gated: GatedEvents | None) -> str:
     return f"{line}\n{overlap}" if overlap else line
 
 
-def map_events(
-    model: MoESimVAE, events: Events, expressions: Sequence[NDArray[np.float32]], *, number_by_size: bool = False
-) -> MappedEvents:
-    """Map events with a model; ``number_by_size`` numbers the model's clusters by their size among these events."""
+def map_events(model: MoESimVAE, events: Events, expressions: Sequence[NDArray[np.float32]]) -> MappedEvents:
+    """Map events with a model whose clusters have their names."""
     expression = np.concatenate(expressions)
     codes, clusters, confidence = model.map_all(expression)
-    if number_by_size:
-        clusters = model.number_by_size(clusters)
-    return MappedEvents(events, model, expression, clusters, confidence, codes)
+    found = _enrichment(model, expression, clusters)
+    names = model.names_ or ClusterNames(tuple(labels(found)))  # models of version 0.1.0 may have none
+    return MappedEvents(events, model, expression, clusters, confidence, codes, found, names)
+
+
+def map_and_name(
+    model: MoESimVAE,
+    events: Events,
+    expressions: Sequence[NDArray[np.float32]],
+    *,
+    reference: Sequence[Population] | None = None,
+) -> MappedEvents:
+    """Map the events of a run that made a model, number its clusters by their size, name them, and keep the names.
+
+    Parameters
+    ----------
+    model
+        As it was fitted; numbers and names are changed in it.
+    events, expressions
+        The events and their transformed values, one array per file.
+    reference
+        Populations to name the clusters after.
+    """
+    expression = np.concatenate(expressions)
+    codes, clusters, confidence = model.map_all(expression)
+    clusters = model.number_by_size(clusters)
+    found = _enrichment(model, expression, clusters)
+    names = ClusterNames(tuple(labels(found)))
+    if reference is not None:
+        names = with_populations(names, name_clusters(found, reference))
+    model.names_ = names
+    return MappedEvents(events, model, expression, clusters, confidence, codes, found, names)
+
+
+def _enrichment(model: MoESimVAE, expression: NDArray[np.float32], clusters: NDArray[np.int32]) -> Enrichment:
+    preprocessor = model.preprocessor_
+    return enrichment(expression, clusters, model.n_clusters_, preprocessor.markers, preprocessor.zeros)
+
+
+def summary(mapped: MappedEvents) -> list[dict[str, Any]]:
+    """Each cluster with its names, events and fraction, as the run prints them."""
+    sizes, columns = mapped.enrichment.sizes, mapped.names.columns
+    return [
+        {
+            "cluster": k,
+            **{name: columns[name][k - 1] for name in ("label", "population") if name in columns},
+            "events": int(size),
+            "fraction": round(int(size) / max(mapped.events.n_events, 1), 6),
+        }
+        for k, size in enumerate(sizes.tolist(), start=1)
+    ]
 
 
 def measure(
@@ -95,11 +149,11 @@ def write_results(
 ) -> None:
     """Write labels, tables, AnnData and FCS files of mapped events, and the measures if there are any."""
     events, clusters, n_clusters = mapped.events, mapped.clusters, mapped.model.n_clusters_
-    outputs.write_labels(folder, events, clusters, mapped.confidence)
-    table = outputs.cluster_table(mapped.expression, mapped.model.preprocessor_.markers, clusters, n_clusters)
-    outputs.write_csv(folder / "clusters.csv", table)
+    outputs.write_labels(folder, events, clusters, mapped.confidence, mapped.names)
+    outputs.write_csv(folder / "clusters.csv", outputs.cluster_table(mapped.enrichment, mapped.names))
+    outputs.write_csv(folder / "enrichment.csv", mapped.enrichment.table())
     outputs.write_csv(folder / "abundance.csv", outputs.abundance_table(events, clusters, n_clusters))
     outputs.write_h5ad(folder / "cells.h5ad", mapped, gated)
-    outputs.write_fcs_files(folder, events, clusters, mapped.confidence)
+    outputs.write_fcs_files(folder, events, clusters, mapped.confidence, mapped.names)
     if evaluation is not None:
         outputs.write_evaluation(folder, evaluation)

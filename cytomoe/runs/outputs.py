@@ -21,6 +21,7 @@ from cytomoe.errors import InputError
 from cytomoe.io.atomic import atomic_path
 
 if TYPE_CHECKING:
+    from cytomoe.annotation import ClusterNames, Enrichment
     from cytomoe.runs.events import Events, GatedEvents
     from cytomoe.runs.mapping import MappedEvents
 
@@ -50,8 +51,17 @@ def check_output(out: Path, force: bool) -> None:
         )
 
 
-def write_labels(folder: Path, events: Events, clusters: NDArray[np.int32], confidence: NDArray[np.float32]) -> None:
-    """Write ``labels.csv`` and ``labels.parquet``: file, event, cluster, confidence; a row per event in file order."""
+def write_labels(
+    folder: Path,
+    events: Events,
+    clusters: NDArray[np.int32],
+    confidence: NDArray[np.float32],
+    names: ClusterNames,
+) -> None:
+    """Write ``labels.csv`` and ``labels.parquet``: a row per event, in file order.
+
+    Columns file, event, cluster, confidence, and population where populations are named.
+    """
     import pyarrow as pa
     from pyarrow import csv, parquet
 
@@ -63,27 +73,39 @@ def write_labels(folder: Path, events: Events, clusters: NDArray[np.int32], conf
             "confidence": pa.array(confidence),
         }
     )
+    if names.populations:
+        table = table.append_column(
+            "population", pa.DictionaryArray.from_arrays(pa.array(clusters - 1), pa.array(names.populations))
+        )
     parquet.write_table(table, folder / "labels.parquet")
-    readable = table.set_column(0, "file", table["file"].cast(pa.string()))
+    readable = table
+    for i, column in enumerate(table.schema.names):
+        if column in ("file", "population"):
+            readable = readable.set_column(i, column, table[column].cast(pa.string()))
     readable = readable.set_column(3, "confidence", pa.array(np.round(confidence.astype(np.float64), 4)))
     csv.write_csv(readable, folder / "labels.csv", csv.WriteOptions(quoting_style="needed"))
 
 
-def cluster_table(
-    expression: NDArray[np.float32], markers: Sequence[str], clusters: NDArray[np.int32], n_clusters: int
-) -> pd.DataFrame:
-    """Clusters with their events, fraction and the median of each marker (transformed values, NaN where empty)."""
-    order = np.argsort(clusters, kind="stable")
-    counts = np.bincount(clusters, minlength=n_clusters + 1)[1:]
-    members = np.split(order, np.cumsum(counts)[:-1])
-    medians = np.array(
-        [np.median(expression[rows], axis=0) if len(rows) else np.full(len(markers), np.nan) for rows in members]
-    )
-    table = pd.DataFrame(np.round(medians, 4), columns=list(markers))
-    table.insert(0, "cluster", np.arange(1, n_clusters + 1))
-    table.insert(1, "events", counts)
-    table.insert(2, "fraction", np.round(counts / max(len(clusters), 1), 6))
-    return table
+def cluster_table(found: Enrichment, names: ClusterNames) -> pd.DataFrame:
+    """Clusters with their names, events, fraction and the median of each marker (transformed values, NaN where empty).
+
+    Parameters
+    ----------
+    found
+        How the markers stand in each cluster.
+    names
+        What the clusters are called.
+    """
+    sizes = found.sizes
+    described = {
+        "cluster": np.arange(1, len(sizes) + 1),
+        **names.columns,
+        "events": sizes,
+        "fraction": np.round(sizes / max(int(sizes.sum()), 1), 6),
+    }
+    # Beside each other, not in one dictionary: a marker may be called label.
+    medians = pd.DataFrame(np.round(found.medians, 4), columns=list(found.markers))
+    return pd.concat([pd.DataFrame(described), medians], axis=1)
 
 
 def abundance_table(events: Events, clusters: NDArray[np.int32], n_clusters: int) -> pd.DataFrame:
@@ -101,8 +123,8 @@ def write_h5ad(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> N
 
     ``X`` holds the transformed values of the markers that were used; ``layers["raw"]`` the file's values of the same
     channels; ``obsm["channels"]`` the file's values of every other channel that all files share;
-    ``obsm["X_moesimvae"]`` the codes. ``obs`` has file, event, sample, cytomoe (the cluster), confidence and, where
-    known, gate.
+    ``obsm["X_moesimvae"]`` the codes. ``obs`` has file, event, sample, cytomoe (the cluster), confidence, label (of
+    the cluster) and, where known, population and gate.
     """
     from anndata import AnnData
 
@@ -120,6 +142,9 @@ def write_h5ad(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> N
         },
         index=pd.RangeIndex(events.n_events).astype(str),
     )
+    for column in ("label", "population"):
+        if column in mapped.names.columns:
+            obs[column] = pd.Categorical(np.array(mapped.names.columns[column], dtype=object)[mapped.clusters - 1])
     if gated is not None:
         obs["gate"] = gated.gates.to_categorical()
     raw = np.concatenate([adata[:, names].X for adata, names in zip(events.adatas, located, strict=True)])
@@ -148,18 +173,27 @@ def _other_channels(events: Events, used: Sequence[str], index: pd.Index) -> pd.
 
 
 def write_fcs_files(
-    folder: Path, events: Events, clusters: NDArray[np.int32], confidence: NDArray[np.float32]
+    folder: Path,
+    events: Events,
+    clusters: NDArray[np.int32],
+    confidence: NDArray[np.float32],
+    names: ClusterNames,
 ) -> list[str]:
-    """Write ``fcs/<name>.fcs`` for each file: its own channels, cluster and confidence; returns warnings."""
+    """Write ``fcs/<name>.fcs`` for each file: its own channels, cluster and confidence; returns warnings.
+
+    The keywords CYTOMOE_CLUSTER_1, ... say what the clusters are called.
+    """
     from cytomoe.io import write_fcs
 
     (folder / "fcs").mkdir()
     warnings: list[str] = []
+    called = names.populations or names.labels
+    keywords = {f"CYTOMOE_CLUSTER_{k}": name for k, name in enumerate(called, start=1)}
     stop = 0
     for adata, name in zip(events.adatas, fcs_names(events.names), strict=True):
         start, stop = stop, stop + adata.n_obs
         added = {"cluster": clusters[start:stop], "confidence": confidence[start:stop]}
-        warnings += write_fcs(adata, folder / "fcs" / name, extra=added)
+        warnings += write_fcs(adata, folder / "fcs" / name, extra=added, keywords=keywords)
     return warnings
 
 

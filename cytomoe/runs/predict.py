@@ -10,7 +10,7 @@ from cytomoe.io.atomic import atomic_directory
 from cytomoe.runs import outputs
 from cytomoe.runs.events import GateSource, find_gates, read_events, refuse_missing
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
-from cytomoe.runs.mapping import count_events, map_events, measure, write_results
+from cytomoe.runs.mapping import count_events, map_events, measure, summary, write_results
 
 
 @dataclass(frozen=True)
@@ -78,4 +78,4 @@ def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
             seconds=watch.seconds,
             further={"model": model_file},
         )
-    return RunResult(job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds)
+    return RunResult(job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds, summary(mapped))

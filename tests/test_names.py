@@ -1,0 +1,173 @@
+"""Labels of clusters from their markers, population names from a reference table, and where both are written."""
+
+import anndata
+import flowio
+import numpy as np
+import pandas as pd
+import pytest
+
+from cytomoe.annotation import ClusterNames, enrichment, labels
+from cytomoe.cli.main import run
+from cytomoe.errors import InputError
+from cytomoe.estimator import MoESimVAE
+from cytomoe.reference import SHIPPED, UNKNOWN, Population, columns_of, name_clusters, read_reference
+
+MARKERS = ("CD45", "CD3", "CD4", "HLA-DR")
+# Clusters: CD4 T, other T, B with HLA-DR, few cells with seven times as much of it.
+LEVELS = np.array([[3.8, 3, 3, 0], [3.8, 3, 0, 0], [3.8, 0, 0, 3], [3.8, 0, 0, 5.0]])
+SIZES = (400, 300, 250, 50)
+
+
+@pytest.fixture(scope="module")
+def found():
+    rng = np.random.default_rng(0)
+    clusters = np.repeat([1, 2, 3, 4], SIZES).astype(np.int32)
+    cells = LEVELS[clusters - 1] + rng.normal(0, 0.3, (len(clusters), 4))
+    order = rng.permutation(len(cells))
+    return enrichment(cells[order].astype(np.float32), clusters[order], 4, MARKERS, [0.0] * 4)
+
+
+def test_a_label_names_what_a_cluster_carries_and_what_tells_it_from_the_others(found):
+    assert labels(found) == ["CD3+ CD4+", "CD3+ CD4-", "HLA-DR+", "HLA-DRhi"]
+
+
+def test_a_marker_that_all_cells_carry_is_positive_but_in_no_label(found):
+    assert (found.table().query("marker == 'CD45'")["level"] == "+").all()
+    assert not any("CD45" in label for label in labels(found))
+
+
+def test_an_intermediate_cluster_is_mid():
+    clusters = np.repeat([1, 2, 3], 200).astype(np.int32)
+    cells = np.array([0.0, 1.7, 3.4])[clusters - 1] + np.random.default_rng(0).normal(0, 0.2, 600)
+    found = enrichment(cells[:, None].astype(np.float32), clusters, 3, ["CD14"], [0.0])
+    assert found.table()["level"].tolist() == ["-", "mid", "+"]
+
+
+def test_effects_are_medians_apart_in_robust_deviations(found):
+    # CD4 T cells against the rest: 3 apart, both with a deviation of 0.3.
+    assert found.effects[0, 2] == pytest.approx(10, rel=0.15)
+    assert abs(found.effects[0, 0]) < 0.3
+
+
+def test_outliers_do_not_change_effects(found):
+    rng = np.random.default_rng(0)
+    clusters = np.repeat([1, 2], 500).astype(np.int32)
+    cells = np.where(clusters == 1, 3.0, 0.0) + rng.normal(0, 0.3, 1000)
+    cells[:20] = 8
+    effect = enrichment(cells[:, None].astype(np.float32), clusters, 2, ["A"], [0.0]).effects[0, 0]
+    assert effect == pytest.approx(10, rel=0.15)
+
+
+def test_a_cluster_without_cells_is_called_empty():
+    clusters = np.repeat([1, 3], 50).astype(np.int32)
+    cells = np.where(clusters == 1, 0.0, 3.0)[:, None].astype(np.float32)
+    found = enrichment(cells, clusters, 3, ["CD3"], [0.0])
+    assert labels(found)[1] == "empty"
+    assert name_clusters(found, [Population("T", (("CD3", "+"),))])[1].population == UNKNOWN
+
+
+def test_levels_without_a_known_zero_come_from_the_clusters_alone():
+    clusters = np.repeat([1, 2], 100).astype(np.int32)
+    cells = np.where(clusters == 1, 2.0, 4.0)[:, None] + np.random.default_rng(0).normal(0, 0.1, (200, 1))
+    found = enrichment(cells.astype(np.float32), clusters, 2, ["CD3"], [float("nan")])
+    assert found.table()["level"].tolist() == ["-", "+"]
+
+
+def test_the_most_specific_population_that_fits_is_taken(found):
+    reference = [
+        Population("T cells", (("CD3", "+"),)),
+        Population("CD4 T cells", (("CD3", "+"), ("CD4", "+"))),
+        Population("DR high", (("HLA-DR", "hi"), ("CD3", "-"))),
+    ]
+    names = name_clusters(found, reference)
+    assert [name.population for name in names] == ["CD4 T cells", "T cells", UNKNOWN, "DR high"]
+    assert names[0].runner_up == "T cells"
+    assert names[0].score > 0.95
+
+
+def test_a_row_that_requires_a_marker_the_panel_lacks_is_left_out(found):
+    with_marker = Population("Regulatory", (("CD3", "+"), ("CD25", "+")), ("CD25",))
+    assert {name.population for name in name_clusters(found, [with_marker, Population("B", (("CD3", "-"),))])} == {
+        UNKNOWN
+    }
+
+
+def test_markers_are_found_under_other_spellings():
+    columns = columns_of(["145Nd_CD4", "HLADR", "CD8a", "CD45RA"])
+    assert (columns["cd4"], columns["hladr"], columns["cd8"]) == (0, 1, 2)
+    assert "cd45" not in columns
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_tables_do_not_ask_for_two_levels_of_a_marker(name):
+    for population in read_reference(name):
+        assert len({marker for marker, _ in population.levels}) == len(population.levels), population.name
+
+
+def test_a_reference_that_knows_none_of_the_markers_is_refused(found):
+    with pytest.raises(InputError, match="none of the 4 markers"):
+        name_clusters(found, [Population("B", (("CD19", "+"),))])
+
+
+def test_names_survive_saving():
+    names = ClusterNames(("CD3+", "CD3-"), ("T", "unknown"), "reference", (0.9, 0.0), ("", ""), (0.0, 0.0))
+    assert ClusterNames.from_dict(names.to_dict()) == names
+
+
+def test_example_clusters_are_named_as_their_gates(example_run):
+    clusters = pd.read_csv(example_run / "clusters.csv", index_col="cluster")
+    named = dict(zip(clusters["population"], clusters.index, strict=True))
+    labels = pd.read_csv(example_run / "labels.csv")
+    assert set(labels["population"]) <= set(clusters["population"])
+    for population in ("CD4 T cells", "CD8 T cells", "NK cells", "IgM+ B cells", "Classical monocytes", "Basophils"):
+        assert population in named, population
+    assert clusters["label"].str.len().min() > 0
+
+
+def test_names_are_in_every_output(example_run):
+    clusters = pd.read_csv(example_run / "clusters.csv")
+    cells = anndata.read_h5ad(example_run / "cells.h5ad")
+    of_cluster = dict(zip(clusters["cluster"].astype(str), clusters["label"], strict=True))
+    assert (cells.obs["label"].astype(str) == cells.obs["cytomoe"].astype(str).map(of_cluster)).all()
+    assert (
+        cells.obs["population"].astype(str).to_numpy() == pd.read_csv(example_run / "labels.csv")["population"]
+    ).all()
+    text = flowio.FlowData(str(example_run / "fcs" / "example_A01.fcs"), only_text=True).text
+    assert text["cytomoe_cluster_1"] == clusters["population"][0]
+    assert MoESimVAE.load(example_run / "model.cytomoe").names_.populations == tuple(clusters["population"])
+
+
+def test_new_samples_get_the_names_of_the_model(example_run, tmp_path):
+    sample = "example_data/example_A03.fcs"
+    out = tmp_path / "mapped"
+    assert run(["predict", str(example_run / "model.cytomoe"), sample, "--out", str(out), "--quiet"]) == 0
+    columns = ["cluster", "label", "population"]
+    pd.testing.assert_frame_equal(
+        pd.read_csv(out / "clusters.csv")[columns], pd.read_csv(example_run / "clusters.csv")[columns]
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "none of the tables"),
+        ("population,positive\nT,CD3\n", "no column negative"),
+        ("population,positive,negative\n,CD3,\n", "line 2"),
+        ("population,positive,negative\n", "no rows"),
+    ],
+)
+def test_a_wrong_reference_is_refused_before_any_work(content, message, tmp_path, capsys):
+    table = tmp_path / "markers.csv"
+    if content is not None:
+        table.write_text(content)
+    assert run(["cluster", "nowhere.fcs", "--reference", str(table)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_levels_may_be_asked_for_in_a_table(tmp_path):
+    table = tmp_path / "markers.csv"
+    table.write_text("population;positive;negative\nPlasmablasts;CD38hi CD27bright CD19dim CD45RO;CD20- CD3\n")
+    (population,) = read_reference(str(table))
+    assert population.levels == (
+        ("CD38", "hi"), ("CD27", "hi"), ("CD19", "mid"), ("CD45RO", "+"), ("CD20", "-"), ("CD3", "-")
+    )  # fmt: skip
