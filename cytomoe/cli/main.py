@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import click
 
 from cytomoe import __version__
+from cytomoe.cli.benchmark import benchmark
 from cytomoe.cli.check import check
 from cytomoe.cli.cluster import cluster
 from cytomoe.cli.evaluate import evaluate
@@ -36,7 +37,7 @@ def cli() -> None:
     """
 
 
-for command in (cluster, predict, evaluate, check, info, simulate):
+for command in (cluster, predict, evaluate, check, info, simulate, benchmark):
     cli.add_command(command)
 
 
