@@ -6,7 +6,7 @@ DEMO = .venv/bin
 DEV = .venv-dev/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow quality lint format clean
 
 demo: .venv/installed
 	$(DEMO)/cytomoe cluster example_data/*.fcs --gate-channel gate --out demo_results --force
@@ -17,6 +17,11 @@ test: .venv-dev/installed lint
 
 test-slow: .venv-dev/installed
 	$(DEV)/python -m pytest -m slow
+
+# Hours on two cores the first time; runs that docs/results/quality.csv holds are not done again.
+quality: .venv-dev/installed
+	$(DEV)/python $(PIP_INSTALL) --editable '.[baselines]'
+	$(DEV)/python benchmarks/quality.py
 
 lint: .venv-dev/installed
 	$(DEV)/ruff format --check .

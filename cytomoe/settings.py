@@ -95,7 +95,7 @@ class Settings:
 
     similarity: SimilarityName = "valleys"
     metric: Metric = "euclidean"
-    partitions: int = 10
+    partitions: int = 20
     valley_depth: float = 0.8
     valley_confidence: float = 2.25
     widest_part: float = 2.5

@@ -20,6 +20,7 @@ from cytomoe.similarity.valleys import (
 )
 
 FEW = Settings(partitions=4)
+NO_MARKERS = np.zeros((30, 1), dtype=np.float32)
 
 
 def test_valleys_find_separated_populations(blobs):
@@ -31,7 +32,7 @@ def test_valleys_find_separated_populations(blobs):
 @pytest.mark.parametrize("seed", range(3))
 def test_one_population_is_not_parted(seed):
     cells = np.random.default_rng(seed).normal(2, 0.5, (4000, 6)).astype(np.float32)
-    agreed = agreed_clusters(valley_partitions(cells, FEW, np.random.default_rng(seed)), most=50)
+    agreed = agreed_clusters(valley_partitions(cells, FEW, np.random.default_rng(seed)), cells, most=50)
     assert np.bincount(agreed).max() > 0.98 * len(cells)
 
 
@@ -40,7 +41,7 @@ def test_a_rare_population_is_found():
     common = rng.normal((3, 0, 3), 0.3, (5000, 3))
     rare = rng.normal((3, 4, 0), 0.3, (40, 3))
     cells = np.concatenate([common, rare]).astype(np.float32)
-    agreed = agreed_clusters(valley_partitions(cells, FEW, rng), most=50)
+    agreed = agreed_clusters(valley_partitions(cells, FEW, rng), cells, most=50)
     assert adjusted_rand_score([0] * 5000 + [1] * 40, agreed) > 0.95
 
 
@@ -96,7 +97,7 @@ def test_similarity_is_the_share_of_partitions_in_which_cells_meet():
 @given(arrays(np.int64, (5, 30), elements=st.integers(0, 3)), st.integers(1, 6))
 @settings(max_examples=30, deadline=None)
 def test_agreed_clusters_keep_cells_together_that_always_meet(partitions, most):
-    agreed = agreed_clusters(partitions, most=most)
+    agreed = agreed_clusters(partitions, NO_MARKERS, most=most)
     assert agreed.max() + 1 <= most
     together = (partitions[:, :, None] == partitions[:, None, :]).all(axis=0)
     assert (agreed[:, None] == agreed[None, :])[together].all()
@@ -104,8 +105,23 @@ def test_agreed_clusters_keep_cells_together_that_always_meet(partitions, most):
 
 def test_agreed_clusters_follow_the_majority():
     partitions = np.array([[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 1, 1, 1, 0]])
-    agreed = agreed_clusters(partitions, most=10)
+    agreed = agreed_clusters(partitions, NO_MARKERS[:5], most=10)
     assert adjusted_rand_score([0, 0, 1, 1, 1], agreed) == 1
+
+
+def test_splinters_join_the_cluster_that_they_meet_most_often():
+    partitions = np.repeat([[0, 1], [0, 1], [0, 1], [0, 1]], [60, 60], axis=1)
+    partitions[:2, :3] = 1  # three cells that meet each cluster in half of the partitions
+    partitions[2, :3] = 2
+    agreed = agreed_clusters(partitions, np.zeros((120, 1), dtype=np.float32), most=10, smallest=20)
+    assert adjusted_rand_score([1] * 3 + [0] * 57 + [1] * 60, agreed) == 1
+
+
+def test_splinters_that_meet_no_cluster_join_the_one_with_like_markers():
+    partitions = np.repeat([[0, 1, 2]] * 4, [100, 60, 3], axis=1)
+    cells = np.repeat([[0.0], [3.0], [2.9]], [100, 60, 3], axis=0).astype(np.float32)
+    agreed = agreed_clusters(partitions, cells, most=10, smallest=20)
+    assert adjusted_rand_score([0] * 100 + [1] * 63, agreed) == 1
 
 
 @pytest.mark.parametrize("metric", ["correlation", "cosine"])

@@ -12,6 +12,8 @@ from cytomoe.settings import Settings
 
 # Distinct combinations of parts that are merged by a hierarchy; the rest are few cells each and join the nearest.
 _MOST_COMBINATIONS = 500
+# How much the markers weigh beside the partitions: less than any disagreement between them.
+_TIE_BREAK = 1e-3
 
 
 class ConsensusSimilarity:
@@ -58,10 +60,10 @@ def valley_similarity(
     rng
         Source of all randomness.
     """
-    from cytomoe.similarity.valleys import valley_partitions
+    from cytomoe.similarity.valleys import SMALLEST, valley_partitions
 
     partitions = valley_partitions(expression, settings, rng)
-    agreed = agreed_clusters(partitions, most=settings.experts)
+    agreed = agreed_clusters(partitions, expression, most=settings.experts, smallest=SMALLEST)
     weights = np.bincount(agreed).astype(np.float64)[agreed] ** -settings.sampling_power
     return ConsensusSimilarity(partitions, agreed, weights)
 
@@ -117,15 +119,24 @@ def _hierarchy(
     return merged[micro].astype(np.int64), sizes[micro]
 
 
-def agreed_clusters(partitions: NDArray[np.int64], *, most: int) -> NDArray[np.int64]:
+def agreed_clusters(
+    partitions: NDArray[np.int64], expression: NDArray[np.float32], *, most: int, smallest: int = 1
+) -> NDArray[np.int64]:
     """Clusters on which the partitions agree: cells that meet in more than half of them, by average linkage.
+
+    Cells on whose place the partitions disagree are left over in splinters, which join the cluster that they meet
+    most often, or the one most like them in its markers where they meet none.
 
     Parameters
     ----------
     partitions
         Part of each cell in each partition, from 0, shape (R, cells).
+    expression
+        Marker values, shape (cells, markers).
     most
         Upper bound on the number of clusters; merging goes on until it holds.
+    smallest
+        Fewest cells of a cluster.
 
     Returns
     -------
@@ -133,16 +144,19 @@ def agreed_clusters(partitions: NDArray[np.int64], *, most: int) -> NDArray[np.i
         Cluster of each cell, from 0, shape (cells,).
     """
     combinations, inverse, counts = np.unique(partitions.T, axis=0, return_inverse=True, return_counts=True)
+    inverse = inverse.ravel()
     kept = np.argsort(-counts, kind="stable")[:_MOST_COMBINATIONS]
     rest = np.setdiff1d(np.arange(len(combinations)), kept)
     merged = np.empty(len(combinations), dtype=np.int64)
-    merged[kept] = _weighted_average_linkage(_disagreement(combinations[kept]), counts[kept].astype(float), most)
+    means = np.stack([np.bincount(inverse, values) for values in expression.T], axis=1) / counts[:, None]
+    distances = _disagreement(combinations[kept]) + _TIE_BREAK * _unlikeness(means[kept])
+    merged[kept] = _weighted_average_linkage(distances, counts[kept].astype(float), most, smallest)
     if len(rest):
         nearest = np.array(
             [(combinations[kept] != combination).sum(axis=1).argmin() for combination in combinations[rest]]
         )
         merged[rest] = merged[kept][nearest]
-    return np.unique(merged[inverse.ravel()], return_inverse=True)[1].astype(np.int64)
+    return np.unique(merged[inverse], return_inverse=True)[1].astype(np.int64)
 
 
 def _disagreement(combinations: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -152,23 +166,41 @@ def _disagreement(combinations: NDArray[np.int64]) -> NDArray[np.float64]:
     return squareform(pdist(combinations, "hamming"))
 
 
+def _unlikeness(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Euclidean distances, the largest being 1, shape (n, n)."""
+    from scipy.spatial.distance import pdist, squareform
+
+    distances = squareform(pdist(means))
+    return distances / max(distances.max(), 1e-12)
+
+
 def _weighted_average_linkage(
-    distances: NDArray[np.float64], sizes: NDArray[np.float64], most: int
+    distances: NDArray[np.float64], sizes: NDArray[np.float64], most: int, smallest: int
 ) -> NDArray[np.int64]:
-    """Average linkage of groups of cells, each counting by its size, down to distance 1/2 and ``most`` clusters."""
+    """Average linkage of groups of cells, each counting by its size.
+
+    Merges down to distance 1/2, then the groups below ``smallest``, then down to ``most`` groups.
+    """
     distances = distances.copy()
     np.fill_diagonal(distances, np.inf)
     labels = np.arange(len(sizes))
-    n_clusters = len(sizes)
-    while n_clusters > 1:
-        i, j = np.unravel_index(distances.argmin(), distances.shape)
-        if distances[i, j] >= 0.5 and n_clusters <= most:
-            break
+
+    def join(i: int, j: int) -> None:
         joined = (sizes[i] * distances[i] + sizes[j] * distances[j]) / (sizes[i] + sizes[j])
         distances[i] = distances[:, i] = joined
         distances[j] = distances[:, j] = np.inf
         distances[i, i] = np.inf
         sizes[i] += sizes[j]
+        sizes[j] = np.inf
         labels[labels == j] = i
-        n_clusters -= 1
+
+    for _ in range(len(sizes) - 1):
+        i, j = divmod(int(distances.argmin()), len(sizes))
+        if distances[i, j] >= 0.5:
+            smaller = int(sizes.argmin())
+            if sizes[smaller] < smallest:
+                i, j = int(distances[smaller].argmin()), smaller
+            elif np.count_nonzero(np.isfinite(sizes)) <= most:
+                break
+        join(i, j)
     return labels
