@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -21,7 +21,9 @@ from sklearn.exceptions import NotFittedError
 from cytomoe import __version__
 from cytomoe.annotation import ClusterNames
 from cytomoe.errors import InputError
-from cytomoe.model.inference import CHUNK, codes_and_experts, map_cells
+from cytomoe.fit_summary import FitSummary, misfit, summarise
+from cytomoe.generation import Spread, draw_own, draw_unit
+from cytomoe.model.inference import CHUNK, codes_and_experts, decode, map_cells
 from cytomoe.model_file import load_weights, read_model, write_model
 from cytomoe.preprocessing import Preprocessor
 from cytomoe.settings import Settings, preset
@@ -65,8 +67,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         Clusters found. They are numbered 1 to ``n_clusters_`` by size.
     labels_
         Cluster of each cell given to :meth:`fit`, int32, shape (cells,).
-    centres_
-        Mean code of each cluster over the cells of the fit (eq. 6), shape (clusters, L).
+    summary_
+        How codes and markers are spread in each cluster: see :class:`cytomoe.fit_summary.FitSummary`.
     preprocessor_
         Transformation and scaling that every input passes.
     settings_
@@ -140,20 +142,22 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self.network_, self.history_ = trained.network, trained.history
         self.settings_, self.notes_ = trained.settings, trained.notes
         self.names_: ClusterNames | None = None
-        self._keep_used_experts(scaled)
+        self._keep_used_experts(training, scaled)
         self.labels_ = self.number_by_size(self.map_all(expression)[1])
         return self
 
-    def _keep_used_experts(self, scaled: NDArray[np.float32]) -> None:
-        """Drop experts that no cell of the fit goes to, and store the centres of the others (eq. 6)."""
+    def _keep_used_experts(self, training: NDArray[np.float32], scaled: NDArray[np.float32]) -> None:
+        """Drop experts that no cell of the fit goes to, and keep what the cells of the others are like (eq. 6)."""
         codes, experts = codes_and_experts(self.network_, scaled)
-        counts = np.bincount(experts, minlength=self.network_.n_experts)
-        used = np.flatnonzero(counts)
-        sums = np.zeros((len(counts), codes.shape[1]))
-        np.add.at(sums, experts, codes)
-        self.centres_ = (sums[used] / counts[used, None]).astype(np.float32)
+        used, experts = np.unique(experts, return_inverse=True)
         self.network_.keep_experts(used.tolist())
         self.n_clusters_ = len(used)
+        self.summary_ = summarise(codes, experts, scaled, decode(self.network_, codes, experts), training)
+
+    @property
+    def centres_(self) -> NDArray[np.float32]:
+        """Mean code of each cluster over the cells of the fit (eq. 6), shape (clusters, L)."""
+        return self.summary_.centres
 
     def number_by_size(self, clusters: NDArray[np.int32]) -> NDArray[np.int32]:
         """Number the clusters anew, the largest first.
@@ -171,7 +175,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         counts = np.bincount(clusters, minlength=self.n_clusters_ + 1)[1:]
         order = np.argsort(-counts, kind="stable")
         self.network_.keep_experts(order.tolist())
-        self.centres_ = self.centres_[order]
+        self.summary_ = self.summary_.reorder(order)
         numbers = np.empty(self.n_clusters_ + 1, dtype=np.int32)
         numbers[order + 1] = np.arange(1, self.n_clusters_ + 1)
         return numbers[clusters]
@@ -232,8 +236,10 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
 
     # ---------------------------------------------------------------- generation
 
-    def sample(self, cluster: int, n: int = 1000, *, seed: int | None = None) -> NDArray[np.float32]:
-        """Generate cells of one cluster: codes from N(centre, I), decoded by the cluster's expert.
+    def sample(
+        self, cluster: int, n: int = 1000, *, seed: int | None = None, spread: Spread = "own"
+    ) -> NDArray[np.float32]:
+        """Generate cells of one cluster.
 
         Parameters
         ----------
@@ -243,6 +249,10 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             Cells to generate.
         seed
             Seed of the draw; None takes the model's.
+        spread
+            ``unit``: codes from N(centre, I), decoded by the cluster's expert, as in the paper. ``own``: codes with the
+            cluster's own covariance, decoded, plus what its decoder leaves unexplained of each marker; cells that the
+            model would assign to another cluster are drawn again. Cells are then as varied as real ones.
 
         Returns
         -------
@@ -258,12 +268,27 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         if not 1 <= cluster <= self.n_clusters_:
             raise InputError(f"no cluster {cluster}; the model has clusters 1 to {self.n_clusters_}")
         rng = np.random.default_rng([self.seed if seed is None else seed, cluster])
-        codes = self.centres_[cluster - 1] + rng.standard_normal((n, self.centres_.shape[1]), dtype=np.float32)
-        with torch.inference_mode():
-            parameter = next(self.network_.parameters())
-            logits = self.network_.experts.decode(torch.from_numpy(codes).to(parameter), cluster - 1)
-            scaled = torch.sigmoid(logits).cpu().numpy()
+        if spread == "unit":
+            scaled = draw_unit(self.network_, self.summary_, cluster - 1, n, rng)
+        else:
+            lowest = 0.0 if self.preprocessor_.clip else -np.inf
+            scaled = draw_own(self.network_, self.summary_, cluster - 1, n, rng, lowest=lowest)
         return self.preprocessor_.inverse_expression(self.preprocessor_.inverse_scale(scaled))
+
+    def misfit(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float64]:
+        """How far each cell is from what its cluster held in the fit, shape (cells,); about 1 for a typical cell.
+
+        See :func:`cytomoe.fit_summary.misfit`. Above ``summary_.limit``, which 0.5 % of the cells of the fit exceed, a
+        cell fits no expert.
+        """
+        expression = self._expression(X)
+        found = np.empty(len(expression))
+        for start in range(0, len(expression), CHUNK):
+            scaled = self.preprocessor_.scale(expression[start : start + CHUNK])
+            codes, experts = codes_and_experts(self.network_, scaled)
+            residuals = scaled - decode(self.network_, codes, experts)
+            found[start : start + len(scaled)] = misfit(self.summary_, codes, experts, residuals)
+        return found
 
     # ---------------------------------------------------------------- saving
 
@@ -271,7 +296,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         """Write the model with its preprocessing to one file, which holds no cells."""
         self._check_fitted()
         tensors = {f"network.{name}": tensor for name, tensor in self.network_.state_dict().items()}
-        tensors["centres"] = torch.from_numpy(self.centres_)
+        summary = self.summary_.arrays().items()
+        tensors |= {f"summary.{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in summary}
         description = {
             "version": __version__,
             "torch": torch.__version__,
@@ -304,17 +330,17 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             model.history_ = History(records=list(description["history"]))
             names = description.get("names")
             model.names_ = None if names is None else ClusterNames.from_dict(names)
-            centres = tensors["centres"]
+            model.summary_ = FitSummary(**{f.name: tensors[f"summary.{f.name}"].numpy() for f in fields(FitSummary)})
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: damaged model: {error!r} in its description") from error
         n_markers = len(preprocessor.markers)
         with seeded_torch(0, torch.device("cpu")):  # its random numbers are overwritten at once
             network = build_network(n_markers, replace(settings, experts=n_clusters))
         load_weights(network, tensors, path)
-        if centres.shape != (n_clusters, settings.code_size):
-            raise InputError(f"{path}: damaged model: centres have shape {tuple(centres.shape)}")
+        problem = model.summary_.problem(n_clusters, settings.code_size, n_markers)
+        if problem:
+            raise InputError(f"{path}: damaged model: {problem}")
         model.network_ = network.to(_device(device)).eval()
-        model.centres_ = centres.numpy()
         model.settings_, model.n_clusters_, model.preprocessor_ = settings, n_clusters, preprocessor
         return model
 

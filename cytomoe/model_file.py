@@ -17,7 +17,7 @@ from cytomoe.errors import InputError
 from cytomoe.io.atomic import atomic_path
 
 FORMAT = "cytomoe-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _KEY = "cytomoe"
 
 

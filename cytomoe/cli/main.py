@@ -17,6 +17,7 @@ from cytomoe.cli.benchmark import benchmark
 from cytomoe.cli.check import check
 from cytomoe.cli.cluster import cluster
 from cytomoe.cli.evaluate import evaluate
+from cytomoe.cli.generate import generate
 from cytomoe.cli.info import info
 from cytomoe.cli.predict import predict
 from cytomoe.cli.simulate import simulate
@@ -37,7 +38,7 @@ def cli() -> None:
     """
 
 
-for command in (cluster, predict, evaluate, check, info, simulate, benchmark):
+for command in (cluster, predict, evaluate, generate, check, info, simulate, benchmark):
     cli.add_command(command)
 
 

@@ -23,7 +23,8 @@ from cytomoe.cli.console import default_out, listening, print_result
 def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices: Any) -> None:
     """Map the events of new FCS files with the model of an earlier run.
 
-    Transformation and scaling are those of the model. A file that lacks one of its markers is refused.
+    Transformation and scaling are those of the model. A file that lacks one of its markers is refused. Samples that
+    drifted from the model's training, by markers or by cells that fit no expert, are warned of; see drift.csv.
 
     \b
     Example:

@@ -40,3 +40,16 @@ def codes_and_experts(
     """Codes (cells, L) of all cells and the expert (cells,) each goes to."""
     mapped = [(codes, probabilities.argmax(axis=1)) for codes, probabilities in map_cells(network, scaled)]
     return np.concatenate([codes for codes, _ in mapped]), np.concatenate([experts for _, experts in mapped])
+
+
+def decode(network: MoESimVAENetwork, codes: NDArray[np.float32], experts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Scaled markers (n, D) that the experts make of codes (n, L), each by its own (n,), chunk by chunk."""
+    parameter = next(network.parameters())
+    decoded = [np.empty((0, network.experts.biases[-1].shape[-1]), dtype=np.float32)]
+    for start in range(0, len(codes), CHUNK):
+        rows = slice(start, start + CHUNK)
+        with torch.inference_mode():
+            chosen = torch.from_numpy(np.ascontiguousarray(experts[rows])).to(parameter.device)
+            logits = network.experts(torch.from_numpy(codes[rows]).to(parameter), chosen)
+            decoded.append(torch.sigmoid(logits).cpu().numpy())
+    return np.concatenate(decoded)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cytomoe.drift import measure_drift
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.runs import outputs
 from cytomoe.runs.events import GateSource, find_gates, read_events, refuse_missing
@@ -64,18 +65,29 @@ def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
     mapped = map_events(model, events, expressions)
     watch.lap("map")
     evaluation = measure(mapped, gated, min_population=job.min_population)
-    for warning in events.warnings:
+    drift = measure_drift(
+        model.summary_,
+        model.preprocessor_.markers,
+        mapped.expression,
+        model.misfit(mapped.expression),
+        events.sample,
+        events.samples,
+    )
+    watch.lap("drift")
+    warnings = [*events.warnings, *drift.warnings()]
+    for warning in warnings:
         listener.warn(warning)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
         write_results(folder, mapped, gated, evaluation)
+        outputs.write_csv(folder / "drift.csv", drift.markers)
         watch.lap("write")
         model_file = {"path": str(job.model.resolve()), "sha256": outputs.sha256(job.model)}
         outputs.write_manifest(
             folder,
             mapped,
             command=job.command,
-            warnings=events.warnings,
+            warnings=warnings,
             seconds=watch.seconds,
-            further={"model": model_file},
+            further={"model": model_file, "drift": drift.to_dict()},
         )
     return RunResult(job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds, summary(mapped))

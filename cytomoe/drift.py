@@ -1,0 +1,117 @@
+"""How far new samples lie from the cells that a model was fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cytomoe.fit_summary import FITTING, QUANTILES, FitSummary
+
+# A sample's marker has left the range of the fit if this share of its events lies beyond it; 0.2 % would by chance.
+MOST_OUTSIDE = 0.02
+# A sample's cells no longer fit if this share of them fits no expert; 0.5 % would by chance.
+MOST_UNFIT = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """New samples beside the cells of the fit.
+
+    Attributes
+    ----------
+    markers
+        One row per sample and marker: sample, marker, low and high (the 0.1st and 99.9th percentile of the fit,
+        transformed values), outside (share of the events beyond them), distance (largest distance between the
+        cumulative distributions of sample and fit), left_range.
+    unfit
+        Share of each sample's events that fit no expert.
+    """
+
+    markers: pd.DataFrame
+    unfit: dict[str, float]
+
+    def warnings(self) -> list[str]:
+        """What the user should know, a line per sample and kind."""
+        lines = []
+        for sample, left in self.markers[self.markers["left_range"]].groupby("sample", sort=False):
+            named = ", ".join(f"{row.marker} ({row.outside:.0%})" for row in left.itertuples())
+            lines.append(
+                f"{sample}: values left the range of the model's training: {named} of the events; are stain, "
+                "instrument settings and units the same?"
+            )
+        lines += [
+            f"{sample}: {share:.0%} of the events fit no expert of the model ({1 - FITTING:.1%} did in its training); "
+            "they may be populations that it has never seen"
+            for sample, share in self.unfit.items()
+            if share > MOST_UNFIT
+        ]
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``run.json`` holds."""
+        left = self.markers[self.markers["left_range"]]
+        return {
+            "fits_no_expert": self.unfit,
+            "expected": round(1 - FITTING, 4),
+            "left_range": {s: list(rows["marker"]) for s, rows in left.groupby("sample", sort=False)},
+        }
+
+
+def measure_drift(
+    kept: FitSummary,
+    markers: Sequence[str],
+    expression: NDArray[np.float32],
+    misfits: NDArray[np.float64],
+    sample: NDArray[np.int64],
+    samples: Sequence[str],
+) -> Drift:
+    """Compare samples with the cells of a fit.
+
+    Parameters
+    ----------
+    kept
+        Of the fit.
+    markers
+        Names of the markers.
+    expression
+        Transformed values, shape (events, markers).
+    misfits
+        Misfit of each event (see :func:`cytomoe.fit_summary.misfit`), shape (events,).
+    sample
+        Index into ``samples`` of each event, shape (events,).
+    samples
+        Names of the samples.
+    """
+    tables, unfit = [], {}
+    low, high = kept.quantiles[0], kept.quantiles[-1]
+    for index, name in enumerate(samples):
+        rows = sample == index
+        values = expression[rows]
+        if len(values) == 0:
+            continue
+        outside = np.mean((values < low) | (values > high), axis=0)
+        shares = np.array([np.mean(values <= quantile, axis=0) for quantile in kept.quantiles])
+        below = np.array([np.mean(values < quantile, axis=0) for quantile in kept.quantiles])
+        # Many cells may share a value: the fit's share lies anywhere between those below and those at most there.
+        expected = QUANTILES[:, None]
+        distance = np.maximum(np.maximum(below - expected, expected - shares), 0).max(axis=0)
+        tables.append(
+            pd.DataFrame(
+                {
+                    "sample": name,
+                    "marker": list(markers),
+                    "low": np.round(low, 4),
+                    "high": np.round(high, 4),
+                    "outside": np.round(outside, 5),
+                    "distance": np.round(distance, 4),
+                    "left_range": outside > MOST_OUTSIDE,
+                }
+            )
+        )
+        unfit[name] = round(float(np.mean(misfits[rows] > kept.limit[0])), 5)
+    return Drift(pd.concat(tables, ignore_index=True), unfit)
