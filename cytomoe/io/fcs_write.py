@@ -184,7 +184,8 @@ def _metadata(keywords: Mapping[str, str], columns: Sequence[_Column], notes: li
             if number is None or match[3] in _LAYOUT_SUFFIXES:
                 continue  # its channel is not written, or it is given to flowio below
             name = f"{match[1]}P{number}{match[3]}"
-        if value.strip() and keyword.removeprefix("$") not in _LAYOUT_KEYWORDS:
+        bare = keyword.removeprefix("$").strip()
+        if bare and value.strip() and bare not in _LAYOUT_KEYWORDS:
             _add(metadata, name, value, notes)
     for n, column in enumerate(columns, start=1):
         # The standard wants a range of every channel. This one is what most software takes for unknown.
