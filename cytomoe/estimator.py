@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
@@ -27,7 +27,7 @@ from cytomoe.model.inference import CHUNK, codes_and_experts, decode, map_cells
 from cytomoe.model_file import load_weights, read_model, write_model
 from cytomoe.preprocessing import Preprocessor
 from cytomoe.settings import Settings, preset
-from cytomoe.similarity import build_similarity
+from cytomoe.similarity import Prior, build_similarity, name_by_types, with_prior
 from cytomoe.training.loop import History, Progress, build_network, seeded_torch
 from cytomoe.training.recovery import train_safely
 
@@ -75,6 +75,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         Settings of the training that gave the result.
     history_
         Losses over the training.
+    known_as_
+        Population of the prior that each cluster is, empty where none.
     names_
         What the clusters are called, or None; a run sets it.
     notes_
@@ -108,7 +110,9 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
 
     # ---------------------------------------------------------------- fitting
 
-    def fit(self, X: NDArray[np.floating[Any]] | AnnData, y: None = None) -> Self:
+    def fit(
+        self, X: NDArray[np.floating[Any]] | AnnData, y: None = None, *, prior: Prior | ArrayLike | None = None
+    ) -> Self:
         """Learn the clusters of cells.
 
         Parameters
@@ -118,6 +122,9 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             values (arcsinh or logicle), shape (cells, markers).
         y
             Ignored: clustering sees no labels.
+        prior
+            Cells that are known: the name of each cell's population, or an empty name (None, NaN) where it is unknown,
+            shape (cells,). Cells of one population are similar, of two dissimilar; the data decides the rest.
 
         Raises
         ------
@@ -135,24 +142,39 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         if len(expression) < 2:
             raise InputError(f"{len(expression)} cells are too few to cluster; at least 2 are needed")
         streams = np.random.default_rng(self.seed).spawn(3)
-        training = _draw(expression, self.subsample, streams[0])
+        known = _as_prior(prior, len(expression))
+        rows = _draw(len(expression), self.subsample, streams[0], None if known is None else known.known)
+        training = expression if rows is None else expression[rows]
         similarity = build_similarity(training, chosen, streams[1])
+        types = None
+        if known is not None:
+            known = known if rows is None else known.take(rows)
+            similarity, types = with_prior(similarity, training, known, sampling_power=chosen.sampling_power)
+            _check_experts(similarity.partition, chosen.experts)
         scaled = self.preprocessor_.scale(training)
         trained = train_safely(scaled, similarity, chosen, streams[2], device=device, report=self.progress)
         self.network_, self.history_ = trained.network, trained.history
         self.settings_, self.notes_ = trained.settings, trained.notes
         self.names_: ClusterNames | None = None
-        self._keep_used_experts(training, scaled)
+        experts = self._keep_used_experts(training, scaled)
+        self.known_as_ = [""] * self.n_clusters_
+        if known is not None and types is not None:
+            decided = np.flatnonzero(types >= 0) if similarity.partition is None else np.arange(len(types))
+            self.known_as_ = name_by_types(experts[decided], types[decided], known.names, self.n_clusters_)
         self.labels_ = self.number_by_size(self.map_all(expression)[1])
         return self
 
-    def _keep_used_experts(self, training: NDArray[np.float32], scaled: NDArray[np.float32]) -> None:
-        """Drop experts that no cell of the fit goes to, and keep what the cells of the others are like (eq. 6)."""
+    def _keep_used_experts(self, training: NDArray[np.float32], scaled: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Drop experts that no cell of the fit goes to, and keep what the cells of the others are like (eq. 6).
+
+        Returns the expert of each cell of the fit, from 0.
+        """
         codes, experts = codes_and_experts(self.network_, scaled)
         used, experts = np.unique(experts, return_inverse=True)
         self.network_.keep_experts(used.tolist())
         self.n_clusters_ = len(used)
         self.summary_ = summarise(codes, experts, scaled, decode(self.network_, codes, experts), training)
+        return experts.astype(np.int64)
 
     @property
     def centres_(self) -> NDArray[np.float32]:
@@ -176,6 +198,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         order = np.argsort(-counts, kind="stable")
         self.network_.keep_experts(order.tolist())
         self.summary_ = self.summary_.reorder(order)
+        self.known_as_ = [self.known_as_[k] for k in order]
         numbers = np.empty(self.n_clusters_ + 1, dtype=np.int32)
         numbers[order + 1] = np.arange(1, self.n_clusters_ + 1)
         return numbers[clusters]
@@ -329,6 +352,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             model.notes_ = [str(note) for note in description["notes"]]
             model.history_ = History(records=list(description["history"]))
             names = description.get("names")
+            model.known_as_ = [""] * n_clusters
             model.names_ = None if names is None else ClusterNames.from_dict(names)
             model.summary_ = FitSummary(**{f.name: tensors[f"summary.{f.name}"].numpy() for f in fields(FitSummary)})
         except (KeyError, TypeError, ValueError) as error:
@@ -358,13 +382,34 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and available else "cpu")
 
 
-def _draw(expression: NDArray[np.float32], n: int | None, rng: np.random.Generator) -> NDArray[np.float32]:
-    """At most ``n`` cells, drawn at random and left in their order."""
-    if n is None or n >= len(expression):
-        return expression
+def _draw(
+    n_cells: int, n: int | None, rng: np.random.Generator, always: NDArray[np.bool_] | None
+) -> NDArray[np.int64] | None:
+    """Rows of at most ``n`` cells, drawn at random and left in their order, with those of ``always``; None for all."""
+    if n is None or n >= n_cells:
+        return None
     if n < 2:
         raise InputError(f"a subsample of {n} cells is too small to cluster; at least 2 are needed")
-    return expression[np.sort(rng.choice(len(expression), size=n, replace=False))]
+    drawn = rng.choice(n_cells, size=n, replace=False)
+    return np.sort(drawn) if always is None else np.union1d(drawn, np.flatnonzero(always))
+
+
+def _as_prior(prior: Prior | ArrayLike | None, n_cells: int) -> Prior | None:
+    if prior is None:
+        return None
+    known = prior if isinstance(prior, Prior) else Prior.of(prior)
+    if len(known.types) != n_cells:
+        raise InputError(f"the prior has {len(known.types):,} entries for {n_cells:,} cells; it needs one for each")
+    if not known.known.any():
+        raise InputError("the prior knows no cell; name the population of some, and leave the others empty")
+    return known
+
+
+def _check_experts(partition: NDArray[np.int64] | None, experts: int) -> None:
+    """Refuse fewer experts than there are populations that training starts from."""
+    needed = 0 if partition is None else int(partition.max()) + 1
+    if needed > experts:
+        raise InputError(f"{needed} populations are known or found in the data, but --experts is {experts}; raise it")
 
 
 def _as_expression(X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -251,3 +251,20 @@ def with_populations(names: ClusterNames, found: Sequence[Name]) -> ClusterNames
         runners_up=tuple(name.runner_up for name in found),
         runner_up_scores=tuple(name.runner_up_score for name in found),
     )
+
+
+def with_known(names: ClusterNames, known_as: Sequence[str]) -> ClusterNames:
+    """Names of clusters in which populations that were known before the fit go before any other name.
+
+    Parameters
+    ----------
+    names
+        Labels, and populations where a reference gave some.
+    known_as
+        Known population of each cluster, empty where none.
+    """
+    if not any(known_as):
+        return names
+    others = names.populations or (UNKNOWN,) * len(known_as)
+    populations = tuple(known or other for known, other in zip(known_as, others, strict=True))
+    return replace(names, populations=populations, source="prior and reference" if names.source else "prior")

@@ -16,6 +16,15 @@ from cytomoe.cli.console import default_out, listening, print_result
 @options.marker_options
 @options.model_options
 @click.option(
+    "--prior",
+    metavar="CSV[:COLUMN]",
+    help="Known cells: a row per event with the name of its population, empty where it is not known. They guide the "
+    "fit, and keep their names.",
+)
+@click.option(
+    "--prior-channel", metavar="CHANNEL", help="Known cells: channel with the number of their population, or 0."
+)
+@click.option(
     "--reference",
     metavar="CSV",
     help="Table of populations to name the clusters after, with the columns population, positive, negative; or one "
@@ -44,10 +53,11 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
       cytomoe cluster sample.fcs --markers CD3,CD4,CD8,CD19
       cytomoe cluster blood.fcs --reference pbmc
       cytomoe cluster plate_*_H05.fcs --gate-pattern '{plate}_{gate}_{well}.fcs' --holdout 0.2
+      cytomoe cluster blood.fcs --prior some_gated_cells.csv
       cytomoe cluster flow.fcs --gate-file gates.csv --out result
     """
     from cytomoe.runs.cluster import ClusterJob, PreprocessingChoice, run_cluster
-    from cytomoe.runs.events import GateSource
+    from cytomoe.runs.events import GateSource, PriorSource
     from cytomoe.settings import preset
 
     names = ("experts", "similarity", "metric")
@@ -66,6 +76,7 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
         device=choices["device"],
         subsample=choices["subsample"],
         gates=GateSource(choices["gate_pattern"], choices["gate_channel"], choices["gate_file"]),
+        prior=PriorSource(choices["prior"], choices["prior_channel"]),
         reference=choices["reference"],
         holdout=choices["holdout"],
         min_population=choices["min_population"],

@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.reference import read_reference
 from cytomoe.runs import outputs
-from cytomoe.runs.events import Events, GatedEvents, GateSource, find_gates, read_events
+from cytomoe.runs.events import (
+    Events,
+    GatedEvents,
+    GateSource,
+    PriorSource,
+    find_gates,
+    find_prior,
+    read_events,
+)
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import count_events, map_and_name, measure, summary, write_results
 from cytomoe.settings import Settings
+from cytomoe.similarity import Prior
 
 if TYPE_CHECKING:
     from cytomoe.preprocessing import CompensateMode, Preprocessor, TransformChoice
@@ -55,6 +64,8 @@ class ClusterJob:
         Fit on at most this many events; None for all.
     gates
         Where manual gates stand, to measure against. The fit never sees them.
+    prior
+        Where known cells stand, if some are: they guide the fit, and gates are then measured on the others.
     reference
         Table of populations to name the clusters after: a file, or one that ships with cytomoe.
     holdout
@@ -79,6 +90,7 @@ class ClusterJob:
     device: str = "auto"
     subsample: int | None = None
     gates: GateSource = field(default_factory=GateSource)
+    prior: PriorSource = field(default_factory=PriorSource)
     reference: str | None = None
     holdout: float = 0.0
     min_population: int = 30
@@ -106,10 +118,14 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
         job.files, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated
     )
     gated = find_gates(events, job.gates)
+    known = find_prior(events, job.prior)
     watch.lap("read")
     listener.say(count_events(events, gated))
     held_out = _hold_out(job, events, gated)
     fitted = _rows_to_fit(events, gated, held_out)
+    prior = None if known is None else Prior(known.codes[fitted].astype(np.int64), known.names)
+    if prior is not None:
+        listener.say(f"{int(prior.known.sum()):,} events are known: {_count_known(prior)}")
     preprocessor = _preprocessor(job, events, fitted)
     for line in preprocessor.describe():
         listener.say(line)
@@ -126,12 +142,13 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
         device=job.device,
         preprocessor=preprocessor,
         progress=listener.progress,
-    ).fit(np.concatenate(expressions)[fitted])
+    ).fit(np.concatenate(expressions)[fitted], prior=prior)
     watch.lap("fit")
     mapped = map_and_name(model, events, expressions, reference=reference)
     watch.lap("map")
-    evaluation = measure(mapped, gated, held_out=held_out, min_population=job.min_population)
-    warnings = [*events.warnings, *model.notes_]
+    measured = held_out if known is None else ~known.gated if held_out is None else held_out & ~known.gated
+    evaluation = measure(mapped, gated, held_out=measured, min_population=job.min_population)
+    warnings = [*events.warnings, *model.notes_, *_without_cluster(prior, model.known_as_)]
     for warning in warnings:
         listener.warn(warning)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
@@ -141,12 +158,27 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
         manifest = {
             "events_fitted": min(int(np.count_nonzero(fitted)), job.subsample or events.n_events),
             "holdout": job.holdout,
+            "prior": None if prior is None else prior.counts(),
             "training": model.history_.records,
         }
         outputs.write_manifest(
             folder, mapped, command=job.command, warnings=warnings, seconds=watch.seconds, further=manifest
         )
     return RunResult(job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds, summary(mapped))
+
+
+def _count_known(prior: Prior) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in prior.counts().items())
+
+
+def _without_cluster(prior: Prior | None, known_as: Sequence[str]) -> list[str]:
+    """Warnings of known populations that are no cluster's majority."""
+    counts = {} if prior is None else prior.counts()
+    return [
+        f"the known population {name} ({count} events) has no cluster of its own: its cells lie among those of others"
+        for name, count in counts.items()
+        if name not in known_as
+    ]
 
 
 def _hold_out(job: ClusterJob, events: Events, gated: GatedEvents | None) -> NDArray[np.bool_] | None:
@@ -180,5 +212,5 @@ def _preprocessor(job: ClusterJob, events: Events, fitted: NDArray[np.bool_]) ->
         cofactor=choice.cofactor,
         compensate=choice.compensate,
         clip=job.settings.clips_noise,
-        exclude=[job.gates.channel] if job.gates.channel is not None else [],
+        exclude=[name for name in (job.gates.channel, job.prior.channel) if name is not None],
     )

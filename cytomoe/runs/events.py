@@ -177,6 +177,47 @@ def read_events(
     return Events(adatas, names, list(paths), list(samples), file_sample)
 
 
+@dataclass(frozen=True)
+class PriorSource:
+    """Where known cells stand; at most one of the two is given.
+
+    Attributes
+    ----------
+    file
+        Table with one row per event, ``path`` or ``path:column``; no name: unknown.
+    channel
+        Channel that holds the number of the population; 0 or NaN: unknown.
+    """
+
+    file: str | None = None
+    channel: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.file is not None and self.channel is not None:
+            raise InputError("--prior and --prior-channel are both given; known cells can come from one place only")
+
+
+def find_prior(events: Events, source: PriorSource) -> Gates | None:
+    """Known populations of the events; None if nobody knows any.
+
+    Raises
+    ------
+    InputError
+        If they can't be found there, do not fit the events, or name no event.
+    """
+    if source.file is None and source.channel is None:
+        return None
+    option = "--prior" if source.file is not None else "--prior-channel"
+    try:
+        known = _gates(events, GateSource(channel=source.channel, file=source.file))
+    except InputError as error:  # the same tables and channels as for gates, in the words of this option
+        words = str(error).replace("--gate-file", "--prior").replace("--gate-channel", "--prior-channel")
+        raise InputError(words) from None
+    if not known.names:
+        raise InputError(f"{option} names the population of no event")
+    return known
+
+
 def find_gates(events: Events, source: GateSource) -> GatedEvents | None:
     """Gates of the events from where the user says they stand; None if nowhere.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.annotation import ClusterNames, Enrichment, enrichment, labels
-from cytomoe.reference import Population, name_clusters, with_populations
+from cytomoe.reference import Population, name_clusters, with_known, with_populations
 from cytomoe.runs import outputs
 from cytomoe.runs.events import Events, GatedEvents
 
@@ -99,6 +99,7 @@ def map_and_name(
     names = ClusterNames(tuple(labels(found)))
     if reference is not None:
         names = with_populations(names, name_clusters(found, reference))
+    names = with_known(names, model.known_as_)
     model.names_ = names
     return MappedEvents(events, model, expression, clusters, confidence, codes, found, names)
 

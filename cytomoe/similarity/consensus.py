@@ -34,6 +34,7 @@ class ConsensusSimilarity:
     ) -> None:
         self.weights = weights
         self.partition: NDArray[np.int64] | None = partition
+        self.partitions = partitions
         sizes = partitions.max(axis=1) + 1
         offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
         self._columns = (partitions + offsets[:, None]).T.copy()  # (cells, R), column of H of each membership

@@ -1,0 +1,114 @@
+"""Prior knowledge on the Bodenmiller wells: what a few gated cells add, and what wrong labels among them cost.
+
+    CYTOMOE_DATA=... python benchmarks/prior.py [--seeds 5] > docs/results/prior.md
+
+Known cells are drawn at random from the events that lie in one gate only; both measures are taken on the other such
+events, on populations of 30 events and more. All distinct events are clustered.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+
+from cytomoe import estimator
+from cytomoe.estimator import MoESimVAE
+from cytomoe.metrics import Contingency
+from cytomoe.preprocessing import Preprocessor
+from cytomoe.runs.events import GateSource, find_gates, read_events
+from cytomoe.similarity import Prior
+
+MARKERS = ["CD3", "CD45", "CD4", "CD20", "CD33", "CD123", "CD14", "IgM", "HLA-DR", "CD7"]
+SMALLEST = 30
+# Share of the gated cells that are known (None: nothing is known), the fewest per population, share of wrong labels.
+CASES = [(None, 0, 0.0), (0.01, 5, 0.0), (0.01, 5, 0.1), (0.001, 5, 0.0), (0.001, 5, 0.1), (0.001, 1, 0.0)]
+
+
+def read(well: str):
+    files = sorted((Path(os.environ["CYTOMOE_DATA"]) / "bodenmiller").glob(f"*_{well}.fcs"))
+    source = GateSource(pattern="{plate}_{gate}_{well}.fcs")
+    events = read_events(files, pattern=source.pattern)
+    gated = find_gates(events, source)
+    preprocessor = Preprocessor.fit(events.adatas, markers=MARKERS, clip=False)
+    expression = np.concatenate([preprocessor.expression(adata) for adata in events.adatas])
+    first = gated.overlaps.first
+    return preprocessor, expression[first], gated.gates.codes[first], gated.overlaps.unique[first], gated.gates.names
+
+
+def draw(gates, unique, share, least, wrong, seed):
+    """Gate of each known cell, -1 of the others."""
+    rng = np.random.default_rng(seed)
+    known = np.full(len(gates), -1)
+    for gate in np.unique(gates[unique]):
+        cells = np.flatnonzero(unique & (gates == gate))
+        drawn = rng.choice(cells, min(len(cells), max(least, round(share * len(cells)))), replace=False)
+        known[drawn] = gate
+    cells = np.flatnonzero(known >= 0)
+    present = np.unique(known[cells])
+    for cell in rng.choice(cells, round(wrong * len(cells)), replace=False):
+        known[cell] = rng.choice(present[present != known[cell]])
+    return known
+
+
+def find_partitions_once():
+    """Give every fit of a well and seed the same partitions of the data, which no prior changes: most of the time."""
+    found = {}
+    build = estimator.build_similarity
+
+    def build_once(expression, settings, rng):
+        key = (len(expression), float(expression.sum()), str(rng.bit_generator.state["state"]))
+        if key not in found:
+            found[key] = build(expression, settings, rng)
+        return found[key]
+
+    estimator.build_similarity = build_once
+
+
+def measure(well, case, seeds):
+    preprocessor, expression, gates, unique, names = well
+    share, least, wrong = case
+    rows, n_known = [], 0
+    for seed in range(seeds):
+        known = np.full(len(gates), -1) if share is None else draw(gates, unique, share, least, wrong, seed)
+        n_known = int((known >= 0).sum())
+        model = MoESimVAE(seed=seed)
+        model.preprocessor = preprocessor
+        model.fit(expression, prior=None if share is None else Prior(known, names))
+        sizes = np.bincount(gates[unique], minlength=len(names))
+        measured = unique & (known < 0) & (sizes[gates] >= SMALLEST)
+        table = Contingency.of(gates[measured], model.labels_[measured])
+        kept = np.unique(known[known >= 0])
+        named = np.mean([names[k] in model.known_as_ for k in kept]) if len(kept) else np.nan
+        rows.append((table.f_measure(), table.mean_f1(), model.n_clusters_, named))
+    return n_known, np.array(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=5)
+    seeds = parser.parse_args().seeds
+    print("# Prior knowledge: a few gated cells\n")
+    print(" ".join(__doc__.split("\n\n")[2].split()))
+    print(f"Mean and standard deviation over {seeds} seeds, each with its own draw of known cells and its own fit.\n")
+    print("Command: `python benchmarks/prior.py`\n")
+    print("| well | known | wrong | cells known | F-measure | mean F1 | clusters | known populations with a cluster |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    find_partitions_once()
+    for name in ("H05", "H08"):
+        well = read(name)
+        for case in CASES:
+            n_known, rows = measure(well, case, seeds)
+            mean, spread = rows.mean(axis=0), rows.std(axis=0)
+            share, least, wrong = case
+            what = "none" if share is None else f"{share:.1%}, at least {least} per population"
+            found = "" if share is None else f"{mean[3]:.0%}"
+            print(
+                f"| {name} | {what} | {wrong:.0%} | {n_known} | {mean[0]:.3f} ± {spread[0]:.3f} | "
+                f"{mean[1]:.3f} ± {spread[1]:.3f} | {mean[2]:.0f} | {found} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

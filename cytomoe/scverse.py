@@ -1,0 +1,120 @@
+"""Clustering in place on an AnnData, with the keys that scanpy and its relatives expect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from cytomoe import __version__
+from cytomoe.annotation import ClusterNames, enrichment, labels
+from cytomoe.errors import InputError
+from cytomoe.estimator import MoESimVAE
+from cytomoe.preprocessing import Preprocessor, TransformChoice
+from cytomoe.reference import name_clusters, read_reference, with_known, with_populations
+from cytomoe.settings import preset
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def cluster(
+    adata: AnnData,
+    *,
+    markers: Sequence[str] | None = None,
+    cofactor: float | None = None,
+    prior: str | None = None,
+    reference: str | None = None,
+    seed: int = 0,
+    key_added: str = "cytomoe",
+    **settings: Any,
+) -> MoESimVAE:
+    """Cluster the cells of an AnnData and write the result into it.
+
+    Written are ``obs[key_added]`` (cluster, a categorical of "1", "2", ... by size), with ``_confidence``, ``_label``
+    (``CD3+ CD4+``) and, given a prior or reference, ``_population`` behind the key; ``obsm["X_moesimvae"]`` (codes) and
+    ``uns[key_added]``. ``X`` stays as it is.
+
+    Parameters
+    ----------
+    adata
+        Raw values, as :func:`cytomoe.read_fcs` gives them, or values that are transformed already; ``layers["raw"]``
+        goes before ``X``.
+    markers
+        Antigens or channels to use; None takes every protein.
+    cofactor
+        Of arcsinh; None takes 5 for mass and 150 for fluorescence cytometry.
+    prior
+        Column of ``obs`` with the names of known cells; missing or empty: unknown.
+    reference
+        Table of populations to name the clusters after: a file, or ``pbmc`` or ``bone_marrow``.
+    seed
+        Of all randomness.
+    key_added
+        Name of the results.
+    **settings
+        ``experts``, ``similarity``, ``metric``, ``preset`` and ``subsample`` of :class:`MoESimVAE`.
+
+    Returns
+    -------
+    MoESimVAE
+        The fitted model, for mapping, generation and saving.
+
+    Raises
+    ------
+    InputError
+        If a marker or column does not exist, values are not finite, or settings do not fit together.
+    """
+    populations = None if reference is None else read_reference(reference)
+    known = None if prior is None else _known(adata, prior)
+    cells = adata
+    if "raw" in adata.layers:
+        cells = adata.copy()
+        cells.X = cells.layers["raw"]
+    numbers = {name: settings.pop(name, None) for name in ("experts", "similarity", "metric")}
+    chosen = preset(settings.pop("preset", "default"), **numbers)
+    transform: TransformChoice = "none" if markers_are_transformed(cells, markers) else "auto"
+    preprocessor = Preprocessor.fit(
+        [cells], markers=markers, transform=transform, cofactor=cofactor, clip=chosen.clips_noise
+    )
+    model = MoESimVAE(settings=chosen, seed=seed, preprocessor=preprocessor, **settings)
+    expression = preprocessor.expression(cells)
+    model.fit(expression, prior=known)
+    codes, clusters, confidence = model.map_all(expression)
+    found = enrichment(expression, clusters, model.n_clusters_, preprocessor.markers, preprocessor.zeros)
+    names = ClusterNames(tuple(labels(found)))
+    if populations is not None:
+        names = with_populations(names, name_clusters(found, populations))
+    names = model.names_ = with_known(names, model.known_as_)
+    order = [str(k) for k in range(1, model.n_clusters_ + 1)]
+    adata.obs[key_added] = pd.Categorical.from_codes(clusters - 1, order)
+    adata.obs[f"{key_added}_confidence"] = confidence
+    for column in ("label", "population"):
+        if column in names.columns:
+            values = np.array(names.columns[column], dtype=object)[clusters - 1]
+            adata.obs[f"{key_added}_{column}"] = pd.Categorical(values)
+    adata.obsm["X_moesimvae"] = codes
+    adata.uns[key_added] = {
+        "version": __version__,
+        "seed": seed,
+        "settings": json.dumps(model.settings_.to_dict()),
+        "markers": preprocessor.markers,
+        "labels": list(names.labels),
+    }
+    return model
+
+
+def markers_are_transformed(adata: AnnData, markers: Sequence[str] | None) -> bool:
+    """Whether the values of the markers, or of all channels, look transformed already."""
+    from cytomoe.preprocessing import looks_transformed, select_markers
+
+    return looks_transformed(adata, select_markers(adata.var, markers, source="the AnnData")) is not None
+
+
+def _known(adata: AnnData, column: str) -> pd.Series[Any]:
+    if column not in adata.obs:
+        raise InputError(f"prior='{column}': obs has no such column; it has {', '.join(map(str, adata.obs.columns))}")
+    return adata.obs[column].astype(object)

@@ -1,0 +1,171 @@
+"""Known cells: they name clusters, part what the data would not, leave what nobody named alone, and may be wrong."""
+
+import json
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+from cytomoe.cli.main import run
+from cytomoe.errors import InputError
+from cytomoe.estimator import MoESimVAE
+from cytomoe.io import read_fcs
+from cytomoe.similarity.prior import KnownPairs, Prior, name_by_types, share_out_parts, trusted_types, type_means
+
+SAMPLE = "example_data/example_A01.fcs"
+NAMES = {1: "helpers", 3: "killers", 5: "NK", 12: "DR lost"}
+
+
+def test_a_part_with_known_cells_of_one_type_becomes_that_type():
+    partition = np.array([0, 0, 0, 1, 1, 2])
+    known = np.array([1, -1, -1, 1, -1, -1])
+    values = np.zeros((6, 2), dtype=np.float32)
+    shared = share_out_parts(partition, values, known, np.zeros((2, 2), np.float32))
+    assert shared[:5].tolist() == [1] * 5  # both parts of type 1 are joined
+    assert shared[5] not in (0, 1)  # nobody named the last: the data decides
+
+
+def test_a_part_with_known_cells_of_two_types_is_shared_out_between_them():
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1], [900, 100])
+    values = (rng.normal(0, 0.5, (1000, 3)) + 3 * truth[:, None] * [1, 0, 0]).astype(np.float32)
+    known = np.full(1000, -1)
+    known[[0, 1, 2, 3, 4, 900, 901, 902, 903, 904]] = [0] * 5 + [1] * 5
+    prior = Prior(known, ("many", "few"))
+    shared = share_out_parts(np.zeros(1000, np.int64), values, known, type_means(values, prior))
+    assert np.mean(shared == truth) > 0.99
+
+
+def test_a_label_among_cells_of_another_type_is_not_trusted():
+    values = np.concatenate([np.zeros((20, 2)), np.full((20, 2), 5.0)]).astype(np.float32)
+    values += np.random.default_rng(0).normal(0, 0.2, values.shape).astype(np.float32)
+    known = np.repeat([0, 1], 20)
+    known[3] = 1
+    trusted = trusted_types(values, known)
+    assert trusted[3] == -1
+    assert np.delete(trusted, 3).min() >= 0
+
+
+def test_pairs_of_known_cells_are_as_they_are_known_to_be():
+    class Half:
+        weights, partition = np.ones(4), None
+
+        def batch(self, cells):
+            return np.full((len(cells), len(cells)), 0.5, dtype=np.float32)
+
+    similar = KnownPairs(Half(), np.array([0, 0, 1, -1])).batch(np.arange(4))
+    assert similar[0, 1] == 1
+    assert similar[0, 2] == similar[2, 1] == 0
+    assert (similar[3] == 0.5).all()
+
+
+def test_a_cluster_is_called_as_most_of_its_cells():
+    clusters, types = np.array([0, 0, 0, 1, 1, 1]), np.array([1, 1, -1, 0, -1, -1])
+    assert name_by_types(clusters, types, ["A", "B"], 2) == ["B", ""]
+
+
+def test_priors_of_names_leave_missing_ones_unknown():
+    prior = Prior.of(["T", None, "", float("nan"), "B"])
+    assert prior.known.tolist() == [True, False, False, False, True]
+    assert prior.counts() == {"B": 1, "T": 1}
+
+
+@pytest.fixture(scope="module")
+def known_cells(blobs):
+    """Ten known cells of each of the first three populations; the fourth is known to nobody."""
+    _, populations = blobs
+    labels = np.full(len(populations), None, dtype=object)
+    for population, name in enumerate("ABC"):
+        labels[np.flatnonzero(populations == population)[:10]] = name
+    return labels
+
+
+def test_known_populations_get_their_names_and_the_unknown_one_is_found(blobs, known_cells):
+    cells, populations = blobs
+    model = MoESimVAE(seed=0).fit(cells, prior=known_cells)
+    names = np.array(model.known_as_, dtype=object)[model.labels_ - 1]
+    for population, name in enumerate(("A", "B", "C", "")):
+        assert np.mean(names[populations == population] == name) > 0.97
+
+
+def test_a_population_may_be_parted_as_the_user_knows_it(blobs):
+    cells, populations = blobs
+    bright = cells[:, 2] > 4  # no valley there
+    labels = np.full(len(cells), None, dtype=object)
+    for half, name in ((populations == 0) & bright, "bright"), ((populations == 0) & ~bright, "dim"):
+        labels[np.flatnonzero(half)[:40]] = name
+    model = MoESimVAE(seed=0).fit(cells, prior=labels)
+    names = np.array(model.known_as_, dtype=object)[model.labels_ - 1]
+    assert np.mean(names[(populations == 0) & (cells[:, 2] > 4.2)] == "bright") > 0.85
+    assert np.mean(names[(populations == 0) & (cells[:, 2] < 3.8)] == "dim") > 0.85
+
+
+def test_wrong_labels_do_little_harm(blobs, known_cells):
+    cells, populations = blobs
+    wrong = known_cells.copy()
+    wrong[np.flatnonzero(known_cells == "A")[0]] = "B"
+    model = MoESimVAE(seed=0).fit(cells, prior=wrong)
+    names = np.array(model.known_as_, dtype=object)[model.labels_ - 1]
+    assert np.mean(names[populations == 0] == "A") > 0.97
+
+
+def test_known_cells_guide_the_projection_of_the_paper_too(blobs, known_cells):
+    from cytomoe.settings import Settings
+
+    cells, populations = blobs
+    settings = Settings(similarity="umap", steps=300, warm_steps=0)
+    model = MoESimVAE(seed=0, settings=settings).fit(cells, prior=known_cells)
+    names = np.array(model.known_as_, dtype=object)[model.labels_ - 1]
+    assert np.mean(names[populations == 0] == "A") > 0.9
+
+
+@pytest.fixture(scope="module")
+def run_with_prior(tmp_path_factory):
+    """Run on an example well of which some cells of some gates are known, and the table that named them."""
+    folder = tmp_path_factory.mktemp("prior")
+    gates = read_fcs(SAMPLE)[:, "gate"].X.ravel()
+    names = pd.Series("", index=range(len(gates)), name="population")
+    for gate, name in NAMES.items():
+        names.iloc[np.flatnonzero(gates == gate)[:10]] = name
+    names.to_csv(folder / "known.csv", index=False)
+    arguments = ["--prior", str(folder / "known.csv"), "--gate-channel", "gate", "--reference", "pbmc", "--quiet"]
+    assert run(["cluster", SAMPLE, *arguments, "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def test_known_names_are_kept_in_every_output(run_with_prior):
+    clusters = pd.read_csv(run_with_prior / "clusters.csv")
+    assert {"helpers", "killers", "NK"} <= set(clusters["population"])
+    assert "IgM+ B cells" in set(clusters["population"])  # what nobody knew is named after the reference
+    assert "helpers" in set(pd.read_csv(run_with_prior / "labels.csv")["population"])
+    assert "helpers" in set(anndata.read_h5ad(run_with_prior / "cells.h5ad").obs["population"])
+    assert "helpers" in MoESimVAE.load(run_with_prior / "model.cytomoe").names_.populations
+
+
+def test_gates_are_measured_on_the_cells_that_nobody_knew(run_with_prior):
+    evaluation = json.loads((run_with_prior / "evaluation.json").read_text())
+    manifest = json.loads((run_with_prior / "run.json").read_text())
+    known = sum(manifest["prior"].values())
+    assert evaluation["all"]["n_events"] == manifest["events"] - known
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prior", "nowhere.csv"], "--prior nowhere.csv: no such file"),
+        (["--prior-channel", "gatte"], "--prior-channel gatte"),
+        (["--prior", "x.csv", "--prior-channel", "gate"], "--prior and --prior-channel"),
+        (["--prior-channel", "gate", "--experts", "3"], "--experts is 3; raise it"),
+    ],
+)
+def test_a_prior_that_does_not_fit_is_refused(arguments, message, tmp_path, capsys):
+    assert run(["cluster", SAMPLE, *arguments, "--out", str(tmp_path / "x")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_prior_for_other_cells_is_refused(blobs):
+    with pytest.raises(InputError, match="3 entries for 1,400 cells"):
+        MoESimVAE().fit(blobs[0], prior=["A", "B", ""])
+    with pytest.raises(InputError, match="knows no cell"):
+        MoESimVAE().fit(blobs[0], prior=[""] * len(blobs[0]))
