@@ -33,8 +33,9 @@ def clustered(tmp_path_factory):
 def test_every_result_is_there(clustered):
     names = {str(path.relative_to(clustered)) for path in clustered.rglob("*") if path.is_file()}
     assert names == {
-        "labels.csv", "labels.parquet", "clusters.csv", "enrichment.csv", "abundance.csv", "model.cytomoe",
-        "cells.h5ad", "evaluation.json", "evaluation.csv", "run.json", "fcs/example_A01.fcs", "fcs/example_A02.fcs",
+        "labels.csv", "labels.parquet", "clusters.csv", "enrichment.csv", "abundance.csv", "medians.csv",
+        "model.cytomoe", "cells.h5ad", "evaluation.json", "evaluation.csv", "run.json",
+        "fcs/example_A01.fcs", "fcs/example_A02.fcs",
     }  # fmt: skip
 
 

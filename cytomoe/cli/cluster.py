@@ -38,6 +38,7 @@ from cytomoe.cli.console import default_out, listening, print_result
     metavar="SHARE",
     help="Keep this share of the events out of the fit and measure on them alone, such as 0.2.",
 )
+@options.samples_option
 @options.data_set_option
 @options.truncated_option
 @options.device_option
@@ -79,6 +80,7 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
         prior=PriorSource(choices["prior"], choices["prior_channel"]),
         reference=choices["reference"],
         holdout=choices["holdout"],
+        samples=choices["samples"],
         min_population=choices["min_population"],
         data_set=choices["data_set"],
         allow_truncated=choices["allow_truncated"],

@@ -16,9 +16,11 @@ from cytomoe import __version__
 from cytomoe.cli.benchmark import benchmark
 from cytomoe.cli.check import check
 from cytomoe.cli.cluster import cluster
+from cytomoe.cli.compare import compare
 from cytomoe.cli.evaluate import evaluate
 from cytomoe.cli.generate import generate
 from cytomoe.cli.info import info
+from cytomoe.cli.merge import merge
 from cytomoe.cli.predict import predict
 from cytomoe.cli.simulate import simulate
 from cytomoe.errors import CytomoeError
@@ -38,7 +40,7 @@ def cli() -> None:
     """
 
 
-for command in (cluster, predict, evaluate, generate, check, info, simulate, benchmark):
+for command in (cluster, predict, evaluate, merge, compare, generate, check, info, simulate, benchmark):
     cli.add_command(command)
 
 

@@ -118,6 +118,14 @@ gate_options = _together(
     ),
 )
 
+samples_option = click.option(
+    "--samples",
+    type=FILE,
+    metavar="CSV",
+    help="Table of the samples with the columns file, sample and any others (condition, batch, patient), which are "
+    "carried into the tables of the result.",
+)
+
 data_set_option = click.option(
     "--data-set",
     type=click.IntRange(min=1),

@@ -15,6 +15,7 @@ from cytomoe.cli.console import default_out, listening, print_result
 @click.argument("model", type=options.FILE)
 @options.files_argument
 @options.gate_options
+@options.samples_option
 @options.data_set_option
 @options.truncated_option
 @options.device_option
@@ -39,6 +40,7 @@ def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices:
         out=choices["out"] or default_out(files),
         device=choices["device"],
         gates=GateSource(choices["gate_pattern"], choices["gate_channel"], choices["gate_file"]),
+        samples=choices["samples"],
         min_population=choices["min_population"],
         data_set=choices["data_set"],
         allow_truncated=choices["allow_truncated"],

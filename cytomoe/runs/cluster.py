@@ -24,6 +24,7 @@ from cytomoe.runs.events import (
 )
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import count_events, map_and_name, measure, summary, write_results
+from cytomoe.runs.samples import with_samples
 from cytomoe.settings import Settings
 from cytomoe.similarity import Prior
 
@@ -70,6 +71,8 @@ class ClusterJob:
         Table of populations to name the clusters after: a file, or one that ships with cytomoe.
     holdout
         Share of the events kept out of the fit; the measures are taken on them alone.
+    samples
+        Table of the samples: file, sample, and conditions to carry through.
     min_population
         Smaller gates are left out of the measures.
     data_set
@@ -93,6 +96,7 @@ class ClusterJob:
     prior: PriorSource = field(default_factory=PriorSource)
     reference: str | None = None
     holdout: float = 0.0
+    samples: Path | None = None
     min_population: int = 30
     data_set: int = 1
     allow_truncated: bool = False
@@ -117,6 +121,8 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
     events = read_events(
         job.files, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated
     )
+    if job.samples is not None:
+        events = with_samples(events, job.samples)
     gated = find_gates(events, job.gates)
     known = find_prior(events, job.prior)
     watch.lap("read")

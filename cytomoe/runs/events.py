@@ -16,6 +16,7 @@ from cytomoe.io.gates import GatePattern, Gates, gates_from_channel, gates_from_
 from cytomoe.io.overlaps import Overlaps, find_overlaps
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 
@@ -62,6 +63,8 @@ class Events:
         Names of the samples.
     file_sample
         Index into ``samples`` of each file, shape (files,).
+    conditions
+        What a table of samples says of each: one row per sample, text; None without a table.
     """
 
     adatas: list[AnnData]
@@ -69,6 +72,7 @@ class Events:
     paths: list[Path]
     samples: list[str]
     file_sample: NDArray[np.int64]
+    conditions: pd.DataFrame | None = None
 
     @property
     def sizes(self) -> list[int]:

@@ -154,6 +154,7 @@ def write_results(
     outputs.write_csv(folder / "clusters.csv", outputs.cluster_table(mapped.enrichment, mapped.names))
     outputs.write_csv(folder / "enrichment.csv", mapped.enrichment.table())
     outputs.write_csv(folder / "abundance.csv", outputs.abundance_table(events, clusters, n_clusters))
+    outputs.write_csv(folder / "medians.csv", outputs.median_table(mapped))
     outputs.write_h5ad(folder / "cells.h5ad", mapped, gated)
     outputs.write_fcs_files(folder, events, clusters, mapped.confidence, mapped.names)
     if evaluation is not None:

@@ -115,6 +115,39 @@ def abundance_table(events: Events, clusters: NDArray[np.int32], n_clusters: int
     table = pd.DataFrame(counts[:, 1:], columns=[f"cluster_{k}" for k in range(1, n_clusters + 1)])
     table.insert(0, "sample", list(events.samples))
     table.insert(1, "events", counts.sum(axis=1))
+    return with_conditions(table, events.conditions)
+
+
+def median_table(mapped: MappedEvents) -> pd.DataFrame:
+    """Median of each marker (transformed values) in each cluster of each sample that has events of it.
+
+    Columns sample, the samples' conditions, cluster, population where named, events, markers: the long form that
+    diffcyt's and statsmodels' tests of cell states start from.
+    """
+    events, n_clusters = mapped.events, mapped.model.n_clusters_
+    groups = events.sample * np.int64(n_clusters) + (mapped.clusters - 1)
+    order = np.argsort(groups, kind="stable")
+    found, starts, counts = np.unique(groups[order], return_index=True, return_counts=True)
+    parts = np.split(mapped.expression[order], starts[1:])
+    described: dict[str, Any] = {
+        "sample": np.array(events.samples, dtype=object)[found // n_clusters],
+        "cluster": found % n_clusters + 1,
+    }
+    if mapped.names.populations:
+        described["population"] = np.array(mapped.names.populations, dtype=object)[found % n_clusters]
+    described["events"] = counts
+    medians = pd.DataFrame(
+        np.round([np.median(part, axis=0) for part in parts], 4), columns=list(mapped.enrichment.markers)
+    )
+    return with_conditions(pd.concat([pd.DataFrame(described), medians], axis=1), events.conditions)
+
+
+def with_conditions(table: pd.DataFrame, conditions: pd.DataFrame | None) -> pd.DataFrame:
+    """Put the conditions of the samples behind the column sample of a table."""
+    if conditions is None:
+        return table
+    for i, column in enumerate(conditions.columns, start=1):
+        table.insert(i, column, conditions[column].reindex(table["sample"]).to_numpy())
     return table
 
 
@@ -142,6 +175,9 @@ def write_h5ad(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> N
         },
         index=pd.RangeIndex(events.n_events).astype(str),
     )
+    if events.conditions is not None:
+        for column in events.conditions:
+            obs[column] = pd.Categorical(events.conditions[column].to_numpy(dtype=object)[events.sample])
     for column in ("label", "population"):
         if column in mapped.names.columns:
             obs[column] = pd.Categorical(np.array(mapped.names.columns[column], dtype=object)[mapped.clusters - 1])

@@ -12,6 +12,7 @@ from cytomoe.runs import outputs
 from cytomoe.runs.events import GateSource, find_gates, read_events, refuse_missing
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import count_events, map_events, measure, summary, write_results
+from cytomoe.runs.samples import with_samples
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class PredictJob:
     ----------
     model
         Model file of an earlier run.
-    files, out, device, gates, min_population, data_set, allow_truncated, force, command
+    files, out, device, gates, samples, min_population, data_set, allow_truncated, force, command
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
     """
 
@@ -31,6 +32,7 @@ class PredictJob:
     out: Path
     device: str = "auto"
     gates: GateSource = field(default_factory=GateSource)
+    samples: Path | None = None
     min_population: int = 30
     data_set: int = 1
     allow_truncated: bool = False
@@ -57,6 +59,8 @@ def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
     events = read_events(
         job.files, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated
     )
+    if job.samples is not None:
+        events = with_samples(events, job.samples)
     gated = find_gates(events, job.gates)
     watch.lap("read")
     listener.say(count_events(events, gated))

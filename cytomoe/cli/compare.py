@@ -1,0 +1,60 @@
+"""``cytomoe compare``: differential abundance between conditions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from cytomoe.cli import options
+
+
+@click.command()
+@click.argument("run", type=options.FILE)
+@click.option("--by", required=True, metavar="COLUMN", help="Column of the samples to compare, such as condition.")
+@click.option(
+    "--adjust", multiple=True, metavar="COLUMN", help="Column to account for, such as batch or patient; repeatable."
+)
+@options.samples_option
+@click.option("--clusters", is_flag=True, help="Compare clusters even where populations are named.")
+@click.option("--out", type=options.FILE, metavar="DIR", help="Folder of the result. Default: <run>_by_<column>.")
+@click.option("--force", is_flag=True, help="Replace an earlier comparison in the same folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+@click.pass_obj
+def compare(
+    command: list[str],
+    run: Path,
+    by: str,
+    adjust: tuple[str, ...],
+    samples: Path | None,
+    clusters: bool,
+    out: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Test which populations of a run differ in abundance between conditions of its samples.
+
+    Quasi-binomial regression of each population's counts, p-values corrected for the number of populations. Conditions
+    come from the --samples of the run, or are given here.
+
+    \b
+    Examples:
+      cytomoe compare plate_cytomoe --by condition
+      cytomoe compare plate_cytomoe --by condition --adjust patient --samples samples.csv
+    """
+    from cytomoe.runs.compare import CompareJob, run_compare
+
+    folder = out or run.with_name(f"{run.name}_by_{by}")
+    table = run_compare(CompareJob(run, by, folder, adjust, samples, clusters, force, command))
+    if as_json:
+        click.echo(json.dumps({"out": str(folder), "populations": json.loads(table.to_json(orient="records"))}))
+        return
+    width = max(len(name) for name in table["population"])
+    means = [column for column in table.columns if column.startswith("percent_")]
+    heads = [f"% {column.removeprefix('percent_')}" for column in means]
+    click.echo("  ".join([" " * width, *(f"{head:>9}" for head in heads), f"{'p':>9}", f"{'adjusted':>9}"]))
+    for row in table.to_dict("records"):
+        numbers = [*(f"{row[column]:>9.2f}" for column in means), f"{row['p']:>9.2g}", f"{row['p_adjusted']:>9.2g}"]
+        click.echo("  ".join([f"{row['population']:<{width}}", *numbers]))
+    click.echo(f"results: {folder}")

@@ -1,0 +1,124 @@
+"""Differential abundance: whether populations are more frequent under one condition than under another.
+
+Counts of each population in each sample are modelled by a binomial regression whose dispersion is estimated
+(quasi-binomial, McCullagh & Nelder 1989): samples differ by more than counting noise. Conditions are tested by the
+quasi-likelihood F test, which also holds where a population is absent under one of them; p-values of all populations
+are corrected by Benjamini and Hochberg's procedure. statsmodels does both.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cytomoe.errors import InputError
+
+# Populations with fewer events than this in every sample can't be compared.
+FEWEST_EVENTS = 3
+
+
+def compare_abundance(
+    counts: pd.DataFrame, totals: pd.Series[int], conditions: pd.DataFrame, by: str, adjust: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Test every population for a difference between conditions.
+
+    Parameters
+    ----------
+    counts
+        Events of each population in each sample; samples in the index, populations in the columns.
+    totals
+        Events of each sample.
+    conditions
+        One row per sample.
+    by
+        Column of ``conditions`` whose values are compared; with numbers only, still as groups.
+    adjust
+        Further columns that the model accounts for, such as batch or patient.
+
+    Returns
+    -------
+    DataFrame
+        One row per population: population, a mean percentage per condition, log2_fold_change (of the second condition
+        against the first, only for two), dispersion, F, p, p_adjusted; the surest first. Populations too rare to be
+        tested have no p.
+
+    Raises
+    ------
+    InputError
+        If there is one condition only, or too few samples to tell conditions from other differences.
+    """
+    groups = sorted(conditions[by].unique())
+    if len(groups) < 2:
+        raise InputError(f"all samples have {by} {groups[0]}; two conditions are needed to compare")
+    reduced = _design(conditions, adjust)
+    full = np.column_stack([reduced, _dummies(conditions[by])])
+    rank = int(np.linalg.matrix_rank(full))
+    gained = rank - int(np.linalg.matrix_rank(reduced))
+    if gained < len(groups) - 1:
+        raise InputError(f"{by} can't be told from {', '.join(adjust)}: they go together in these samples")
+    if len(counts) <= rank:
+        raise InputError(
+            f"{len(counts)} samples are too few to compare {len(groups)} conditions; each needs two samples or more"
+        )
+    shares = counts.div(totals, axis=0)
+    rows = []
+    for population in counts.columns:
+        means = [float(100 * shares[population][conditions[by] == group].mean()) for group in groups]
+        row = {"population": population, **{f"percent_{g}": round(m, 4) for g, m in zip(groups, means, strict=True)}}
+        if len(groups) == 2:
+            smallest = 50 / float(totals.mean())  # half an event, so that an absent population has a finite change
+            row["log2_fold_change"] = round(float(np.log2((means[1] + smallest) / (means[0] + smallest))), 4)
+        tested = counts[population].max() >= FEWEST_EVENTS
+        found = _test(counts[population], totals, reduced, full, gained, rank) if tested else (np.nan,) * 3
+        rows.append({**row, **dict(zip(("dispersion", "F", "p"), found, strict=True))})
+    table = pd.DataFrame(rows)
+    table["p_adjusted"] = _corrected(table["p"].to_numpy(dtype=np.float64))
+    return table.sort_values("p", kind="stable", ignore_index=True)
+
+
+def _dummies(values: pd.Series[str]) -> NDArray[np.float64]:
+    """Indicator columns of all values but the first."""
+    return pd.get_dummies(values, drop_first=True).to_numpy(dtype=np.float64)
+
+
+def _design(conditions: pd.DataFrame, adjust: Sequence[str]) -> NDArray[np.float64]:
+    columns = [np.ones((len(conditions), 1)), *(_dummies(conditions[name]) for name in adjust)]
+    return np.column_stack(columns)
+
+
+def _test(
+    counts: pd.Series[int],
+    totals: pd.Series[int],
+    reduced: NDArray[np.float64],
+    full: NDArray[np.float64],
+    gained: int,
+    rank: int,
+) -> tuple[float, float, float]:
+    """Dispersion, F and p of one population."""
+    import statsmodels.api as sm
+    from scipy.stats import f as f_distribution
+
+    outcome = np.column_stack([counts, totals - counts])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a population absent under one condition fits perfectly there, as it should
+        larger = sm.GLM(outcome, full, family=sm.families.Binomial()).fit()
+        smaller = sm.GLM(outcome, reduced, family=sm.families.Binomial()).fit()
+    freedom = len(counts) - rank
+    # Below 1 the samples would vary less than counting alone makes them.
+    dispersion = max(1.0, float(larger.pearson_chi2) / freedom)
+    ratio = max(0.0, float(smaller.deviance - larger.deviance)) / gained / dispersion
+    return round(dispersion, 4), round(ratio, 4), float(f_distribution.sf(ratio, gained, freedom))
+
+
+def _corrected(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted = np.full(len(p), np.nan)
+    tested = np.isfinite(p)
+    if tested.any():
+        adjusted[tested] = multipletests(p[tested], method="fdr_bh")[1]
+    return adjusted

@@ -1,0 +1,146 @@
+"""Compare the abundance of populations between conditions, from the tables of a run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cytomoe import __version__
+from cytomoe.comparison import compare_abundance
+from cytomoe.errors import InputError, did_you_mean
+from cytomoe.io.atomic import atomic_directory
+from cytomoe.runs import outputs
+from cytomoe.runs.merge import population_abundance
+from cytomoe.runs.samples import RESERVED, read_samples
+
+# Populations that the figure shows, the surest first.
+_SHOWN = 12
+# Colours that colour-blind readers can tell apart (Okabe & Ito 2008).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+
+
+@dataclass(frozen=True)
+class CompareJob:
+    """A comparison to do.
+
+    Attributes
+    ----------
+    run
+        Folder of a run.
+    by
+        Column of the samples whose values are compared.
+    adjust
+        Further columns to account for.
+    samples
+        Table of the samples, where the run was made without one.
+    clusters
+        Whether clusters are compared even where populations are named.
+    out
+        Folder of the result.
+    force
+        Whether an earlier comparison in ``out`` is replaced.
+    command
+        What the user typed.
+    """
+
+    run: Path
+    by: str
+    out: Path
+    adjust: Sequence[str] = ()
+    samples: Path | None = None
+    clusters: bool = False
+    force: bool = False
+    command: Sequence[str] = ()
+
+
+def run_compare(job: CompareJob) -> pd.DataFrame:
+    """Compare populations between conditions and write the table and its figure.
+
+    Raises
+    ------
+    InputError
+        If the run has no such column, or too few samples.
+    """
+    if job.out.exists() and not (job.force and (job.out / "comparison.csv").is_file()):
+        raise InputError(f"{job.out} exists already; give another --out, or --force to replace an earlier comparison")
+    counts, totals, conditions = _tables(job)
+    for column in (job.by, *job.adjust):
+        if column not in conditions:
+            known = ", ".join(conditions.columns) or "none; give them with --samples"
+            raise InputError(
+                f"the samples have no column {column}{did_you_mean(column, conditions.columns)}; there are {known}"
+            )
+    table = compare_abundance(counts, totals, conditions, job.by, job.adjust)
+    with atomic_directory(job.out, replace=job.out.exists()) as folder:
+        outputs.write_csv(folder / "comparison.csv", table)
+        _figure(folder, table, counts.div(totals, axis=0) * 100, conditions[job.by])
+        settings = {
+            "version": __version__,
+            "command": shlex.join(job.command),
+            "run": str(job.run.resolve()),
+            "by": job.by,
+            "adjust": list(job.adjust),
+            "samples": conditions[job.by].to_dict(),
+            "test": "quasi-binomial regression, F test; p-values corrected by Benjamini and Hochberg's procedure",
+        }
+        outputs.write_json(folder / "comparison.json", settings)
+    return table
+
+
+def _tables(job: CompareJob) -> tuple[pd.DataFrame, pd.Series[int], pd.DataFrame]:
+    """Counts (samples x populations), events and conditions of the samples."""
+    if not (job.run / "abundance.csv").is_file():
+        raise InputError(f"{job.run} is not the folder of a run; give the folder that cytomoe cluster or predict wrote")
+    abundance = pd.read_csv(job.run / "abundance.csv", dtype={"sample": str})
+    clusters = pd.read_csv(job.run / "clusters.csv", index_col="cluster")
+    counted = [f"cluster_{k}" for k in clusters.index]
+    named = "population" in clusters and not job.clusters
+    counts = abundance[counted].set_axis([f"{k}: {clusters['label'][k]}" for k in clusters.index], axis=1)
+    if named:
+        merged = population_abundance(abundance, clusters["population"])
+        counts = merged[list(dict.fromkeys(clusters["population"]))]
+    counts, totals = counts.set_index(abundance["sample"]), abundance.set_index("sample")["events"]
+    if job.samples is not None:
+        table = read_samples(job.samples)
+        by_sample = table.drop_duplicates("sample").set_index("sample")
+        by_file = table.set_index("file")
+        chosen = by_sample if set(counts.index) <= set(by_sample.index) else by_file
+        missing = [sample for sample in counts.index if sample not in chosen.index]
+        if missing:
+            raise InputError(f"--samples {job.samples}: no row for the sample {missing[0]} of the run")
+        return counts, totals, chosen.loc[counts.index].drop(columns=["file", "sample"], errors="ignore")
+    own = [c for c in abundance.columns if c not in counted and c not in RESERVED and c != "sample"]
+    return counts, totals, abundance.set_index("sample")[own].astype(str)
+
+
+def _figure(folder: Path, table: pd.DataFrame, percent: pd.DataFrame, condition: pd.Series[str]) -> None:
+    """Share of each sample by condition, a panel per population: ``comparison.png`` and ``.svg``."""
+    from matplotlib.figure import Figure
+
+    shown = table.head(_SHOWN)
+    n_columns = min(4, len(shown))
+    n_rows = -(-len(shown) // n_columns)
+    figure = Figure(figsize=(3 * n_columns, 2.8 * n_rows), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(n_rows, n_columns, squeeze=False)).ravel()
+    groups = sorted(condition.unique())
+    for axis, row in zip(axes, shown.itertuples(), strict=False):
+        for i, group in enumerate(groups):
+            values = percent.loc[condition.index[condition == group], row.population].to_numpy()
+            offsets = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else np.zeros(1)
+            axis.plot(i + offsets, values, "o", color=_COLOURS[i % len(_COLOURS)], markersize=5)
+            axis.hlines(values.mean(), i - 0.25, i + 0.25, color="black", linewidth=1.5)
+        axis.set_xticks(range(len(groups)), groups)
+        axis.set_xlim(-0.5, len(groups) - 0.5)
+        axis.set_ylim(bottom=0)
+        adjusted = "too rare to test" if np.isnan(row.p_adjusted) else f"adjusted p {row.p_adjusted:.2g}"
+        axis.set_title(f"{row.population}\n{adjusted}", fontsize=9)
+    for axis in axes[len(shown) :]:
+        axis.set_visible(False)
+    figure.supylabel("% of the sample's events", fontsize=9)
+    for suffix in ("png", "svg"):
+        figure.savefig(folder / f"comparison.{suffix}", dpi=150)

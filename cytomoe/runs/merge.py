@@ -1,0 +1,169 @@
+"""Name and merge the clusters of a run by a table, without training again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cytomoe.errors import InputError
+from cytomoe.io.atomic import atomic_directory
+from cytomoe.runs import outputs
+
+# Names of the table's two columns, the second as CATALYST calls them.
+_CLUSTER = ("cluster", "old_cluster")
+_NAME = ("name", "new_cluster", "population")
+
+
+@dataclass(frozen=True)
+class MergeJob:
+    """A merge to do.
+
+    Attributes
+    ----------
+    run
+        Folder of a run.
+    table
+        CSV with the columns cluster and name (CATALYST's old_cluster and new_cluster are read too).
+    out
+        Folder of the result.
+    force
+        Whether an earlier run in ``out`` is replaced.
+    command
+        What the user typed, for the manifest.
+    """
+
+    run: Path
+    table: Path
+    out: Path
+    force: bool = False
+    command: Sequence[str] = ()
+
+
+def run_merge(job: MergeJob) -> dict[str, int]:
+    """Copy a run with its clusters named by a table: clusters of one name are one population; returns their events.
+
+    Raises
+    ------
+    InputError
+        If the run or the table can't be read, or the table does not name every cluster once.
+    """
+    outputs.check_output(job.out, job.force)
+    if not (job.run / outputs.MANIFEST).is_file():
+        raise InputError(f"{job.run} is not the folder of a run; give the folder that cytomoe cluster or predict wrote")
+    clusters = pd.read_csv(job.run / "clusters.csv")
+    names = read_map(job.table, len(clusters))
+    with atomic_directory(job.out, replace=job.out.exists()) as folder:
+        shutil.copytree(job.run, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("report.html", "figures"))
+        _rename_tables(folder, clusters, names)
+        _rename_cells(folder, names)
+        _rename_model(folder, names)
+        _rename_fcs(folder, names)
+        manifest = json.loads((folder / outputs.MANIFEST).read_text(encoding="utf-8"))
+        manifest["merged"] = {
+            "command": shlex.join(job.command),
+            "map": str(job.table.resolve()),
+            "sha256": outputs.sha256(job.table),
+        }
+        outputs.write_json(folder / outputs.MANIFEST, manifest)
+    sizes = clusters["events"].groupby(names.to_numpy(), sort=False).sum().sort_values(ascending=False, kind="stable")
+    return {str(name): int(size) for name, size in sizes.items()}
+
+
+def read_map(path: Path, n_clusters: int) -> pd.Series[str]:
+    """Name of each cluster, by its number from 1.
+
+    Raises
+    ------
+    InputError
+        If the table can't be read, lacks a column or a cluster, or names one twice or without a name.
+    """
+    if not path.is_file():
+        raise InputError(f"--map {path}: no such file")
+    try:
+        table = pd.read_csv(path, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"--map {path}: not a readable table: {error}".replace("\n", " ")) from None
+    columns = {str(column).strip().casefold(): column for column in table.columns}
+    cluster = next((columns[name] for name in _CLUSTER if name in columns), None)
+    name = next((columns[n] for n in _NAME if n in columns), None)
+    if cluster is None or name is None:
+        raise InputError(
+            f"--map {path}: needs the columns cluster and name; it has {', '.join(map(str, table.columns))}"
+        )
+    given = dict(zip(table[cluster].str.strip(), table[name].str.strip(), strict=True))
+    if len(given) < len(table):
+        raise InputError(f"--map {path}: cluster {table[cluster][table[cluster].duplicated()].iloc[0]} is named twice")
+    wanted = [str(k) for k in range(1, n_clusters + 1)]
+    missing = [k for k in wanted if not given.get(k)]
+    unknown = [k for k in given if k not in wanted]
+    if missing or unknown:
+        what = f"cluster {missing[0]} has no name" if missing else f"there is no cluster {unknown[0]}"
+        raise InputError(f"--map {path}: {what}; the run has clusters 1 to {n_clusters}, and each needs a name")
+    return pd.Series([given[k] for k in wanted], index=range(1, n_clusters + 1))
+
+
+def _rename_tables(folder: Path, clusters: pd.DataFrame, names: pd.Series[str]) -> None:
+    clusters = clusters.drop(columns=["population", "score", "runner_up", "runner_up_score"], errors="ignore")
+    clusters.insert(2, "population", names.to_numpy())
+    outputs.write_csv(folder / "clusters.csv", clusters)
+    medians = pd.read_csv(folder / "medians.csv")
+    medians = medians.drop(columns="population", errors="ignore")
+    medians.insert(medians.columns.get_loc("cluster") + 1, "population", names.loc[medians["cluster"]].to_numpy())
+    outputs.write_csv(folder / "medians.csv", medians)
+    labels = pd.read_parquet(folder / "labels.parquet")
+    labels["population"] = pd.Categorical(names.loc[labels["cluster"]].to_numpy())
+    labels.to_parquet(folder / "labels.parquet", index=False)
+    outputs.write_csv(folder / "labels.csv", labels.round({"confidence": 4}))
+    outputs.write_csv(folder / "populations.csv", population_abundance(pd.read_csv(folder / "abundance.csv"), names))
+
+
+def population_abundance(abundance: pd.DataFrame, names: pd.Series[str]) -> pd.DataFrame:
+    """Events of each population in each sample, from those of its clusters; the samples' columns as they were."""
+    counted = [f"cluster_{k}" for k in names.index]
+    merged = abundance[counted].T.groupby(names.to_numpy(), sort=False).sum().T
+    return pd.concat([abundance.drop(columns=counted), merged], axis=1)
+
+
+def _rename_cells(folder: Path, names: pd.Series[str]) -> None:
+    path = folder / "cells.h5ad"
+    if not path.is_file():
+        return
+    from anndata import read_h5ad
+
+    cells = read_h5ad(path)
+    cells.obs["population"] = pd.Categorical(names.loc[cells.obs["cytomoe"].astype(int)].to_numpy())
+    cells.write_h5ad(path)
+
+
+def _rename_model(folder: Path, names: pd.Series[str]) -> None:
+    path = folder / "model.cytomoe"
+    if not path.is_file():  # of a run of predict
+        return
+    from cytomoe.annotation import ClusterNames
+    from cytomoe.estimator import MoESimVAE
+
+    model = MoESimVAE.load(path, device="cpu")
+    labels = model.names_.labels if model.names_ is not None else ("",) * len(names)
+    model.names_ = ClusterNames(labels, tuple(names), "merge")
+    model.save(path)
+
+
+def _rename_fcs(folder: Path, names: pd.Series[str]) -> None:
+    from cytomoe.io import read_fcs, write_fcs
+
+    keywords: dict[str, Any] = {f"CYTOMOE_CLUSTER_{k}": name for k, name in names.items()}
+    codes = {name: code for code, name in enumerate(dict.fromkeys(names), start=1)}
+    keywords |= {f"CYTOMOE_POPULATION_{code}": name for name, code in codes.items()}
+    for path in sorted((folder / "fcs").glob("*.fcs")):
+        sample = read_fcs(path)
+        clusters = np.asarray(sample[:, "cluster"].X).ravel().astype(int)
+        kept = sample[:, sample.var_names != "population"]
+        write_fcs(kept, path, extra={"population": names.map(codes).loc[clusters].to_numpy()}, keywords=keywords)

@@ -1,0 +1,75 @@
+"""The table of samples: which file belongs to which sample, and its condition, batch and whatever else it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cytomoe.errors import InputError, did_you_mean
+from cytomoe.runs.events import Events
+
+# Columns of the tables that conditions are carried into.
+RESERVED = frozenset({"file", "event", "events", "cytomoe", "confidence", "cluster", "label", "population", "gate"})
+
+
+def read_samples(path: Path) -> pd.DataFrame:
+    """Read a table with the columns file, sample and any others, such as condition and batch; all as text.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, lacks the column file or sample, or names a file twice.
+    """
+    if not path.is_file():
+        raise InputError(f"--samples {path}: no such file")
+    try:
+        table = pd.read_csv(path, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"--samples {path}: not a readable table: {error}".replace("\n", " ")) from None
+    table.columns = [str(column).strip() for column in table.columns]
+    for column in ("file", "sample"):
+        if column not in table:
+            raise InputError(f"--samples {path}: no column {column}; it needs file, sample and, if you like, condition")
+    repeated = table["file"][table["file"].duplicated()]
+    if len(repeated):
+        raise InputError(f"--samples {path}: file {repeated.iloc[0]} stands in it twice")
+    return table
+
+
+def with_samples(events: Events, path: Path) -> Events:
+    """Give the files of a run the samples that a table names, with the table's other columns as their conditions.
+
+    Parameters
+    ----------
+    events
+        Of the run.
+    path
+        The table; files that the run does not have are left out.
+
+    Raises
+    ------
+    InputError
+        If a file of the run is missing in the table, a column differs between files of one sample, or has the name of
+        a column that cytomoe writes.
+    """
+    table = read_samples(path).set_index("file")
+    for column in table:
+        if column in RESERVED or str(column).startswith("cluster_"):
+            raise InputError(f"--samples {path}: the column {column} is written by cytomoe; call yours something else")
+    by_name = [name if name in table.index else Path(name).name for name in events.names]
+    for name in by_name:
+        if name not in table.index:
+            raise InputError(f"--samples {path}: no row for the file {name}{did_you_mean(name, table.index)}")
+    rows = table.loc[by_name]
+    used = table[table.index.isin(by_name)]
+    samples = list(dict.fromkeys(used["sample"]))
+    conditions = used.drop_duplicates().set_index("sample")
+    twice = conditions.index[conditions.index.duplicated()]
+    if len(twice):
+        differing = [column for column in conditions if conditions.loc[twice[0], column].nunique() > 1]
+        raise InputError(f"--samples {path}: the files of sample {twice[0]} differ in {', '.join(differing)}")
+    file_sample = np.array([samples.index(sample) for sample in rows["sample"]])
+    return replace(events, samples=samples, file_sample=file_sample, conditions=conditions.loc[samples])

@@ -1,0 +1,196 @@
+"""Conditions carried through a run, clusters named and merged by a table, and abundance compared between conditions."""
+
+import json
+
+import anndata
+import flowio
+import numpy as np
+import pandas as pd
+import pytest
+
+from cytomoe.cli.main import run
+from cytomoe.comparison import compare_abundance
+from cytomoe.errors import InputError
+from cytomoe.estimator import MoESimVAE
+
+FILES = [f"example_data/example_A0{i}.fcs" for i in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module")
+def plate(example_run, tmp_path_factory):
+    """Three example wells mapped with a model, with a table of their samples."""
+    folder = tmp_path_factory.mktemp("plate")
+    (folder / "samples.csv").write_text(
+        "file,sample,condition,batch\nexample_A03.fcs,third,drug,2\nexample_A01.fcs,first,none,1\n"
+        "example_A02.fcs,second,none,1\nelsewhere.fcs,other,none,1\n"
+    )
+    arguments = ["predict", str(example_run / "model.cytomoe"), *FILES, "--samples", str(folder / "samples.csv")]
+    assert run([*arguments, "--out", str(folder / "run"), "--quiet"]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def mapping(example_run, tmp_path_factory):
+    """CATALYST's table: T cells and the rest."""
+    clusters = pd.read_csv(example_run / "clusters.csv")
+    names = np.where(clusters["label"].str.contains("CD3+", regex=False), "T cells", "the rest")
+    path = tmp_path_factory.mktemp("map") / "merging.csv"
+    pd.DataFrame({"old_cluster": clusters["cluster"], "new_cluster": names}).to_csv(path, index=False)
+    return path
+
+
+def test_conditions_are_carried_into_the_tables(plate):
+    abundance = pd.read_csv(plate / "abundance.csv")
+    assert abundance.columns[:4].tolist() == ["sample", "condition", "batch", "events"]
+    assert abundance["sample"].tolist() == ["third", "first", "second"]
+    cells = anndata.read_h5ad(plate / "cells.h5ad")
+    assert set(cells.obs.loc[cells.obs["file"] == "example_A03.fcs", "condition"]) == {"drug"}
+    medians = pd.read_csv(plate / "medians.csv")
+    assert set(medians.loc[medians["condition"] == "drug", "sample"]) == {"third"}
+
+
+def test_medians_are_of_the_cells_of_sample_and_cluster(plate):
+    cells = anndata.read_h5ad(plate / "cells.h5ad")
+    medians = pd.read_csv(plate / "medians.csv").set_index(["sample", "cluster"])
+    mine = cells[(cells.obs["sample"] == "second") & (cells.obs["cytomoe"] == "1")]
+    expected = np.median(mine.X, axis=0)
+    np.testing.assert_allclose(medians.loc[("second", 1), list(cells.var_names)].astype(float), expected, atol=1e-4)
+    assert medians["events"].sum() == cells.n_obs
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("file,condition\na.fcs,x\n", "no column sample"),
+        ("file,sample\nexample_A02.fcs,x\n", "no row for the file example_A01.fcs"),
+        ("file,sample,c\nexample_A01.fcs,x,1\nexample_A02.fcs,x,2\nexample_A03.fcs,x,2\n", "differ in c"),
+        ("file,sample,gate\nexample_A01.fcs,x,1\n", "column gate is written by cytomoe"),
+    ],
+)
+def test_a_wrong_table_of_samples_is_refused(example_run, table, message, tmp_path, capsys):
+    (tmp_path / "samples.csv").write_text(table)
+    arguments = ["predict", str(example_run / "model.cytomoe"), *FILES, "--samples", str(tmp_path / "samples.csv")]
+    assert run([*arguments, "--out", str(tmp_path / "x")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_merged_populations_have_their_names_everywhere(example_run, mapping, tmp_path):
+    out = tmp_path / "merged"
+    before = (example_run / "clusters.csv").read_bytes()
+    assert run(["merge", str(example_run), "--map", str(mapping), "--out", str(out)]) == 0
+    assert (example_run / "clusters.csv").read_bytes() == before
+    labels = pd.read_csv(out / "labels.csv")
+    assert set(labels["population"]) == {"T cells", "the rest"}
+    assert labels["cluster"].tolist() == pd.read_csv(example_run / "labels.csv")["cluster"].tolist()
+    populations = pd.read_csv(out / "populations.csv")
+    assert (populations["T cells"] + populations["the rest"]).tolist() == populations["events"].tolist()
+    assert populations["T cells"].sum() == (labels["population"] == "T cells").sum()
+    assert set(anndata.read_h5ad(out / "cells.h5ad").obs["population"]) == {"T cells", "the rest"}
+    assert set(pd.read_csv(out / "medians.csv")["population"]) == {"T cells", "the rest"}
+    written = flowio.FlowData(str(out / "fcs" / "example_A01.fcs"))
+    values = np.reshape(written.events, (written.event_count, -1))[:, written.pnn_labels.index("population")]
+    names = [written.text[f"cytomoe_population_{int(value)}"] for value in values]
+    assert names == labels.loc[labels["file"] == "example_A01.fcs", "population"].tolist()
+    assert "merged" in json.loads((out / "run.json").read_text())
+
+
+def test_the_merged_model_names_new_samples(example_run, mapping, tmp_path):
+    assert run(["merge", str(example_run), "--map", str(mapping), "--out", str(tmp_path / "merged")]) == 0
+    model = str(tmp_path / "merged" / "model.cytomoe")
+    assert set(MoESimVAE.load(model).names_.populations) == {"T cells", "the rest"}
+    out = tmp_path / "t.csv"
+    assert run(["generate", model, "--name", "T cells", "-n", "100", "--out", str(out)]) == 0
+    assert pd.read_csv(out)["cluster"].nunique() > 1
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("cluster,name\n1,T\n", "cluster 2 has no name"),
+        ("cluster,name\n1,T\n1,B\n", "cluster 1 is named twice"),
+        ("cluster,colour\n1,red\n", "needs the columns cluster and name"),
+    ],
+)
+def test_a_wrong_map_is_refused(example_run, table, message, tmp_path, capsys):
+    (tmp_path / "map.csv").write_text(table)
+    assert run(["merge", str(example_run), "--map", str(tmp_path / "map.csv"), "--out", str(tmp_path / "x")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def simulated(effect: float, *, n: int = 6, seed: int = 0):
+    """Counts of 20 populations in two conditions whose shares vary between samples; the first one differs."""
+    rng = np.random.default_rng(seed)
+    conditions = pd.DataFrame({"condition": ["a"] * n + ["b"] * n}, index=[f"s{i}" for i in range(2 * n)])
+    base = rng.dirichlet(np.full(20, 2.0))
+    counts = []
+    for condition in conditions["condition"]:
+        shares = base.copy()
+        shares[0] *= effect if condition == "b" else 1
+        counts.append(rng.multinomial(5000, rng.dirichlet(300 * shares / shares.sum())))
+    table = pd.DataFrame(counts, index=conditions.index, columns=[f"p{i}" for i in range(20)])
+    return table, table.sum(axis=1), conditions
+
+
+def test_a_population_that_doubles_is_found():
+    table = compare_abundance(*simulated(3.0), "condition")
+    assert table["population"][0] == "p0"
+    assert table["p_adjusted"][0] < 0.01
+    assert table["log2_fold_change"][0] == pytest.approx(np.log2(3), abs=0.6)
+
+
+def test_without_a_difference_few_populations_seem_to_differ():
+    p = np.concatenate([compare_abundance(*simulated(1.0, seed=s), "condition")["p"] for s in range(10)])
+    assert 0.01 < np.mean(p < 0.05) < 0.10
+
+
+def test_a_population_absent_under_one_condition_is_significant():
+    counts, totals, conditions = simulated(1.0)
+    counts["p1"] = [0] * 6 + [200, 150, 240, 180, 210, 190]
+    table = compare_abundance(counts, totals, conditions, "condition").set_index("population")
+    assert table.loc["p1", "p_adjusted"] < 0.001
+    assert np.isfinite(table.loc["p1", "log2_fold_change"])
+
+
+def test_what_goes_with_the_batch_is_not_taken_for_the_condition():
+    counts, totals, conditions = simulated(1.0)
+    conditions["batch"] = ["1", "2"] * 6
+    counts["p2"] = np.where(conditions["batch"] == "1", 100, 600)
+    adjusted = compare_abundance(counts, totals, conditions, "condition", ["batch"]).set_index("population")
+    assert adjusted.loc["p2", "p"] > 0.05
+    conditions["batch"] = conditions["condition"]
+    with pytest.raises(InputError, match="can't be told from batch"):
+        compare_abundance(counts, totals, conditions, "condition", ["batch"])
+
+
+def test_compare_writes_table_and_figure(plate, tmp_path, capsys):
+    out = tmp_path / "comparison"
+    assert run(["compare", str(plate), "--by", "condition", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "% drug" in printed
+    table = pd.read_csv(out / "comparison.csv")
+    assert {"percent_drug", "percent_none", "p", "p_adjusted"} <= set(table.columns)
+    assert set(table["population"]) == set(pd.read_csv(plate / "clusters.csv")["population"])
+    assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (out / "comparison.svg").read_text()[:2000]
+    assert json.loads((out / "comparison.json").read_text())["samples"]["third"] == "drug"
+
+
+def test_compare_takes_conditions_given_later(example_run, plate, tmp_path, capsys):
+    samples = str(plate.parent / "samples.csv")
+    assert run(["compare", str(example_run), "--by", "batch", "--samples", samples, "--out", str(tmp_path / "x")]) == 2
+    assert "all samples have batch 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--by", "conditon"], "nearest: condition"),
+        (["--by", "condition", "--adjust", "patient"], "no column patient"),
+        (["--by", "condition", "--adjust", "batch"], "can't be told from batch"),
+    ],
+)
+def test_a_comparison_that_makes_no_sense_is_refused(plate, arguments, message, tmp_path, capsys):
+    assert run(["compare", str(plate), *arguments, "--out", str(tmp_path / "x")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
