@@ -1,6 +1,7 @@
 """The frame of the experiments: a killed run goes on where it stopped, and a folder never mixes two requests."""
 
 import json
+import os
 
 import pandas as pd
 import pytest
@@ -36,9 +37,12 @@ class Squares(Experiment):
 class Processes(Squares):
     fresh_process = True
 
-    def compute(self, unit, request):
-        import os
+    def __init__(self, killed=()):
+        self.killed = killed
 
+    def compute(self, unit, request):
+        if unit.arguments["n"] in self.killed:
+            os._exit(9)
         return [{"n": unit.arguments["n"], "pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}]
 
 
@@ -117,6 +121,15 @@ def test_every_unit_can_have_a_process_of_its_own(tmp_path, monkeypatch):
     rows = pd.read_csv(tmp_path / "out" / "rows.csv")
     assert rows["pid"].nunique() == 2
     assert set(rows["threads"]) == {3}  # what the user has set is left alone
+
+
+def test_a_killed_process_says_how_to_go_on(tmp_path):
+    request = Request(options={"n": 2})
+    with pytest.raises(RunError, match="--resume goes on"):
+        run_experiment(Processes(killed=(1,)), request, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out" / "parts").iterdir()] == ["n0.json"]
+    run_experiment(Processes(), request, tmp_path / "out", resume=True)
+    assert len(pd.read_csv(tmp_path / "out" / "rows.csv")) == 2
 
 
 def test_published_tables_are_those_of_the_paper():

@@ -78,7 +78,7 @@ class Bodenmiller(Experiment):
         simulated = bool(request.options.get("simulate"))
         tables = {"Wells": well_table(rows), "Inhibitors": inhibitor_table(rows)}
         if rows["method"].nunique() > 1:
-            tables["Wins per method, measured"] = wins(_wide(rows, "f_measure", "all"))
+            tables["Wells won per method, measured (F-measure, all)"] = wins(_wide(rows, "f_measure", "all"))
         figures: dict[str, Figure] = {"violins": violins(rows)}
         if not simulated:
             tables["Inhibitors, published F-measure"] = published_inhibitors(rows["inhibitor"].unique())
@@ -291,6 +291,9 @@ def _summary(rows: pd.DataFrame, simulated: bool) -> list[str]:
             "`all`: every row of the gates' files, as in the paper; `unique`: events that lie in one gate only. Table "
             "A1 is of row A of each plate, `all`; it has 267 legible rows, the paper counts 268 wells"
         )
+    printed = published.table_a1().set_index(["inhibitor", "well"]).index
+    shared = sum(pair in printed for pair in own.set_index(["inhibitor", "well"]).index.unique())
+    lines.append(f"{shared} of the {n_wells} wells are in table A1")
     if rows["method"].nunique() > 1:
         lines.append("peers cluster all events of a well, those that are measured included: they can't map new ones")
     return lines

@@ -11,10 +11,30 @@ from cytomoe.settings import PAPER, PRESETS, Settings
 _PAPER: dict[str, Settings] = {
     "bodenmiller": PAPER,
     "weber": replace(PAPER, experts=25, steps=30_000, learning_rate=1e-3),
-}
+    "synthetic": replace(
+        PAPER, code_size=10, gating_widths=(100,) * 5, activation="elu", metric="euclidean", batch_size=512, steps=5000,
+        learning_rate=1e-3, coef_reconstruction=0.487, coef_clustering=0.487, coef_kl=0.024,
+    ),
+    "mnist": replace(
+        PAPER, experts=10, code_size=68, encoder_widths=(500,), gating_widths=(200,) * 3, expert_widths=(100,),
+        activation="elu", similarity="knn", metric="euclidean", neighbours=10, learning_rate=1e-4,
+        coef_reconstruction=0.487, coef_clustering=0.487, coef_kl=0.024,
+    ),
+}  # fmt: skip
 _PAPER_OF = {"generation": "mnist", "ablation": "mnist"}
 
-_DEFAULT: dict[str, Settings] = {}
+# What serves data that is no cytometry: the similarity comes from the experiment (see benchmarks/similarities.py), and
+# training starts from the clusters on which its partitions agree.
+_DEFAULT: dict[str, Settings] = {
+    "synthetic": Settings(
+        code_size=10, encoder_widths=(200,), gating_widths=(100, 100), activation="elu", batch_size=512,
+        warm_steps=300, steps=150, learning_rate=3e-3, sampling_power=0.0,
+    ),
+    "mnist": Settings(
+        experts=10, code_size=10, encoder_widths=(500, 200), gating_widths=(100, 100), expert_widths=(200,),
+        activation="elu", warm_steps=400, steps=400, learning_rate=3e-3, sampling_power=0.0, coef_kl=0.024,
+    ),
+}  # fmt: skip
 
 
 def settings_for(experiment: str, preset: str) -> Settings:

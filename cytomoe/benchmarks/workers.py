@@ -6,13 +6,12 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cytomoe.benchmarks.base import Experiment, Request, Unit, compute_part
-
-if TYPE_CHECKING:
-    from cytomoe.errors import CytomoeError
+from cytomoe.errors import CytomoeError, RunError
 
 # What the numeric libraries read when a process starts.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -29,6 +28,11 @@ def compute_in_processes(
         What to compute.
     jobs
         Processes at a time.
+
+    Raises
+    ------
+    RunError
+        If a process was killed from outside, for want of memory say.
     """
     with _threads(max(1, (os.cpu_count() or 1) // jobs)):
         pool = ProcessPoolExecutor(
@@ -41,6 +45,10 @@ def compute_in_processes(
             try:
                 for future in as_completed(futures):
                     yield futures[future], future.result()
+            except BrokenProcessPool as error:
+                raise RunError(
+                    "a process was killed, perhaps for want of memory; --resume goes on, with fewer --jobs if so"
+                ) from error
             finally:
                 pool.shutdown(cancel_futures=True)
 

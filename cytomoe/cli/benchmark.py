@@ -104,6 +104,59 @@ def bodenmiller(command: list[str], simulate: bool, baselines: bool, **choices: 
     _run(Bodenmiller(), command, choices, baselines=peers, simulate=simulate)
 
 
+@benchmark.command()
+@click.option("--components", metavar="LIST", help="Numbers of components, such as 10,20,30. Default: 2 to 100.")
+@_experiment_options(runs=1)
+@click.pass_obj
+def synthetic(command: list[str], components: str | None, **choices: Any) -> None:
+    """Tell apart and count Gaussian components in 100 dimensions, against a Gaussian mixture (figure A1).
+
+    \b
+    Example:
+      cytomoe benchmark synthetic --jobs 2
+    """
+    from cytomoe.benchmarks.synthetic import Synthetic
+
+    _run(Synthetic(), command, choices, components=list(_numbers("--components", components, least=1)))
+
+
+@benchmark.command()
+@_data_option
+@_experiment_options(runs=10)
+@click.pass_obj
+def mnist(command: list[str], **choices: Any) -> None:
+    """Cluster handwritten digits without labels (table 1).
+
+    Runs on the digits that are there: the 10,000 of the test set, or all 70,000 after cytomoe data fetch mnist.
+
+    \b
+    Example:
+      cytomoe benchmark mnist --runs 3
+    """
+    from cytomoe.benchmarks.mnist import Mnist
+
+    _run(Mnist(), command, choices)
+
+
+@benchmark.command()
+@_data_option
+@click.option("--simulate", is_flag=True, help="Files simulated in the layout and size of two real ones, for time.")
+@_baselines_option
+@_experiment_options(runs=30)
+@click.pass_obj
+def weber(command: list[str], simulate: bool, baselines: bool, **choices: Any) -> None:
+    """Cluster the files of Weber & Robinson 2016 and measure against their labels (table 2, figure A8).
+
+    \b
+    Example:
+      cytomoe benchmark weber --runs 5 --baselines
+    """
+    from cytomoe.benchmarks.weber import Weber
+
+    peers = ("FlowSOM", "PhenoGraph") if baselines else ()
+    _run(Weber(), command, choices, baselines=peers, simulate=simulate)
+
+
 def _run(
     experiment: Experiment,
     command: list[str],
@@ -150,11 +203,20 @@ def _run(
 
 def _seeds(text: str | None, runs: int) -> tuple[int, ...]:
     """Seeds of the runs."""
+    if text is None:
+        return tuple(range(runs))
+    return _numbers("--seeds", text, least=0)
+
+
+def _numbers(option: str, text: str | None, *, least: int) -> tuple[int, ...]:
+    """Numbers of an option, separated by commas; none where it is not given."""
     from cytomoe.errors import InputError
 
     if text is None:
-        return tuple(range(runs))
+        return ()
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts or not all(part.isdecimal() for part in parts) or len(set(parts)) != len(parts):
-        raise InputError(f"--seeds {text}: whole numbers, each once, separated by commas are needed, such as 0,1,2")
+        raise InputError(f"{option} {text}: whole numbers, each once, separated by commas are needed, such as 1,2,3")
+    if min(map(int, parts)) < least:
+        raise InputError(f"{option} {text}: must be at least {least}")
     return tuple(map(int, parts))

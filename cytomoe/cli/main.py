@@ -17,6 +17,7 @@ from cytomoe.cli.benchmark import benchmark
 from cytomoe.cli.check import check
 from cytomoe.cli.cluster import cluster
 from cytomoe.cli.compare import compare
+from cytomoe.cli.data import data
 from cytomoe.cli.evaluate import evaluate
 from cytomoe.cli.generate import generate
 from cytomoe.cli.info import info
@@ -40,7 +41,7 @@ def cli() -> None:
     """
 
 
-for command in (cluster, predict, evaluate, merge, compare, generate, check, info, simulate, benchmark):
+for command in (cluster, predict, evaluate, merge, compare, generate, check, info, simulate, benchmark, data):
     cli.add_command(command)
 
 

@@ -1,0 +1,124 @@
+"""MNIST: reading the files, straightening the digits, and their similarity."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cytomoe.errors import InputError
+
+if TYPE_CHECKING:
+    from cytomoe.settings import Settings
+    from cytomoe.similarity import Similarity
+
+FloatArray = NDArray[np.float32]
+
+SIDE = 28
+DIGITS = 10
+_COMPONENTS = 50  # principal components that UMAP sees
+_BLUR = 1.0  # standard deviation in pixels
+_MICRO_CLUSTERS, _PARTITIONS = 100, 10
+_PARTS = ("t10k", "train")
+
+
+def read_digits(folder: Path) -> tuple[FloatArray, NDArray[np.int64], str]:
+    """Read the digits that are there: the 10,000 test digits, and the 60,000 training digits after them.
+
+    Parameters
+    ----------
+    folder
+        Holds the IDX files under their usual names, with or without ``.gz``.
+
+    Returns
+    -------
+    images, labels, what
+        Shapes (digits, 784), in [0, 1], and (digits,); ``what`` says in words which digits they are.
+
+    Raises
+    ------
+    InputError
+        If neither part is there or a file is damaged.
+    """
+    images, labels = [], []
+    for part in _PARTS:
+        paths = [_find(folder, f"{part}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+        if None not in paths:
+            pixels, digits = (_read_idx(path) for path in paths if path is not None)
+            if len(pixels) != len(digits):
+                raise InputError(f"{paths[0]}: {len(pixels):,} images for {len(digits):,} labels")
+            images.append(pixels.reshape(len(pixels), -1))
+            labels.append(digits)
+    if not images:
+        raise InputError(f"{folder}: holds no MNIST files (t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz)")
+    scaled = np.concatenate(images).astype(np.float32)
+    scaled /= 255
+    what = f"{len(scaled):,} digits" + (" (the test set)" if len(images) == 1 and len(scaled) == 10_000 else "")
+    return scaled, np.concatenate(labels).astype(np.int64), what
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
+
+
+def _read_idx(path: Path) -> NDArray[np.uint8]:
+    """Bytes of an IDX file in the shape that its header gives."""
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path}: can't be read ({error})") from error
+    if len(content) < 8 or content[:3] != b"\0\0\x08":
+        raise InputError(f"{path}: not an IDX file of bytes")
+    n_dimensions = content[3]
+    shape = np.frombuffer(content, ">u4", n_dimensions, 4).astype(np.int64)
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * n_dimensions)
+    if len(values) != int(np.prod(shape)):
+        raise InputError(f"{path}: {len(values):,} bytes of data for the shape {'x'.join(map(str, shape))}")
+    return values.reshape(shape)
+
+
+def straighten(images: FloatArray) -> FloatArray:
+    """Undo the slant of digits: a shear that makes the moment of inertia between rows and columns vanish.
+
+    Parameters
+    ----------
+    images
+        Shape (digits, 784).
+
+    Returns
+    -------
+    ndarray
+        Same shape, float32, each centred.
+    """
+    from scipy.ndimage import affine_transform
+
+    square = images.reshape(-1, SIDE, SIDE)
+    rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+    straight = np.empty_like(square)
+    middle = np.array([(SIDE - 1) / 2] * 2)
+    for i, image in enumerate(square):
+        mass = max(float(image.sum()), 1e-6)
+        row, column = float((rows * image).sum()) / mass, float((columns * image).sum()) / mass
+        variance = float(((rows - row) ** 2 * image).sum()) / mass
+        slant = float(((rows - row) * (columns - column) * image).sum()) / mass / max(variance, 1e-6)
+        shear = np.array([[1.0, 0.0], [slant, 1.0]])
+        straight[i] = affine_transform(image, shear, np.array([row, column]) - shear @ middle, order=1)
+    return straight.reshape(len(images), -1)
+
+
+def digit_similarity(images: FloatArray, settings: Settings, rng: np.random.Generator) -> Similarity:
+    """Ward's method on micro-clusters of a UMAP projection of straightened, blurred digits, cut at ten."""
+    from scipy.ndimage import gaussian_filter
+
+    from cytomoe.benchmarks.similarities import principal_components, ward_similarity
+    from cytomoe.similarity.projection import umap_projection
+
+    blurred = gaussian_filter(straighten(images).reshape(-1, SIDE, SIDE), (0, _BLUR, _BLUR)).reshape(len(images), -1)
+    components = principal_components(blurred, _COMPONENTS, int(rng.integers(2**31)))
+    points = umap_projection(components, metric="euclidean", neighbours=settings.projection_neighbours, rng=rng)
+    return ward_similarity(
+        points, clusters=DIGITS, most=DIGITS, micro_clusters=_MICRO_CLUSTERS, partitions=_PARTITIONS, rng=rng
+    )
