@@ -1,4 +1,5 @@
 # make demo: own virtual environment, install, cluster the example data.
+# make docs: the documentation site in site/, every warning an error.
 # make test: own virtual environment with the development tools, lint, types, all fast tests.
 
 PYTHON ?= python3
@@ -6,14 +7,18 @@ DEMO = .venv/bin
 DEV = .venv-dev/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow quality lint format clean
+.PHONY: demo docs test test-slow quality lint format clean
 
 demo: .venv/installed
 	$(DEMO)/cytomoe cluster example_data/*.fcs --gate-channel gate --out demo_results --force
-	@echo "Open demo_results/clusters.csv, or the files in demo_results/fcs in FlowJo."
+	@echo "Open demo_results/report.html in a browser, or the files in demo_results/fcs in FlowJo."
 
 test: .venv-dev/installed lint
 	$(DEV)/python -m pytest -n auto
+
+docs: .venv-dev/installed
+	$(DEV)/python docs/commands.py
+	$(DEV)/python -m mkdocs build --strict
 
 test-slow: .venv-dev/installed
 	$(DEV)/python -m pytest -m slow
@@ -42,8 +47,8 @@ format: .venv-dev/installed
 .venv-dev/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-dev
 	$(DEV)/python $(PIP_INSTALL) torch
-	$(DEV)/python $(PIP_INSTALL) --editable '.[dev]'
+	$(DEV)/python $(PIP_INSTALL) --editable '.[dev,docs]'
 	touch $@
 
 clean:
-	rm -rf .venv .venv-dev demo_results
+	rm -rf .venv .venv-dev demo_results site

@@ -35,6 +35,37 @@ def example_run(tmp_path_factory):
     example = Path(__file__).parent.parent / "example_data"
     out = tmp_path_factory.mktemp("example") / "run"
     files = [str(example / f"example_{well}.fcs") for well in ("A01", "A02")]
-    arguments = ["cluster", *files, "--gate-channel", "gate", "--reference", "pbmc", "--out", str(out), "--quiet"]
+    arguments = [
+        "cluster",
+        *files,
+        "--gate-channel",
+        "gate",
+        "--reference",
+        "pbmc",
+        "--out",
+        str(out),
+        "--quiet",
+        "--no-report",
+    ]
     assert run(arguments) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def small_plate(tmp_path_factory):
+    """Two small simulated wells."""
+    from cytomoe.datasets.simulate import write_plate
+
+    folder = tmp_path_factory.mktemp("plate")
+    write_plate(folder, wells=2, events=800, seed=1)
+    return sorted(folder.glob("*.fcs"))
+
+
+@pytest.fixture(scope="session")
+def finished(small_plate, tmp_path_factory):
+    """Folder of a run on the small wells, with its report. Not to be changed."""
+    from cytomoe.cli.main import run
+
+    out = tmp_path_factory.mktemp("run") / "wells"
+    assert run(["cluster", *map(str, small_plate), "--gate-channel", "gate", "--out", str(out), "--quiet"]) == 0
     return out

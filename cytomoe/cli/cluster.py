@@ -85,6 +85,7 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
         data_set=choices["data_set"],
         allow_truncated=choices["allow_truncated"],
         force=choices["force"],
+        report=not choices["no_report"],
         command=command,
     )
     with listening(choices["quiet"] or choices["as_json"]) as listener:

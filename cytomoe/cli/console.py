@@ -84,6 +84,7 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
             "clusters": result.n_clusters,
             "seconds": result.seconds,
             "populations": result.summary,
+            "report": None if result.report is None else str(result.report),
         }
         if result.evaluation is not None:
             summary["evaluation"] = result.evaluation
@@ -95,6 +96,8 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
         if result.evaluation is not None:
             print_evaluation(result.evaluation)
     click.echo(f"results: {result.out}")
+    if result.report is not None:
+        click.echo(f"report: {result.report}")
 
 
 def print_clusters(summary: list[dict[str, Any]]) -> None:

@@ -23,6 +23,7 @@ from cytomoe.cli.generate import generate
 from cytomoe.cli.info import info
 from cytomoe.cli.merge import merge
 from cytomoe.cli.predict import predict
+from cytomoe.cli.report import report
 from cytomoe.cli.simulate import simulate
 from cytomoe.errors import CytomoeError
 
@@ -41,7 +42,9 @@ def cli() -> None:
     """
 
 
-for command in (cluster, predict, evaluate, merge, compare, generate, check, info, simulate, benchmark, data):
+for command in (
+    cluster, predict, evaluate, report, merge, compare, generate, check, info, simulate, benchmark, data,
+):  # fmt: skip
     cli.add_command(command)
 
 

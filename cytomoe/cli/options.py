@@ -156,6 +156,7 @@ output_options = _together(
         metavar="DIR",
         help="Folder of the results. Default: <first file>_cytomoe in the working directory.",
     ),
+    click.option("--no-report", is_flag=True, help="Do not make report.html; cytomoe report makes it later."),
     click.option("--force", is_flag=True, help="Replace the results of an earlier run in the same folder."),
     click.option("--quiet", is_flag=True, help="Print nothing but errors and the place of the results."),
     click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),

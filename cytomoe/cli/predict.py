@@ -45,6 +45,7 @@ def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices:
         data_set=choices["data_set"],
         allow_truncated=choices["allow_truncated"],
         force=choices["force"],
+        report=not choices["no_report"],
         command=command,
     )
     with listening(choices["quiet"] or choices["as_json"]) as listener:

@@ -24,6 +24,7 @@ from cytomoe.runs.events import (
 )
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import count_events, map_and_name, measure, summary, write_results
+from cytomoe.runs.report import report_of_run
 from cytomoe.runs.samples import with_samples
 from cytomoe.settings import Settings
 from cytomoe.similarity import Prior
@@ -81,6 +82,8 @@ class ClusterJob:
         Whether files that break off are read as far as whole events go.
     force
         Whether an earlier run in ``out`` is replaced.
+    report
+        Whether ``report.html`` is made, after everything else is written.
     command
         What the user typed, for the manifest.
     """
@@ -101,6 +104,7 @@ class ClusterJob:
     data_set: int = 1
     allow_truncated: bool = False
     force: bool = False
+    report: bool = True
     command: Sequence[str] = ()
 
 
@@ -170,7 +174,11 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
         outputs.write_manifest(
             folder, mapped, command=job.command, warnings=warnings, seconds=watch.seconds, further=manifest
         )
-    return RunResult(job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds, summary(mapped))
+    report = report_of_run(job.out, listener) if job.report else None
+    watch.lap("report")
+    return RunResult(
+        job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds, summary(mapped), report=report
+    )
 
 
 def _count_known(prior: Prior) -> str:

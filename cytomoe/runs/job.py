@@ -51,6 +51,8 @@ class RunResult:
         Wall time by step.
     summary
         One dictionary per cluster: cluster, label, events, fraction and, where named, population.
+    report
+        The report, or None if it was not made.
     """
 
     out: Path
@@ -59,6 +61,7 @@ class RunResult:
     evaluation: dict[str, Any] | None
     seconds: dict[str, float]
     summary: list[dict[str, Any]] = field(default_factory=list)
+    report: Path | None = None
 
 
 class Stopwatch:

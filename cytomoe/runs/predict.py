@@ -12,6 +12,7 @@ from cytomoe.runs import outputs
 from cytomoe.runs.events import GateSource, find_gates, read_events, refuse_missing
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import count_events, map_events, measure, summary, write_results
+from cytomoe.runs.report import report_of_run
 from cytomoe.runs.samples import with_samples
 
 
@@ -23,7 +24,7 @@ class PredictJob:
     ----------
     model
         Model file of an earlier run.
-    files, out, device, gates, samples, min_population, data_set, allow_truncated, force, command
+    files, out, device, gates, samples, min_population, data_set, allow_truncated, force, report, command
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
     """
 
@@ -37,6 +38,7 @@ class PredictJob:
     data_set: int = 1
     allow_truncated: bool = False
     force: bool = False
+    report: bool = True
     command: Sequence[str] = ()
 
 
@@ -94,4 +96,8 @@ def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
             seconds=watch.seconds,
             further={"model": model_file, "drift": drift.to_dict()},
         )
-    return RunResult(job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds, summary(mapped))
+    report = report_of_run(job.out, listener) if job.report else None
+    watch.lap("report")
+    return RunResult(
+        job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds, summary(mapped), report=report
+    )

@@ -1,0 +1,114 @@
+"""The map of the cells: UMAP (McInnes et al. 2018) of the codes of a sample of them.
+
+Drawing every cell of a large run would hide the rare ones and take minutes, so a sample is drawn in which each cluster
+keeps at least a few cells. The coordinates are kept in ``embedding.csv``, so that a report made again shows the same
+map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cytomoe.io.atomic import atomic_path
+from cytomoe.reporting.run_files import Cells, RunFiles
+
+FILE_NAME = "embedding.csv"
+CELLS_DRAWN = 5000
+LEAST_PER_CLUSTER = 30
+NEIGHBOURS = 15
+# UMAP's own choice for more than 10,000 cells; for fewer it takes 500, which looks the same here and takes longer.
+EPOCHS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """Cells drawn, with their place on the map.
+
+    Attributes
+    ----------
+    cells
+        Ascending numbers of the cells, shape (drawn,).
+    points
+        Shape (drawn, 2).
+    """
+
+    cells: NDArray[np.int64]
+    points: NDArray[np.float32]
+
+
+def embed(run: RunFiles) -> Embedding:
+    """Map of a run: the one kept in its folder, or a new one, which is kept."""
+    kept = _read_kept(run)
+    if kept is not None:
+        return kept
+    from cytomoe.similarity.projection import umap_projection
+
+    rng = np.random.default_rng([int(run.manifest["seed"]), 2])
+    cells = draw_cells(run.cells.cluster, CELLS_DRAWN, rng)
+    codes = run.cells.take("obsm/X_moesimvae", cells)
+    points = umap_projection(codes, metric="euclidean", neighbours=NEIGHBOURS, rng=rng, epochs=EPOCHS)
+    embedding = Embedding(cells, np.round(points, 3))
+    _keep(run, embedding)
+    return embedding
+
+
+def draw_cells(clusters: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw about ``n`` cells at random, but at least 30 of each cluster, or all where it has fewer.
+
+    Parameters
+    ----------
+    clusters
+        Cluster of each cell, shape (cells,).
+    n
+        Cells to draw; all if there are no more.
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    ndarray
+        Ascending numbers of the cells drawn.
+    """
+    if len(clusters) <= n:
+        return np.arange(len(clusters))
+    shuffled = rng.permutation(len(clusters))
+    by_cluster = shuffled[np.argsort(clusters[shuffled], kind="stable")]
+    counts = np.bincount(clusters)
+    rank = np.arange(len(clusters)) - np.repeat(np.cumsum(counts) - counts, counts)
+    kept = by_cluster[rank < LEAST_PER_CLUSTER]
+    others = by_cluster[rank >= LEAST_PER_CLUSTER]
+    return np.sort(np.concatenate([kept, rng.permutation(others)[: max(0, n - len(kept))]]))
+
+
+def _keep(run: RunFiles, embedding: Embedding) -> None:
+    cells: Cells = run.cells
+    table = pd.DataFrame(
+        {
+            "file": np.asarray(cells.file)[embedding.cells],
+            "event": cells.event[embedding.cells],
+            "x": embedding.points[:, 0],
+            "y": embedding.points[:, 1],
+        }
+    )
+    with atomic_path(run.folder / FILE_NAME) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def _read_kept(run: RunFiles) -> Embedding | None:
+    """Coordinates kept earlier, if they are of cells of this run."""
+    path = run.folder / FILE_NAME
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path, dtype={"file": str}, keep_default_na=False)
+    if list(table.columns) != ["file", "event", "x", "y"]:
+        return None
+    cells = run.cells
+    all_cells = pd.MultiIndex.from_arrays([np.asarray(cells.file, dtype=object), cells.event])
+    found = all_cells.get_indexer(pd.MultiIndex.from_frame(table[["file", "event"]]))
+    if len(found) == 0 or (found < 0).any() or (np.diff(found) <= 0).any():
+        return None
+    return Embedding(found.astype(np.int64), table[["x", "y"]].to_numpy(np.float32))

@@ -1,0 +1,38 @@
+"""What the page and the figures of a report are made of, computed once from the files of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cytomoe.reporting.embedding import Embedding, embed
+from cytomoe.reporting.histograms import Histograms, marker_histograms
+from cytomoe.reporting.profiles import Profiles, cluster_records, profiles_of
+from cytomoe.reporting.run_files import RunFiles
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """A run with all that is drawn of it.
+
+    Attributes
+    ----------
+    run
+        Its files.
+    clusters
+        From :func:`cytomoe.reporting.profiles.cluster_records`.
+    histograms, profiles, embedding
+        Of the run.
+    """
+
+    run: RunFiles
+    clusters: list[dict[str, Any]]
+    histograms: Histograms
+    profiles: Profiles
+    embedding: Embedding
+
+
+def gather(run: RunFiles) -> Material:
+    """Compute what a report draws."""
+    histograms = marker_histograms(run)
+    return Material(run, cluster_records(run), histograms, profiles_of(run, histograms), embed(run))

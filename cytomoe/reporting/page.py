@@ -1,0 +1,119 @@
+"""The report: one HTML file that needs nothing but itself.
+
+Names of markers, files, samples and gates come from strangers' files: Jinja escapes every one, and its ``tojson``
+writes them into the script so that they can't end it. A content security policy keeps the page from loading anything.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cytomoe import __version__
+from cytomoe.io.atomic import atomic_path
+from cytomoe.reporting.colours import cluster_colour
+from cytomoe.reporting.material import Material, gather
+from cytomoe.reporting.methods import methods_of
+from cytomoe.reporting.payload import payload_of
+from cytomoe.reporting.run_files import RunFiles
+from cytomoe.reporting.verdict import headline, judge
+
+FILE_NAME = "report.html"
+_ASSETS = Path(__file__).parent / "assets"
+
+
+def write_report(folder: Path, *, figures: bool = False) -> Path:
+    """Make ``report.html`` in the folder of a run from the run's files; an earlier one is replaced.
+
+    Parameters
+    ----------
+    folder
+        Of a finished run.
+    figures
+        Whether the figures are also written as PNG and SVG, into ``figures/``.
+
+    Returns
+    -------
+    Path
+        The report.
+
+    Raises
+    ------
+    InputError
+        If the folder is not that of a finished run, or a file in it can't be read.
+    """
+    material = gather(RunFiles.read(folder))
+    page = render(material)
+    with atomic_path(folder / FILE_NAME) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    if figures:
+        from cytomoe.reporting.figures import write_figures
+
+        write_figures(material)
+    return folder / FILE_NAME
+
+
+def render(material: Material) -> str:
+    """Render the report of a run as one HTML document."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "percent": _percent, "colour": cluster_colour}
+    return environment.get_template("report.html").render(**_context(material))
+
+
+def _context(material: Material) -> dict[str, Any]:
+    """Names that the template uses."""
+    run, clusters = material.run, material.clusters
+    findings = judge(run)
+    level, words = headline(findings)
+    return {
+        "title": _title(run),
+        "run": run.manifest,
+        "folder": run.folder.name,
+        "mapped": "model" in run.manifest,
+        "finished": datetime.fromisoformat(run.manifest["finished"]),
+        "report_version": __version__,
+        "level": level,
+        "headline": words,
+        "findings": findings,
+        "clusters": clusters,
+        "named": any(record["name"] for record in clusters),
+        "populated": sum(record["events"] > 0 for record in clusters),
+        "evaluation": run.evaluation,
+        "methods": methods_of(run),
+        "data": payload_of(material),
+        "style": _asset("report.css"),
+        "script": _asset("report.js"),
+        "echarts": _asset("echarts/echarts.min.js"),
+    }
+
+
+def _title(run: RunFiles) -> str:
+    samples = run.manifest["samples"]
+    return str(samples[0]) if len(samples) == 1 else f"{run.folder.name}: {len(samples)} samples"
+
+
+def _asset(name: str) -> Any:
+    """Text of our own file, which is not escaped."""
+    from markupsafe import Markup
+
+    return Markup((_ASSETS / name).read_text(encoding="utf-8"))
+
+
+def _number(value: float) -> str:
+    return f"{value:,}"
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    if percent == 0 or percent >= 10:
+        return f"{percent:.0f} %"
+    return f"{percent:.1f} %" if percent >= 0.1 else "< 0.1 %"

@@ -1,0 +1,121 @@
+"""Marker profiles of the clusters: medians on three scales, their tree, and what each cluster is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cytomoe.reference import UNKNOWN
+from cytomoe.reporting.histograms import Histograms
+from cytomoe.reporting.run_files import RunFiles
+
+
+@dataclass(frozen=True, eq=False)
+class Profiles:
+    """Medians of the clusters; NaN for a cluster without events.
+
+    Attributes
+    ----------
+    scaled
+        Between the 1st percentile of all cells (0) and the model's upper limit, the 99.9th of the fit (1); shape
+        (clusters, markers).
+    transformed
+        As in ``clusters.csv``; same shape.
+    raw
+        In the units of the file, after compensation: the transform undone; same shape.
+    order
+        Clusters (from 0) in the order of the tree, empty ones last, shape (clusters,).
+    tree
+        Joints of the tree, shape (joints, 4, 2): position along the order and height of four points of a bracket.
+    """
+
+    scaled: NDArray[np.float64]
+    transformed: NDArray[np.float64]
+    raw: NDArray[np.float64]
+    order: NDArray[np.int64]
+    tree: NDArray[np.float64]
+
+
+def profiles_of(run: RunFiles, histograms: Histograms) -> Profiles:
+    """Profiles of all clusters of a run."""
+    from cytomoe.preprocessing.transform import MarkerTransform
+
+    steps = run.manifest["preprocessing"]["steps"]
+    transformed = run.medians
+    low = histograms.percentile(1)
+    width = np.array([float(step["high"]) for step in steps]) - low
+    scaled = np.clip((transformed - low) / np.where(width > 0, width, 1.0), 0.0, 1.0)
+    transforms = [MarkerTransform(**step["transform"]) for step in steps]
+    raw = np.stack(
+        [t.invert(column).astype(np.float64) for t, column in zip(transforms, transformed.T, strict=True)], axis=1
+    )
+    order, tree = _tree(scaled)
+    return Profiles(scaled, transformed, raw, order, tree)
+
+
+def _tree(scaled: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Order and joints of the average-linkage tree of the clusters that have events."""
+    from scipy.cluster.hierarchy import dendrogram, linkage
+
+    full = np.flatnonzero(~np.isnan(scaled).any(axis=1))
+    empty = np.setdiff1d(np.arange(len(scaled)), full)
+    if len(full) < 2:
+        return np.concatenate([full, empty]), np.empty((0, 4, 2))
+    drawn = dendrogram(linkage(scaled[full], "average", optimal_ordering=True), no_plot=True)
+    # scipy puts leaf i at 5 + 10 i.
+    tree = np.stack([(np.array(drawn["icoord"]) - 5) / 10, np.array(drawn["dcoord"])], axis=2)
+    return np.concatenate([full[drawn["leaves"]], empty]), tree
+
+
+def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
+    """One dictionary per cluster for tables and figures: number, name, label, size, confidence, main gate.
+
+    ``name`` is the population that a reference or the user gave it, or empty; ``label`` lists its markers; ``title`` is
+    the name where it says something, else the label.
+    """
+    cells = run.cells
+    sums = np.bincount(cells.cluster, weights=cells.confidence, minlength=run.n_clusters + 1)[1:]
+    confidence = sums / np.maximum(run.sizes, 1)
+    gates = _main_gates(run)
+    names, labels = (_words(run, column) for column in ("population", "label"))
+    return [
+        {
+            "number": k + 1,
+            "name": names[k],
+            "label": labels[k],
+            "known": names[k] not in ("", UNKNOWN),
+            "title": names[k] if names[k] not in ("", UNKNOWN) else labels[k] or "without a label",
+            "events": int(run.sizes[k]),
+            "fraction": float(run.sizes[k] / max(run.sizes.sum(), 1)),
+            "confidence": float(confidence[k]) if run.sizes[k] else None,
+            "gate": gates[k][0],
+            "gate_share": gates[k][1],
+        }
+        for k in range(run.n_clusters)
+    ]
+
+
+def _words(run: RunFiles, column: str) -> list[str]:
+    """A column of ``clusters.csv`` before the markers, as text; empty where it is not there."""
+    described = run.clusters.iloc[:, : -len(run.markers)]
+    if column not in described.columns:
+        return [""] * run.n_clusters
+    return [str(value) for value in described[column].fillna("")]
+
+
+def _main_gates(run: RunFiles) -> list[tuple[str, float]]:
+    """Gate that most of each cluster's gated cells lie in, with its share of them; an empty name for none."""
+    gate, cluster = run.cells.gate, run.cells.cluster
+    if gate is None:
+        return [("", 0.0)] * run.n_clusters
+    codes = np.asarray(gate.codes)
+    counts = np.zeros((run.n_clusters, len(gate.categories)), dtype=np.int64)
+    np.add.at(counts, (cluster[codes >= 0] - 1, codes[codes >= 0]), 1)
+    totals = counts.sum(axis=1)
+    return [
+        (str(gate.categories[row.argmax()]), float(row.max() / total)) if total else ("", 0.0)
+        for row, total in zip(counts, totals, strict=True)
+    ]

@@ -1,0 +1,182 @@
+"""The files of a run as the report reads them: manifest, tables, and the cells without holding them all in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cytomoe.errors import InputError
+
+MANIFEST = "run.json"
+_ROWS_AT_ONCE = 200_000
+_NEEDED = (MANIFEST, "clusters.csv", "abundance.csv", "cells.h5ad")
+
+
+@dataclass(frozen=True, eq=False)
+class RunFiles:
+    """A finished run.
+
+    Attributes
+    ----------
+    folder
+        Where its files are.
+    manifest
+        ``run.json``.
+    clusters
+        ``clusters.csv``: a row per cluster.
+    abundance
+        ``abundance.csv``: a row per sample.
+    evaluation
+        ``evaluation.json``, or None where the run had no gates.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    clusters: pd.DataFrame
+    abundance: pd.DataFrame
+    evaluation: dict[str, Any] | None
+
+    @classmethod
+    def read(cls, folder: Path) -> RunFiles:
+        """Read the folder of a run.
+
+        Raises
+        ------
+        InputError
+            If it is no such folder, or lacks a file.
+        """
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; give the folder that cytomoe cluster or predict wrote")
+        for name in _NEEDED:
+            if not (folder / name).is_file():
+                raise InputError(f"{folder} has no {name}, so it is not the folder of a finished run")
+        evaluation = folder / "evaluation.json"
+        return cls(
+            folder,
+            manifest=_json(folder / MANIFEST),
+            clusters=pd.read_csv(folder / "clusters.csv"),
+            abundance=pd.read_csv(folder / "abundance.csv", dtype={"sample": str}, keep_default_na=False),
+            evaluation=_json(evaluation) if evaluation.is_file() else None,
+        )
+
+    @property
+    def markers(self) -> list[str]:
+        """Names of the markers that were used."""
+        return [str(step["marker"]) for step in self.manifest["preprocessing"]["steps"]]
+
+    @property
+    def n_clusters(self) -> int:
+        """Clusters of the model, of which a mapped sample may lack some."""
+        return len(self.clusters)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Events of each cluster, shape (clusters,)."""
+        return self.clusters["events"].to_numpy(dtype=np.int64)
+
+    @property
+    def medians(self) -> NDArray[np.float64]:
+        """Median transformed value of each marker, shape (clusters, markers); NaN for a cluster without events."""
+        # By position, the last columns: a marker may be called label or events.
+        return self.clusters.iloc[:, -len(self.markers) :].to_numpy(dtype=np.float64)
+
+    @cached_property
+    def cells(self) -> Cells:
+        """What ``cells.h5ad`` says of each cell."""
+        return Cells.read(self.folder / "cells.h5ad")
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Labels of all cells; their markers and codes are read from the file in pieces.
+
+    Attributes
+    ----------
+    path
+        ``cells.h5ad``.
+    cluster
+        From 1, shape (cells,).
+    confidence
+        Shape (cells,).
+    file, sample, gate
+        Categorical; ``gate`` is None in a run without gates.
+    event
+        Index within the file, from 0, shape (cells,).
+    """
+
+    path: Path
+    cluster: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+    file: pd.Categorical
+    sample: pd.Categorical
+    gate: pd.Categorical | None
+    event: NDArray[np.int64]
+
+    @classmethod
+    def read(cls, path: Path) -> Cells:
+        """Read the labels; raises InputError if the file can't be read."""
+        import h5py
+        from anndata.io import read_elem
+
+        try:
+            with h5py.File(path) as file:
+                obs = {name: read_elem(file[f"obs/{name}"]) for name in _obs_columns(file)}
+        except (OSError, KeyError) as error:
+            raise InputError(f"{path}: can't be read ({error})") from error
+        return cls(
+            path,
+            cluster=obs["cytomoe"].astype(np.int64),
+            confidence=obs["confidence"].astype(np.float32),
+            file=obs["file"],
+            sample=obs["sample"],
+            gate=obs.get("gate"),
+            event=obs["event"].astype(np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.cluster)
+
+    def expression_blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Give the transformed values of all cells, some rows at a time: rows, (rows, markers)."""
+        import h5py
+
+        with h5py.File(self.path) as file:
+            for start in range(0, len(self), _ROWS_AT_ONCE):
+                rows = slice(start, min(start + _ROWS_AT_ONCE, len(self)))
+                yield rows, file["X"][rows].astype(np.float32, copy=False)
+
+    def take(self, name: str, cells: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Rows of ``X`` or ``obsm/X_moesimvae`` for ascending cell numbers, read in pieces."""
+        import h5py
+
+        parts = []
+        with h5py.File(self.path) as file:
+            for start in range(0, len(self), _ROWS_AT_ONCE):
+                here = cells[(cells >= start) & (cells < start + _ROWS_AT_ONCE)] - start
+                if len(here):
+                    parts.append(file[name][start : start + _ROWS_AT_ONCE][here])
+            width = file[name].shape[1]
+        return np.concatenate([np.empty((0, width), np.float32), *parts]).astype(np.float32, copy=False)
+
+
+def _obs_columns(file: Any) -> list[str]:
+    names = ["cytomoe", "confidence", "file", "sample", "event"]
+    return [*names, "gate"] if "gate" in file["obs"] else names
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: damaged (no JSON object)")
+    return content

@@ -1,0 +1,35 @@
+"""The report of a finished run: made at the end of a run, where it may fail without harm, or later from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cytomoe.runs.job import Listener
+
+
+def run_report(folder: Path, *, figures: bool = False) -> Path:
+    """Make ``report.html`` in the folder of a run from its files, with ``figures/`` if wanted, and return its path.
+
+    Raises
+    ------
+    InputError
+        If the folder is not that of a finished run, or a file in it can't be read.
+    """
+    from cytomoe.reporting.page import write_report
+
+    return write_report(folder, figures=figures)
+
+
+def report_of_run(folder: Path, listener: Listener) -> Path | None:
+    """Make the report of a run whose results are all written; None, with a warning, where that fails.
+
+    Nothing that goes wrong here may cost the user the run, so every error, and an impatient Ctrl-C, becomes a warning.
+    """
+    listener.say("writing the report")
+    try:
+        return run_report(folder)
+    except (Exception, KeyboardInterrupt) as error:
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split())
+        reason = reason or type(error).__name__
+        listener.warn(f"the report was not made ({reason}); the results are complete; try: cytomoe report {folder}")
+        return None

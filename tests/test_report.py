@@ -1,0 +1,333 @@
+"""The report of a run: what it says, that strangers' names can't break it, that it never costs a run."""
+
+import json
+import re
+import shutil
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+from cytomoe.cli.main import run
+from cytomoe.reporting.colours import CLUSTERS, SEQUENTIAL
+from cytomoe.reporting.embedding import draw_cells
+from cytomoe.reporting.histograms import marker_histograms
+from cytomoe.reporting.methods import methods_of
+from cytomoe.reporting.page import write_report
+from cytomoe.reporting.profiles import profiles_of
+from cytomoe.reporting.run_files import RunFiles
+from cytomoe.reporting.verdict import headline, judge
+
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">{{ 7 * 7 }}"
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """Copy of the run that a test may change."""
+    return shutil.copytree(finished, tmp_path / "wells")
+
+
+def page_of(folder):
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def data_of(page):
+    """The data of the figures, as the page's script reads them."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def markup(page):
+    """The page without what stands inside scripts and style."""
+    return re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
+
+
+def visible(page):
+    """The page's text in one line, as the browser shows it."""
+    from html import unescape
+
+    return unescape(" ".join(re.sub(r"<[^>]+>", " ", markup(page)).split()))
+
+
+def change_manifest(folder, **changes):
+    path = folder / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def disguise(folder):
+    """Give a marker, a sample, a gate, a label, a warning and the command of a run a name that is a script."""
+    manifest = json.loads((folder / "run.json").read_text())
+    manifest["preprocessing"]["steps"][0]["marker"] = HOSTILE
+    change_manifest(folder, **manifest | {"samples": [HOSTILE], "warnings": [HOSTILE], "command": HOSTILE})
+    clusters = pd.read_csv(folder / "clusters.csv")
+    clusters = clusters.rename(columns={clusters.columns[-10]: HOSTILE}).assign(label=HOSTILE)
+    clusters.to_csv(folder / "clusters.csv", index=False)
+    abundance = pd.read_csv(folder / "abundance.csv")
+    abundance.assign(sample=[HOSTILE, "b"]).to_csv(folder / "abundance.csv", index=False)
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    evaluation["unique"]["populations"][0]["gate"] = HOSTILE
+    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+
+
+def titles(folder, level):
+    return [finding.title for finding in judge(RunFiles.read(folder)) if finding.level == level]
+
+
+# ------------------------------------------------------------------ the page
+
+
+def test_the_report_is_one_small_file_that_loads_nothing(finished):
+    page = page_of(finished)
+    assert len(page.encode()) < 8e6
+    assert "default-src 'none'" in page
+    targets = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]*)""", markup(page))
+    assert targets
+    assert all(target.startswith(("#", "data:")) for target in targets)
+
+
+def test_the_first_screen_counts_what_the_run_counted(finished):
+    manifest, text = json.loads((finished / "run.json").read_text()), visible(page_of(finished))
+    evaluation = json.loads((finished / "evaluation.json").read_text())["unique"]
+    assert f"Cells {manifest['events']:,} Samples 2 Markers 10 Clusters {manifest['clusters']} " in text
+    assert f"F-measure weighted {evaluation['f_measure']:.3f} Mean F1 unweighted {evaluation['mean_f1']:.3f}" in text
+
+
+def test_every_gate_is_in_the_table_with_its_scores(finished):
+    text = visible(page_of(finished))
+    for population in json.loads((finished / "evaluation.json").read_text())["unique"]["populations"]:
+        scores = " ".join(f"{population[name]:.3f}" for name in ("precision", "recall", "f1"))
+        cluster = "none" if population["cluster"] is None else population["cluster"]
+        assert f"{population['gate']} {population['n']:,} {cluster} {scores}" in text
+
+
+def test_the_figures_hold_every_cluster_and_sample(finished):
+    data = data_of(page_of(finished))
+    clusters = pd.read_csv(finished / "clusters.csv")
+    assert [cluster["events"] for cluster in data["clusters"]] == clusters["events"].tolist()
+    assert data["abundance"]["samples"] == ["example_A01.fcs", "example_A02.fcs"]
+    assert sum(map(sum, data["confusion"]["counts"])) == json.loads((finished / "evaluation.json").read_text())["all"][
+        "n_gated"
+    ] + sum(gate["n"] for gate in json.loads((finished / "evaluation.json").read_text())["all"]["discarded"])
+
+
+def test_the_command_to_repeat_the_run_stands_in_the_report(finished):
+    assert json.loads((finished / "run.json").read_text())["command"] in visible(page_of(finished))
+
+
+def test_a_report_made_again_from_the_files_is_the_same(copy, capsys):
+    before = page_of(copy)
+    (copy / "report.html").unlink()
+    assert run(["report", str(copy)]) == 0
+    assert capsys.readouterr().out.strip() == str(copy / "report.html")
+    assert page_of(copy) == before
+
+
+def test_a_map_is_made_anew_where_the_kept_one_is_of_other_cells(copy):
+    kept = pd.read_csv(copy / "embedding.csv")
+    kept.assign(event=kept["event"] + 1_000_000).to_csv(copy / "embedding.csv", index=False)
+    write_report(copy)
+    pd.testing.assert_frame_equal(pd.read_csv(copy / "embedding.csv"), kept)
+
+
+def test_names_of_strangers_are_text_everywhere(copy):
+    disguise(copy)
+    write_report(copy)
+    page = page_of(copy)
+    assert "<script>document" not in page
+    assert "<img src=x" not in page
+    assert HOSTILE in visible(page)  # whole, so not evaluated as a template either
+    assert data_of(page)["markers"][0] == HOSTILE
+    assert data_of(page)["abundance"]["samples"][0] == HOSTILE
+
+
+def test_a_mapped_sample_has_a_report_without_training(finished, small_plate, tmp_path):
+    out = tmp_path / "mapped"
+    assert run(["predict", str(finished / "model.cytomoe"), str(small_plate[0]), "--out", str(out), "--quiet"]) == 0
+    text = visible(page_of(out))
+    assert "were mapped to the" in text
+    assert "Training settled" not in text
+    assert "Against manual gates" not in text
+
+
+def test_a_mapped_sample_with_gates_is_measured_in_its_report(finished, small_plate, tmp_path):
+    out = tmp_path / "mapped"
+    model = str(finished / "model.cytomoe")
+    arguments = ["predict", model, str(small_plate[0]), "--gate-channel", "gate", "--out", str(out), "--quiet"]
+    assert run(arguments) == 0
+    assert "Against manual gates" in visible(page_of(out))
+
+
+def test_a_report_that_fails_costs_no_results(finished, small_plate, tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise ValueError("no ink\nleft")
+
+    monkeypatch.setattr("cytomoe.reporting.page.write_report", fail)
+    out = tmp_path / "mapped"
+    assert run(["predict", str(finished / "model.cytomoe"), str(small_plate[0]), "--out", str(out)]) == 0
+    assert "the report was not made (no ink left); the results are complete" in capsys.readouterr().err
+    assert (out / "run.json").is_file()
+    assert not (out / "report.html").exists()
+
+
+def test_no_report_skips_it(finished, small_plate, tmp_path, capsys):
+    model, out = str(finished / "model.cytomoe"), tmp_path / "mapped"
+    assert run(["predict", model, str(small_plate[0]), "--out", str(out), "--no-report", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["report"] is None
+    assert not (out / "report.html").exists()
+
+
+def test_figures_for_print_are_png_and_svg_with_their_text(copy):
+    assert run(["report", str(copy), "--figures"]) == 0
+    names = {path.name for path in (copy / "figures").iterdir()}
+    drawn = ["map_clusters", "map_confidence", "map_markers", "heatmap", "histograms", "abundance", "confusion"]
+    assert names == {f"{name}.{kind}" for name in [*drawn, "training", "transforms"] for kind in ("png", "svg")}
+    assert (copy / "figures" / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+    assert "HLA-DR" in (copy / "figures" / "heatmap.svg").read_text()
+    assert "example_A01.fcs" in (copy / "figures" / "abundance.svg").read_text()
+
+
+@pytest.mark.parametrize("name", ["run.json", "clusters.csv", "cells.h5ad"])
+def test_an_incomplete_folder_is_refused_by_what_it_lacks(copy, name, capsys):
+    (copy / name).unlink()
+    assert run(["report", str(copy)]) == 2
+    assert f"has no {name}" in capsys.readouterr().err
+
+
+def test_a_damaged_file_is_one_line(copy, capsys):
+    (copy / "cells.h5ad").write_bytes(b"not HDF5")
+    assert run(["report", str(copy)]) == 2
+    error = capsys.readouterr().err
+    assert "cells.h5ad: can't be read" in error
+    assert len(error.splitlines()) == 1
+
+
+# ------------------------------------------------------------------ what the figures are made of
+
+
+def test_histograms_count_every_cell_once(finished):
+    files = RunFiles.read(finished)
+    counts = marker_histograms(files).counts
+    np.testing.assert_array_equal(counts.sum(axis=2), np.repeat(files.sizes[:, None], len(files.markers), axis=1))
+
+
+def test_histograms_and_medians_tell_the_same(finished):
+    files = RunFiles.read(finished)
+    histograms = marker_histograms(files)
+    width = (histograms.high - histograms.low) / histograms.counts.shape[2]
+    cells = anndata.read_h5ad(finished / "cells.h5ad")
+    assert (np.abs(histograms.percentile(50) - np.median(cells.X, axis=0)) <= width).all()
+
+
+def test_raw_medians_are_those_of_the_file(finished):
+    files = RunFiles.read(finished)
+    profiles = profiles_of(files, marker_histograms(files))
+    cells = anndata.read_h5ad(finished / "cells.h5ad")
+    of_cluster = np.median(cells.layers["raw"][cells.obs["cytomoe"] == "1"], axis=0)
+    np.testing.assert_allclose(profiles.raw[0], of_cluster, rtol=0.01, atol=0.01)
+
+
+def test_the_tree_holds_each_cluster_once(finished):
+    files = RunFiles.read(finished)
+    profiles = profiles_of(files, marker_histograms(files))
+    assert sorted(profiles.order.tolist()) == list(range(files.n_clusters))
+    assert len(profiles.tree) == files.n_clusters - 1
+
+
+def test_rare_clusters_keep_their_cells_on_the_map():
+    clusters = np.repeat([1, 2, 3], [90_000, 40, 3])
+    drawn = draw_cells(clusters, 1000, np.random.default_rng(0))
+    counts = np.bincount(clusters[drawn])
+    assert len(drawn) == 1000
+    assert counts[2] >= 30
+    assert counts[3] == 3
+    assert (np.diff(drawn) > 0).all()
+
+
+# ------------------------------------------------------------------ the verdict and the methods
+
+
+def test_the_verdict_repeats_every_warning_of_the_run(copy):
+    change_manifest(copy, warnings=["events lie in two gates"])
+    assert "The run gave a warning" in titles(copy, "check")
+    assert headline(judge(RunFiles.read(copy)))[0] == "check"
+
+
+def test_training_that_still_falls_is_told_from_one_that_settled(copy):
+    falling = [{"step": i, "clusters": 5, "reconstruction": 1 - 0.015 * i, "similarity": 0.1} for i in range(40)]
+    change_manifest(copy, training=falling)
+    assert "Training had not settled" in titles(copy, "check")
+    change_manifest(copy, training=[record | {"reconstruction": 0.4} for record in falling])
+    assert "Training settled" in titles(copy, "good")
+
+
+def test_a_full_house_of_experts_asks_for_more(copy):
+    files = RunFiles.read(copy)
+    used = int(np.count_nonzero(files.sizes))
+    change_manifest(copy, settings=files.manifest["settings"] | {"experts": used})
+    assert f"{used} of {used} allowed clusters are used" in titles(copy, "check")
+
+
+def test_a_cluster_of_one_sample_is_noticed(copy):
+    abundance = pd.read_csv(copy / "abundance.csv")
+    abundance["cluster_1"] = [500, 0]
+    abundance["cluster_2"] = [100, 600]
+    abundance.to_csv(copy / "abundance.csv", index=False)
+    assert any("nearly all from one sample" in title for title in titles(copy, "check"))
+
+
+def test_methods_name_data_transform_seed_and_sources(finished):
+    methods = methods_of(RunFiles.read(finished))
+    manifest = json.loads((finished / "run.json").read_text())
+    assert f"{manifest['events']:,} events of 2 samples (2 FCS files, mass cytometry)" in methods.paragraph
+    assert "arcsinh(x / 5)" in methods.paragraph
+    assert "seed 0" in methods.paragraph
+    cited = {int(number) for number in re.findall(r"\[(\d+)\]", methods.paragraph)}
+    assert cited == set(range(1, len(methods.references) + 1))
+
+
+def test_a_fit_that_knew_cells_beforehand_says_so(copy):
+    change_manifest(copy, prior={"B": 20, "T": 1000})
+    assert "1,020 cells whose population was given to the fit" in methods_of(RunFiles.read(copy)).paragraph
+    write_report(copy)
+    assert "The fit knew some cells beforehand (1,020)" in visible(page_of(copy))
+    assert "never saw the gates" not in visible(page_of(copy))
+
+
+def test_methods_without_gates_cite_no_measures(copy):
+    (copy / "evaluation.json").unlink()
+    assert "F-measure" not in methods_of(RunFiles.read(copy)).paragraph
+
+
+# ------------------------------------------------------------------ colours
+
+# Machado, Oliveira & Fernandes 2009, severity 1, on linear RGB.
+DEUTERANOPIA = np.array(
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
+)
+PROTANOPIA = np.array(
+    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+)
+
+
+def lab(colours, seen):
+    """CIE L*a*b* of #rrggbb colours as a reader with the colour blindness ``seen`` sees them; shape (colours, 3)."""
+    rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in colours])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    f = np.cbrt(np.clip(linear @ seen.T, 0, 1) @ to_xyz.T / [0.9505, 1.0, 1.089])
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+
+
+@pytest.mark.parametrize("seen", [np.eye(3), DEUTERANOPIA, PROTANOPIA], ids=["all", "deuteranopia", "protanopia"])
+def test_the_colours_of_the_largest_clusters_can_be_told_apart(seen):
+    points = lab(CLUSTERS[:8], seen)
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    assert distances[np.triu_indices(8, 1)].min() > 25
+
+
+def test_no_colour_is_given_twice():
+    assert len(set(CLUSTERS)) == len(CLUSTERS) >= 50
+
+
+def test_the_scale_of_the_markers_keeps_its_order_in_grey():
+    assert (np.diff(lab(SEQUENTIAL, np.eye(3))[:, 0]) < 0).all()
