@@ -55,9 +55,10 @@ def main(folder: Path, n: int) -> None:
         print(f"{k:>7} {len(theirs):>6}{numbers}  {table['label'][k]}")
     sizes, *columns = map(np.array, zip(*rows, strict=True))
     for name, (returned, distances) in zip(("own", "unit"), (columns[:2], columns[2:]), strict=True):
+        weighted, apart = (np.average(values, weights=sizes) for values in (returned, distances))
         print(
-            f"{name} spread: returned {np.average(returned, weights=sizes):.4f} weighted by size, "
-            f"{returned.mean():.4f} unweighted, lowest {returned.min():.4f}; distance {np.average(distances, weights=sizes):.3f} weighted"
+            f"{name} spread: returned {weighted:.4f} weighted by size, {returned.mean():.4f} unweighted, "
+            f"lowest {returned.min():.4f}; distance {apart:.3f} weighted"
         )
 
 
