@@ -42,9 +42,9 @@ def compare_abundance(
     Returns
     -------
     DataFrame
-        One row per population: population, a mean percentage per condition, log2_fold_change (of the second condition
-        against the first, only for two), dispersion, F, p, p_adjusted; the surest first. Populations too rare to be
-        tested have no p.
+        One row per population: population, a mean percentage per condition, for two conditions the logarithm of their
+        ratio (``log2_b_over_a``), dispersion, F, p, p_adjusted; the surest first. Populations too rare to be tested
+        have no p.
 
     Raises
     ------
@@ -71,7 +71,9 @@ def compare_abundance(
         row = {"population": population, **{f"percent_{g}": round(m, 4) for g, m in zip(groups, means, strict=True)}}
         if len(groups) == 2:
             smallest = 50 / float(totals.mean())  # half an event, so that an absent population has a finite change
-            row["log2_fold_change"] = round(float(np.log2((means[1] + smallest) / (means[0] + smallest))), 4)
+            row[f"log2_{groups[1]}_over_{groups[0]}"] = round(
+                float(np.log2((means[1] + smallest) / (means[0] + smallest))), 4
+            )
         tested = counts[population].max() >= FEWEST_EVENTS
         found = _test(counts[population], totals, reduced, full, gained, rank) if tested else (np.nan,) * 3
         rows.append({**row, **dict(zip(("dispersion", "F", "p"), found, strict=True))})

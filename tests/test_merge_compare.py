@@ -136,7 +136,7 @@ def test_a_population_that_doubles_is_found():
     table = compare_abundance(*simulated(3.0), "condition")
     assert table["population"][0] == "p0"
     assert table["p_adjusted"][0] < 0.01
-    assert table["log2_fold_change"][0] == pytest.approx(np.log2(3), abs=0.6)
+    assert table["log2_b_over_a"][0] == pytest.approx(np.log2(3), abs=0.6)
 
 
 def test_without_a_difference_few_populations_seem_to_differ():
@@ -149,7 +149,7 @@ def test_a_population_absent_under_one_condition_is_significant():
     counts["p1"] = [0] * 6 + [200, 150, 240, 180, 210, 190]
     table = compare_abundance(counts, totals, conditions, "condition").set_index("population")
     assert table.loc["p1", "p_adjusted"] < 0.001
-    assert np.isfinite(table.loc["p1", "log2_fold_change"])
+    assert np.isfinite(table.loc["p1", "log2_b_over_a"])
 
 
 def test_what_goes_with_the_batch_is_not_taken_for_the_condition():

@@ -136,7 +136,7 @@ def _figure(folder: Path, table: pd.DataFrame, percent: pd.DataFrame, condition:
             axis.hlines(values.mean(), i - 0.25, i + 0.25, color="black", linewidth=1.5)
         axis.set_xticks(range(len(groups)), groups)
         axis.set_xlim(-0.5, len(groups) - 0.5)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, max(1.12 * float(percent[row.population].max()), 1e-3))
         adjusted = "too rare to test" if np.isnan(row.p_adjusted) else f"adjusted p {row.p_adjusted:.2g}"
         axis.set_title(f"{row.population}\n{adjusted}", fontsize=9)
     for axis in axes[len(shown) :]:
