@@ -90,6 +90,8 @@ def enrichment(
     n_clusters: int,
     markers: Sequence[str],
     zeros: Sequence[float],
+    *,
+    sizes: NDArray[np.int64] | None = None,
 ) -> Enrichment:
     """Measure how each marker stands in each cluster against the other cells.
 
@@ -105,13 +107,17 @@ def enrichment(
         Names of the columns.
     zeros
         Transformed value of no signal for each marker; NaN where it is not known.
+    sizes
+        Cells of each cluster, shape (clusters,), where the cells given are samples of the clusters.
     """
     counts, edges = _histograms(expression, clusters, n_clusters)
-    sizes = np.bincount(clusters, minlength=n_clusters + 1)[1:]
+    given = np.bincount(clusters, minlength=n_clusters + 1)[1:]
+    sizes = given if sizes is None else sizes
     inside = _quartiles(counts, edges)
-    outside = _quartiles(counts.sum(axis=0) - counts, edges)
+    weighted = counts * (sizes / np.maximum(given, 1))[:, None, None]
+    outside = _quartiles(weighted.sum(axis=0) - weighted, edges)
     order = np.argsort(clusters, kind="stable")
-    members = np.split(order, np.cumsum(sizes)[:-1])
+    members = np.split(order, np.cumsum(given)[:-1])
     medians = np.array(
         [np.median(expression[rows], axis=0) if len(rows) else np.full(len(markers), np.nan) for rows in members]
     ).reshape(n_clusters, len(markers))
@@ -142,7 +148,7 @@ def _histograms(
     return counts, edges
 
 
-def _quartiles(counts: NDArray[np.int64], edges: FloatArray) -> FloatArray:
+def _quartiles(counts: NDArray[np.int64] | FloatArray, edges: FloatArray) -> FloatArray:
     """The three quartiles of histograms, shape (3, clusters, markers), each the middle of its bin; NaN if empty."""
     cumulative = counts.cumsum(axis=2)
     totals = cumulative[:, :, -1]

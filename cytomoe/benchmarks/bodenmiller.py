@@ -110,11 +110,11 @@ def measure_well(unit: Unit, request: Request, paths: list[Path]) -> list[Row]:
     """Train on 80 % of a well's events, each once, and measure on the other 20 %."""
     from cytomoe.evaluation import evaluate, holdout_mask
     from cytomoe.preprocessing import Preprocessor
-    from cytomoe.runs.events import GateSource, find_gates, read_events
+    from cytomoe.runs.events import GateSource, find_gates, open_events
 
     settings, seed = settings_for("bodenmiller", request.preset), int(unit.arguments["seed"])
     started = time.perf_counter()
-    events = read_events(paths, pattern=PATTERN)
+    events = open_events(paths, pattern=PATTERN)
     gated = find_gates(events, GateSource(pattern=PATTERN))
     assert gated is not None  # a pattern was given
     held_out = holdout_mask(gated.overlaps.event, HOLDOUT, np.random.default_rng([seed, 1]))

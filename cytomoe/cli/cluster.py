@@ -24,12 +24,7 @@ from cytomoe.cli.console import default_out, listening, print_result
 @click.option(
     "--prior-channel", metavar="CHANNEL", help="Known cells: channel with the number of their population, or 0."
 )
-@click.option(
-    "--reference",
-    metavar="CSV",
-    help="Table of populations to name the clusters after, with the columns population, positive, negative; or one "
-    "that ships with cytomoe: pbmc, bone_marrow.",
-)
+@options.reference_option
 @options.gate_options
 @click.option(
     "--holdout",
@@ -84,6 +79,7 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
         min_population=choices["min_population"],
         data_set=choices["data_set"],
         allow_truncated=choices["allow_truncated"],
+        h5ad=choices["h5ad"],
         force=choices["force"],
         report=not choices["no_report"],
         command=command,

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import click
 
 from cytomoe import __version__
+from cytomoe.cli.batch import batch
 from cytomoe.cli.benchmark import benchmark
 from cytomoe.cli.check import check
 from cytomoe.cli.cluster import cluster
@@ -43,7 +44,7 @@ def cli() -> None:
 
 
 for command in (
-    cluster, predict, evaluate, report, merge, compare, generate, check, info, simulate, benchmark, data,
+    cluster, batch, predict, evaluate, report, merge, compare, generate, check, info, simulate, benchmark, data,
 ):  # fmt: skip
     cli.add_command(command)
 

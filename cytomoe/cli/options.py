@@ -93,8 +93,15 @@ model_options = _together(
         "--subsample",
         type=click.IntRange(min=2),
         metavar="N",
-        help="Fit on N events drawn at random; all events get a label either way.",
+        help="Fit on N events, drawn evenly from the samples; all events get a label. Default: 50,000 at most.",
     ),
+)
+
+reference_option = click.option(
+    "--reference",
+    metavar="CSV",
+    help="Table of populations to name the clusters after, with the columns population, positive, negative; or one "
+    "that ships with cytomoe: pbmc, bone_marrow.",
 )
 
 gate_options = _together(
@@ -149,6 +156,14 @@ device_option = click.option(
     help="Where to compute. auto: a CUDA device if there is one.",
 )
 
+h5ad_option = click.option(
+    "--h5ad",
+    type=click.Choice(["auto", "yes", "no"]),
+    default="auto",
+    show_default=True,
+    help="Write cells.h5ad, all events as AnnData. auto: up to 500,000 events.",
+)
+
 output_options = _together(
     click.option(
         "--out",
@@ -156,6 +171,7 @@ output_options = _together(
         metavar="DIR",
         help="Folder of the results. Default: <first file>_cytomoe in the working directory.",
     ),
+    h5ad_option,
     click.option("--no-report", is_flag=True, help="Do not make report.html; cytomoe report makes it later."),
     click.option("--force", is_flag=True, help="Replace the results of an earlier run in the same folder."),
     click.option("--quiet", is_flag=True, help="Print nothing but errors and the place of the results."),

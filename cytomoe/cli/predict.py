@@ -44,6 +44,7 @@ def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices:
         min_population=choices["min_population"],
         data_set=choices["data_set"],
         allow_truncated=choices["allow_truncated"],
+        h5ad=choices["h5ad"],
         force=choices["force"],
         report=not choices["no_report"],
         command=command,

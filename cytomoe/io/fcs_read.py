@@ -159,20 +159,22 @@ def read_fcs(path: str | os.PathLike[str], *, data_set: int = 1, allow_truncated
     return to_anndata(open_fcs(path, data_set=data_set, allow_truncated=allow_truncated))
 
 
-def to_anndata(data_set: FCSDataSet) -> AnnData:
-    """All events of an opened data set, as :func:`read_fcs` gives them."""
+def to_anndata(data_set: FCSDataSet, start: int = 0, stop: int | None = None) -> AnnData:
+    """Events of an opened data set, as :func:`read_fcs` gives them; a slice of them is named from 0 too."""
     import anndata
     import pandas as pd
 
-    obs = pd.DataFrame(index=missing_names(data_set.n_events))
+    first, last, _ = slice(start, stop).indices(data_set.n_events)
+    n_events = max(last - first, 0)
+    obs = pd.DataFrame(index=missing_names(n_events))
     var = channel_table(data_set.channels)
-    values, masked = data_set._read(0, data_set.n_events)
+    values, masked = data_set._read(first, first + n_events)
     uns = {"fcs": _provenance(data_set, masked)}
     # AnnData looks for duplicates among the names that it is made with, at 160 MB and half a second per million.
     # These can't have any, so it is made without names and given them afterwards.
     with anndata.settings.override(check_uniqueness=False):
         adata = anndata.AnnData(values, obs=obs, var=var, uns=uns)
-    adata.obs_names = event_names(data_set.n_events)
+    adata.obs_names = event_names(n_events)
     return adata
 
 

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -92,9 +92,12 @@ def write_fcs(
     columns = [*contents.columns, *new]
     notes: list[str] = []
     metadata = _metadata({**contents.keywords, **(keywords or {})}, columns, notes)
-    data = _as_float32(contents, list(added.values()), columns, notes)
+    data = _Values(contents, list(added.values()), columns)
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         _create(handle, data, columns, metadata)
+    if data.rounded.any():
+        which = ", ".join(c.antigen or c.name for c, flag in zip(columns, data.rounded, strict=True) if flag)
+        notes.append(f"values of {which} were rounded to float32, the only type that is written")
     return notes
 
 
@@ -141,28 +144,36 @@ def _columns_of(adata: AnnData, keywords: Mapping[str, str]) -> list[_Column]:
     return columns
 
 
-def _as_float32(
-    contents: _Contents, added: Sequence[npt.NDArray[Any]], columns: Sequence[_Column], notes: list[str]
-) -> array.array[float]:
-    """All values as the flat array that flowio writes without a detour; rounding is noted."""
-    data = array.array("f")
-    rounded = np.zeros(len(columns), dtype=bool)
-    n_source = len(contents.columns)
-    for start in range(0, contents.n_events, _BLOCK):
-        stop = min(start + _BLOCK, contents.n_events)
-        block = np.empty((stop - start, len(columns)), dtype=np.float32)
-        parts = [(slice(0, n_source), contents.rows(start, stop))]
-        parts += [(slice(n, n + 1), column[start:stop, None]) for n, column in enumerate(added, start=n_source)]
-        for where, values in parts:
-            with np.errstate(over="ignore"):
-                block[:, where] = values
-            if where.start < n_source or values.dtype.kind in "iu":  # nobody misses the last digits of a probability
-                rounded[where] |= ~((block[:, where] == values) | np.isnan(block[:, where])).all(axis=0)
-        data.frombytes(block.tobytes())
-    if rounded.any():
-        which = ", ".join(c.antigen or c.name for c, flag in zip(columns, rounded, strict=True) if flag)
-        notes.append(f"values of {which} were rounded to float32, the only type that is written")
-    return data
+class _Values(array.array):  # type: ignore[type-arg]
+    """The values to write, made block by block while flowio writes them; ``rounded`` tells which columns lost digits.
+
+    flowio asks an array for its length and to write itself, which is all that this one can do.
+    """
+
+    def __new__(cls, *_: object) -> Self:
+        return cast("Self", super().__new__(cls, "f"))
+
+    def __init__(self, contents: _Contents, added: Sequence[npt.NDArray[Any]], columns: Sequence[_Column]) -> None:
+        self._contents, self._added = contents, added
+        self.rounded = np.zeros(len(columns), dtype=bool)
+
+    def __len__(self) -> int:
+        return self._contents.n_events * len(self.rounded)
+
+    def tofile(self, handle: BinaryIO) -> None:  # type: ignore[override]
+        n_events, n_source = self._contents.n_events, len(self._contents.columns)
+        for start in range(0, n_events, _BLOCK):
+            stop = min(start + _BLOCK, n_events)
+            block = np.empty((stop - start, len(self.rounded)), dtype="<f4")
+            parts = [(slice(0, n_source), self._contents.rows(start, stop))]
+            parts += [(slice(n, n + 1), column[start:stop, None]) for n, column in enumerate(self._added, n_source)]
+            for where, values in parts:
+                with np.errstate(over="ignore"):
+                    block[:, where] = values
+                if values.dtype == np.float32 or (where.start >= n_source and values.dtype.kind == "f"):
+                    continue  # nothing to round, or the last digits of a probability, which nobody misses
+                self.rounded[where] |= ~((block[:, where] == values) | np.isnan(block[:, where])).all(axis=0)
+            handle.write(block.data)
 
 
 def _range_of(column: npt.NDArray[Any]) -> float:
@@ -234,9 +245,7 @@ def _padded(value: str) -> str:
     return f"{start}{value}{end}"
 
 
-def _create(
-    handle: BinaryIO, data: array.array[float], columns: Sequence[_Column], metadata: Mapping[str, str]
-) -> None:
+def _create(handle: BinaryIO, data: _Values, columns: Sequence[_Column], metadata: Mapping[str, str]) -> None:
     import flowio
 
     names = [_padded(column.name) or f"P{n}" for n, column in enumerate(columns, start=1)]

@@ -199,13 +199,16 @@ class Preprocessor:
         """
         return locate_steps(adata, self.steps)
 
-    def expression(self, adata: AnnData) -> FloatArray:
+    def expression(self, adata: AnnData, *, judge_scale: bool = True) -> FloatArray:
         """Compensate and transform a file's markers, without scaling; the similarity is computed on these values.
 
         Parameters
         ----------
         adata
-            A file.
+            A file, or a piece of one.
+        judge_scale
+            Whether to refuse values that look transformed when raw ones are expected, or the other way round. A piece
+            says little of the file: `refuse_other_scale` judges the file once.
 
         Returns
         -------
@@ -219,7 +222,8 @@ class Preprocessor:
             when raw ones are expected, or the other way round.
         """
         names = self.locate(adata)
-        self._refuse_other_scale(adata, names)
+        if judge_scale:
+            self.refuse_other_scale(adata)
         values = self._linear(adata, names)
         if all(step.transform.name == "arcsinh" for step in self.steps):  # the rule: all columns in one pass
             values /= np.array([step.transform.cofactor for step in self.steps], dtype=np.float32)
@@ -293,7 +297,9 @@ class Preprocessor:
         compensate_in_place(values, spillover.matrix, [needed.index(p) for p in matrix_positions])
         return np.ascontiguousarray(values[:, : len(positions)])
 
-    def _refuse_other_scale(self, adata: AnnData, names: list[str]) -> None:
+    def refuse_other_scale(self, adata: AnnData) -> None:
+        """Raise InputError if a file's values look transformed when raw ones are expected, or the other way round."""
+        names = self.locate(adata)
         if self.pretransformed:
             columns = [adata.var_names.get_loc(name) for name in names]
             top = float(np.percentile(adata.X[:, columns], 99)) if adata.n_obs else 0.0

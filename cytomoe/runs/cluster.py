@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe.errors import CytomoeError, InputError
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.reference import read_reference
 from cytomoe.runs import outputs
@@ -20,16 +21,30 @@ from cytomoe.runs.events import (
     PriorSource,
     find_gates,
     find_prior,
-    read_events,
+    open_events,
 )
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
-from cytomoe.runs.mapping import count_events, map_and_name, measure, summary, write_results
+from cytomoe.runs.mapping import (
+    H5adChoice,
+    announce,
+    describe_gates,
+    map_and_name,
+    measure,
+    summary,
+    write_results,
+    writes_cells,
+)
 from cytomoe.runs.report import report_of_run
 from cytomoe.runs.samples import with_samples
+from cytomoe.runs.sampling import FITTED_EVENTS, rows_to_fit, with_rows
 from cytomoe.settings import Settings
 from cytomoe.similarity import Prior
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from cytomoe.estimator import MoESimVAE
+    from cytomoe.io.gates import Gates
     from cytomoe.preprocessing import CompensateMode, Preprocessor, TransformChoice
 
 
@@ -63,7 +78,7 @@ class ClusterJob:
     device
         ``auto``, ``cpu`` or ``cuda``.
     subsample
-        Fit on at most this many events; None for all.
+        Fit on at most this many events; None for :data:`cytomoe.runs.sampling.FITTED_EVENTS`.
     gates
         Where manual gates stand, to measure against. The fit never sees them.
     prior
@@ -80,12 +95,16 @@ class ClusterJob:
         Which data set of files that hold several.
     allow_truncated
         Whether files that break off are read as far as whole events go.
+    h5ad
+        Whether ``cells.h5ad`` is written: ``yes``, ``no``, or ``auto`` for runs of moderate size.
     force
         Whether an earlier run in ``out`` is replaced.
     report
         Whether ``report.html`` is made, after everything else is written.
     command
         What the user typed, for the manifest.
+    key
+        Checksum of all that the result depends on, for the manifest; None where nobody asks.
     """
 
     files: Sequence[Path]
@@ -103,9 +122,11 @@ class ClusterJob:
     min_population: int = 30
     data_set: int = 1
     allow_truncated: bool = False
+    h5ad: H5adChoice = "auto"
     force: bool = False
     report: bool = True
     command: Sequence[str] = ()
+    key: str | None = None
 
 
 def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
@@ -122,39 +143,31 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
     outputs.check_output(job.out, job.force)
     reference = None if job.reference is None else read_reference(job.reference)
     watch = Stopwatch()
-    events = read_events(
+    events = open_events(
         job.files, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated
     )
     if job.samples is not None:
         events = with_samples(events, job.samples)
+    announce(events, job.h5ad, listener, fitted=job.subsample or FITTED_EVENTS)
     gated = find_gates(events, job.gates)
+    if gated is not None:
+        listener.say(describe_gates(gated))
     known = find_prior(events, job.prior)
-    watch.lap("read")
-    listener.say(count_events(events, gated))
     held_out = _hold_out(job, events, gated)
-    fitted = _rows_to_fit(events, gated, held_out)
-    prior = None if known is None else Prior(known.codes[fitted].astype(np.int64), known.names)
+    eligible = _rows_to_fit(gated, held_out)
+    rows = rows_to_fit(events, eligible, job.subsample, np.random.default_rng([job.seed, 3]))
+    if known is not None:
+        rows = with_rows(events, rows, known.gated if eligible is None else known.gated & eligible)
+    n_fitted = sum(map(len, rows))
+    if n_fitted < events.n_events and held_out is None and gated is None:
+        listener.say(f"fitted on {n_fitted:,} of the events, evenly from each sample; all get a label (--subsample)")
+    training = [events.take(i, positions) for i, positions in enumerate(rows) if len(positions)]
+    watch.lap("read")
+    prior = None if known is None else _prior(events, rows, known)
     if prior is not None:
         listener.say(f"{int(prior.known.sum()):,} events are known: {_count_known(prior)}")
-    preprocessor = _preprocessor(job, events, fitted)
-    for line in preprocessor.describe():
-        listener.say(line)
-    expressions = [preprocessor.expression(adata) for adata in events.adatas]
-    watch.lap("preprocess")
-
-    from cytomoe.estimator import MoESimVAE  # brings torch: not before the input is known to be right
-
-    watch.lap("import")
-    model = MoESimVAE(
-        settings=job.settings,
-        subsample=job.subsample,
-        seed=job.seed,
-        device=job.device,
-        preprocessor=preprocessor,
-        progress=listener.progress,
-    ).fit(np.concatenate(expressions)[fitted], prior=prior)
-    watch.lap("fit")
-    mapped = map_and_name(model, events, expressions, reference=reference)
+    model = fit_model(job, training, listener, watch, prior=prior)
+    mapped = map_and_name(model, events, reference=reference)
     watch.lap("map")
     measured = held_out if known is None else ~known.gated if held_out is None else held_out & ~known.gated
     evaluation = measure(mapped, gated, held_out=measured, min_population=job.min_population)
@@ -162,11 +175,12 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
     for warning in warnings:
         listener.warn(warning)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
-        write_results(folder, mapped, gated, evaluation)
+        write_results(folder, mapped, gated, evaluation, h5ad=job.h5ad)
         model.save(folder / "model.cytomoe")
         watch.lap("write")
         manifest = {
-            "events_fitted": min(int(np.count_nonzero(fitted)), job.subsample or events.n_events),
+            "key": job.key,
+            "events_fitted": n_fitted,
             "holdout": job.holdout,
             "prior": None if prior is None else prior.counts(),
             "training": model.history_.records,
@@ -174,7 +188,8 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
         outputs.write_manifest(
             folder, mapped, command=job.command, warnings=warnings, seconds=watch.seconds, further=manifest
         )
-    report = report_of_run(job.out, listener) if job.report else None
+    wanted = job.report and writes_cells(events, job.h5ad)  # the report is made from the cells
+    report = report_of_run(job.out, listener) if wanted else None
     watch.lap("report")
     return RunResult(
         job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds, summary(mapped), report=report
@@ -195,6 +210,75 @@ def _without_cluster(prior: Prior | None, known_as: Sequence[str]) -> list[str]:
     ]
 
 
+def _prior(events: Events, rows: Sequence[NDArray[np.int64]], known: Gates) -> Prior:
+    """What is known of the events that are fitted on."""
+    fitted = np.concatenate([start + positions for start, positions in zip(events.starts, rows, strict=True)])
+    return Prior(known.codes[fitted].astype(np.int64), known.names)
+
+
+def fit_model(
+    job: ClusterJob,
+    training: Sequence[AnnData],
+    listener: Listener,
+    watch: Stopwatch | None = None,
+    prior: Prior | None = None,
+) -> MoESimVAE:
+    """Fit preprocessing and a model to the events that train, raw as files hold them.
+
+    Raises
+    ------
+    InputError
+        If markers or values are wrong.
+    RunError
+        If the training fails.
+    """
+    watch = watch or Stopwatch()
+    preprocessor = _preprocessor(job, training)
+    for line in preprocessor.describe():
+        listener.say(line)
+    expression = np.concatenate([preprocessor.expression(adata) for adata in training])
+    watch.lap("preprocess")
+
+    from cytomoe.estimator import MoESimVAE  # brings torch: not before the input is known to be right
+
+    watch.lap("import")
+    model = MoESimVAE(
+        settings=job.settings, seed=job.seed, device=job.device, preprocessor=preprocessor, progress=listener.progress
+    ).fit(expression, prior=prior)
+    watch.lap("fit")
+    return model
+
+
+def read_training(job: ClusterJob, events: Events, listener: Listener) -> tuple[dict[int, AnnData], dict[int, str]]:
+    """Events of many files to fit one model on, and the files that can't be used.
+
+    Returns
+    -------
+    training
+        Events drawn of each usable file, by the file's index.
+    problems
+        Why a file can't be used, by its index: it breaks off, lacks a marker, or holds values that are not numbers.
+    """
+    rows = rows_to_fit(events, None, job.subsample, np.random.default_rng([job.seed, 3]))
+    listener.say(f"one model for all, fitted on {sum(map(len, rows)):,} events, evenly from each sample")
+    training: dict[int, AnnData] = {}
+    problems: dict[int, str] = {}
+    first: Preprocessor | None = None
+    for i, positions in enumerate(rows):
+        try:
+            adata = events.take(i, positions)
+            own = _preprocessor(job, [adata])
+            first = first or own
+            if own.instrument != first.instrument:
+                raise InputError(f"{events.paths[i]} is {own.instrument} cytometry, the first file {first.instrument}")
+            first.expression(adata)
+        except (CytomoeError, OSError) as error:
+            problems[i] = str(error)
+            continue
+        training[i] = adata
+    return training, problems
+
+
 def _hold_out(job: ClusterJob, events: Events, gated: GatedEvents | None) -> NDArray[np.bool_] | None:
     """Rows kept out of the fit, all rows of one event on the same side; None without hold-out."""
     from cytomoe.evaluation import holdout_mask
@@ -205,21 +289,21 @@ def _hold_out(job: ClusterJob, events: Events, gated: GatedEvents | None) -> NDA
     return holdout_mask(event, job.holdout, np.random.default_rng([job.seed, 1]))
 
 
-def _rows_to_fit(events: Events, gated: GatedEvents | None, held_out: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """Rows to train on: each event once, none that is held out."""
-    rows = np.ones(events.n_events, dtype=bool) if gated is None else gated.overlaps.first
+def _rows_to_fit(gated: GatedEvents | None, held_out: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """Rows that may train: each event once, none that is held out; None for all."""
+    if gated is None:
+        return None if held_out is None else ~held_out
+    rows = gated.overlaps.first
     return rows if held_out is None else rows & ~held_out
 
 
-def _preprocessor(job: ClusterJob, events: Events, fitted: NDArray[np.bool_]) -> Preprocessor:
-    """Preprocessing fitted to the rows that train."""
+def _preprocessor(job: ClusterJob, training: Sequence[AnnData]) -> Preprocessor:
+    """Preprocessing fitted to the events that train."""
     from cytomoe.preprocessing import Panel, Preprocessor
 
     choice = job.preprocessing
-    parts = np.split(fitted, np.cumsum(events.sizes)[:-1])
-    adatas = [adata[rows] for adata, rows in zip(events.adatas, parts, strict=True) if rows.any()]
     return Preprocessor.fit(
-        adatas,
+        training,
         markers=choice.markers,
         panel=None if choice.panel is None else Panel.read(choice.panel),
         transform=choice.transform,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cytomoe.errors import InputError
-from cytomoe.runs.events import Events, GateSource, find_gates, read_events
+from cytomoe.runs.events import Events, GateSource, find_gates, open_events
 from cytomoe.runs.outputs import MANIFEST
 
 _COLUMNS = ["file", "event", "cluster"]
@@ -66,7 +66,7 @@ def run_evaluate(job: EvaluateJob) -> dict[str, Any]:
             labels["cluster"], read_gate_file(job.gates.file, len(labels)), min_population=job.min_population
         )
     paths = list(job.files) or _files_of_run(job.labels)
-    events = read_events(paths, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated)
+    events = open_events(paths, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated)
     _check_same_events(job.labels, labels, events)
     gated = find_gates(events, job.gates)
     assert gated is not None  # a source was given

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,14 @@ from cytomoe.io.overlaps import Overlaps, find_overlaps
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+
+    from cytomoe.io.fcs_read import FCSDataSet
+
+# Files that together take no more than this are read once and held; of others, pieces of CHUNK_BYTES are read.
+HELD_BYTES = 256 << 20
+CHUNK_BYTES = 32 << 20
+# Events by which it is judged whether the values of a large file were transformed already.
+PREVIEW_EVENTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -47,18 +55,56 @@ class GateSource:
         return any(value is not None for value in (self.pattern, self.channel, self.file))
 
 
-@dataclass(frozen=True, eq=False)
-class Events:
-    """Files of a run, read; rows are the files in order, and in each its events in order.
+@dataclass(frozen=True)
+class EventFile:
+    """A file of a run, its HEADER and TEXT read.
 
     Attributes
     ----------
-    adatas
-        One per file, raw values.
+    path
+        The file.
+    n_events, n_channels
+        Counts.
+    data_set
+        Which data set is read of files that hold several.
+    allow_truncated
+        Whether a file that breaks off is read as far as whole events go.
+    """
+
+    path: Path
+    n_events: int
+    n_channels: int
+    data_set: int = 1
+    allow_truncated: bool = False
+
+    def open(self) -> FCSDataSet:
+        """Open the file again.
+
+        Raises
+        ------
+        InputError
+            If it can't be read, or is not the one any more that it was when the run began.
+        """
+        from cytomoe.io.fcs_read import open_fcs
+
+        opened = open_fcs(self.path, data_set=self.data_set, allow_truncated=self.allow_truncated)
+        if (opened.n_events, len(opened.channels)) != (self.n_events, self.n_channels):
+            raise InputError(f"{self.path} has changed during the run; start again when it is complete")
+        return opened
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """The events of a run's files; rows are the files in order, and in each its events in order.
+
+    Small runs are read once and held; of larger ones a chunk is in memory at a time.
+
+    Attributes
+    ----------
+    files
+        The files.
     names
         Name of each file in every output.
-    paths
-        The files.
     samples
         Names of the samples.
     file_sample
@@ -67,17 +113,28 @@ class Events:
         What a table of samples says of each: one row per sample, text; None without a table.
     """
 
-    adatas: list[AnnData]
+    files: list[EventFile]
     names: list[str]
-    paths: list[Path]
     samples: list[str]
     file_sample: NDArray[np.int64]
     conditions: pd.DataFrame | None = None
+    _held: dict[int, AnnData] = field(default_factory=dict)
+    _notes: dict[int, list[str]] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files."""
+        return [file.path for file in self.files]
 
     @property
     def sizes(self) -> list[int]:
         """Events of each file."""
-        return [adata.n_obs for adata in self.adatas]
+        return [file.n_events for file in self.files]
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Row of each file's first event, shape (files,)."""
+        return np.concatenate([[0], np.cumsum(self.sizes)[:-1]]).astype(np.int64)
 
     @property
     def n_events(self) -> int:
@@ -85,9 +142,19 @@ class Events:
         return sum(self.sizes)
 
     @property
+    def adatas(self) -> list[AnnData]:
+        """All events of every file at once; for runs that are known to be small."""
+        return [self.read(i) for i in range(len(self.files))]
+
+    @property
+    def held(self) -> bool:
+        """Whether all files together are small enough to be held in memory."""
+        return sum(file.n_events * file.n_channels for file in self.files) * 4 <= HELD_BYTES
+
+    @property
     def file(self) -> NDArray[np.int64]:
         """Index of each row's file, shape (events,)."""
-        return np.repeat(np.arange(len(self.adatas)), self.sizes)
+        return np.repeat(np.arange(len(self.files)), self.sizes)
 
     @property
     def event(self) -> NDArray[np.int64]:
@@ -96,17 +163,85 @@ class Events:
 
     @property
     def warnings(self) -> list[str]:
-        """What reading noticed, each with the file's name."""
-        return [
-            f"{name}: {warning}"
-            for name, adata in zip(self.names, self.adatas, strict=True)
-            for warning in adata.uns["fcs"]["warnings"]
-        ]
+        """What reading noticed so far, each with the file's name."""
+        return [f"{self.names[i]}: {note}" for i in sorted(self._notes) for note in self._notes[i]]
 
     @property
     def sample(self) -> NDArray[np.int64]:
         """Index of each row's sample, shape (events,)."""
         return self.file_sample[self.file]
+
+    def read(self, index: int) -> AnnData:
+        """All events of a file, as :func:`cytomoe.io.read_fcs` gives them."""
+        if index in self._held:
+            return self._held[index]
+        (adata,) = self._chunks(index, max(self.files[index].n_events, 1))
+        if self.held:
+            self._held[index] = adata
+        return adata
+
+    def chunks(self, index: int) -> Iterator[tuple[slice, AnnData]]:
+        """Events of a file piece by piece: the rows of the run that a piece is, and the piece.
+
+        Raises
+        ------
+        InputError
+            If the file can't be read, or is not the one any more that it was when the run began.
+        """
+        start = int(self.starts[index])
+        step = max(1, CHUNK_BYTES // (4 * max(self.files[index].n_channels, 1)))
+        pieces = [self.read(index)] if self.held else self._chunks(index, step)
+        for adata in pieces:
+            yield slice(start, start + adata.n_obs), adata
+            start += adata.n_obs
+
+    def take(self, index: int, rows: NDArray[np.int64]) -> AnnData:
+        """Some events of a file, by their ascending positions in it."""
+        from anndata import AnnData
+
+        if len(rows) == self.files[index].n_events:
+            return self.read(index)
+        first, parts = int(self.starts[index]), []
+        for where, adata in self.chunks(index):
+            low, high = np.searchsorted(rows, [where.start - first, where.stop - first])
+            parts.append(adata.X[rows[low:high] - (where.start - first)])
+        return AnnData(np.concatenate(parts), var=adata.var, uns=adata.uns)
+
+    def preview(self, index: int) -> tuple[AnnData, NDArray[np.bool_]]:
+        """What is needed to judge a large file by: events spread over it, and one that is highest in every channel.
+
+        Returns
+        -------
+        adata
+            Some ``PREVIEW_EVENTS`` events of the file and, as the last, its greatest finite value in every channel.
+        broken
+            Channels that hold a value that is no finite number, shape (channels,).
+        """
+        from anndata import AnnData
+
+        step = max(1, self.files[index].n_events // PREVIEW_EVENTS)
+        parts, highest, broken, first = [], None, None, int(self.starts[index])
+        for where, adata in self.chunks(index):
+            finite = np.isfinite(adata.X)
+            tops = np.max(adata.X, axis=0, initial=-np.inf, where=finite)
+            highest = tops if highest is None else np.maximum(highest, tops)
+            bad = ~finite.all(axis=0)
+            broken = bad if broken is None else broken | bad
+            parts.append(adata.X[-(where.start - first) % step :: step])
+        assert highest is not None  # a file has at least one piece, maybe empty
+        assert broken is not None
+        values = np.concatenate([*parts, highest[None].astype(parts[0].dtype)])
+        return AnnData(values, var=adata.var, uns=adata.uns), broken
+
+    def _chunks(self, index: int, step: int) -> Iterator[AnnData]:
+        from cytomoe.io.fcs_read import to_anndata
+
+        opened = self.files[index].open()
+        for start in range(0, max(opened.n_events, 1), step):
+            adata = to_anndata(opened, start, start + step)
+            known = self._notes.setdefault(index, [])
+            known += [note for note in adata.uns["fcs"]["warnings"] if note not in known]
+            yield adata
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,10 +281,10 @@ def refuse_missing(paths: Sequence[Path]) -> None:
             raise InputError(f"{path}: no such file")
 
 
-def read_events(
+def open_events(
     paths: Sequence[Path], *, data_set: int = 1, pattern: str | None = None, allow_truncated: bool = False
 ) -> Events:
-    """Read the files of a run.
+    """Read HEADER and TEXT of the files of a run.
 
     Parameters
     ----------
@@ -167,7 +302,7 @@ def read_events(
     InputError
         If a file can't be read, does not match the pattern, or is given twice.
     """
-    from cytomoe.io import read_fcs
+    from cytomoe.io.fcs_read import open_fcs
 
     refuse_missing(paths)
     names = file_names(paths)
@@ -177,8 +312,12 @@ def read_events(
         samples = [group.name for group in groups]
         sample_of = {path: i for i, group in enumerate(groups) for path in group.paths}
         file_sample = np.array([sample_of[path] for path in paths])
-    adatas = [read_fcs(path, data_set=data_set, allow_truncated=allow_truncated) for path in paths]
-    return Events(adatas, names, list(paths), list(samples), file_sample)
+    events = Events([], names, list(samples), file_sample)
+    for i, path in enumerate(paths):
+        opened = open_fcs(path, data_set=data_set, allow_truncated=allow_truncated)
+        events.files.append(EventFile(path, opened.n_events, len(opened.channels), data_set, allow_truncated))
+        events._notes[i] = list(opened.warnings)
+    return events
 
 
 @dataclass(frozen=True)
@@ -238,7 +377,7 @@ def find_gates(events: Events, source: GateSource) -> GatedEvents | None:
     if source.pattern is None:
         rows = np.arange(events.n_events)
         return GatedEvents(gates, Overlaps(rows, np.ones(len(rows), dtype=bool), {}))
-    n_channels = {adata.n_vars for adata in events.adatas}
+    n_channels = {file.n_channels for file in events.files}
     if len(n_channels) > 1:
         raise InputError(
             f"the files have {' or '.join(map(str, sorted(n_channels)))} channels, so events that stand in two of them "
@@ -253,7 +392,8 @@ def _gates(events: Events, source: GateSource) -> Gates:
         fields = GatePattern(source.pattern)
         return gates_from_files([fields.fields_of(path)["gate"] for path in events.paths], events.sizes)
     if source.channel is not None:
-        parts = [gates_from_channel(adata, source.channel) for adata in events.adatas]
+        channel = source.channel
+        parts = [gates_from_channel(adata, channel) for i in range(len(events.files)) for _, adata in events.chunks(i)]
         return Gates.from_labels(
             np.concatenate([np.array([*part.names, None], dtype=object)[part.codes] for part in parts])
         )

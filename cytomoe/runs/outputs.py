@@ -22,11 +22,13 @@ from cytomoe.io.atomic import atomic_path
 
 if TYPE_CHECKING:
     from cytomoe.annotation import ClusterNames, Enrichment
-    from cytomoe.runs.events import Events, GatedEvents
+    from cytomoe.runs.events import Events
     from cytomoe.runs.mapping import MappedEvents
 
 # The last file of a run: where it stands, the run is complete.
 MANIFEST = "run.json"
+
+LABELS_AT_ONCE = 1 << 18
 
 
 def check_output(out: Path, force: bool) -> None:
@@ -65,25 +67,35 @@ def write_labels(
     import pyarrow as pa
     from pyarrow import csv, parquet
 
-    table = pa.table(
-        {
-            "file": pa.DictionaryArray.from_arrays(pa.array(events.file, pa.int32()), pa.array(events.names)),
-            "event": pa.array(events.event),
-            "cluster": pa.array(clusters),
-            "confidence": pa.array(confidence),
-        }
-    )
-    if names.populations:
-        table = table.append_column(
-            "population", pa.DictionaryArray.from_arrays(pa.array(clusters - 1), pa.array(names.populations))
-        )
-    parquet.write_table(table, folder / "labels.parquet")
-    readable = table
-    for i, column in enumerate(table.schema.names):
-        if column in ("file", "population"):
-            readable = readable.set_column(i, column, table[column].cast(pa.string()))
-    readable = readable.set_column(3, "confidence", pa.array(np.round(confidence.astype(np.float64), 4)))
-    csv.write_csv(readable, folder / "labels.csv", csv.WriteOptions(quoting_style="needed"))
+    files, called = pa.array(events.names), pa.array(names.populations) if names.populations else None
+    text = pa.dictionary(pa.int32(), pa.string())
+    columns = {"file": text, "event": pa.int64(), "cluster": pa.int32(), "confidence": pa.float32()}
+    columns |= {} if called is None else {"population": text}
+    readable = {name: pa.string() if kind == text else kind for name, kind in columns.items()}
+    readable["confidence"] = pa.float64()
+    schemas = pa.schema(columns), pa.schema(readable)
+    with (
+        parquet.ParquetWriter(folder / "labels.parquet", schemas[0]) as binary,
+        csv.CSVWriter(
+            folder / "labels.csv", schemas[1], write_options=csv.WriteOptions(quoting_style="needed")
+        ) as plain,
+    ):
+        for i, start in enumerate(events.starts.tolist()):
+            for first in range(start, start + events.sizes[i], LABELS_AT_ONCE):
+                last = min(first + LABELS_AT_ONCE, start + events.sizes[i])
+                cluster = clusters[first:last]
+                parts = {
+                    "file": pa.DictionaryArray.from_arrays(pa.array(np.full(last - first, i, dtype=np.int32)), files),
+                    "event": pa.array(np.arange(first - start, last - start)),
+                    "cluster": pa.array(cluster),
+                    "confidence": pa.array(confidence[first:last]),
+                }
+                if called is not None:
+                    parts["population"] = pa.DictionaryArray.from_arrays(pa.array(cluster - 1), called)
+                binary.write_table(pa.table(parts, schemas[0]))
+                parts["confidence"] = pa.array(np.round(confidence[first:last].astype(np.float64), 4))
+                written = {n: part.cast(pa.string()) if columns[n] == text else part for n, part in parts.items()}
+                plain.write_table(pa.table(written, schemas[1]))
 
 
 def cluster_table(found: Enrichment, names: ClusterNames) -> pd.DataFrame:
@@ -108,11 +120,18 @@ def cluster_table(found: Enrichment, names: ClusterNames) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(described), medians], axis=1)
 
 
+def abundance_counts(events: Events, clusters: NDArray[np.int32], n_clusters: int) -> NDArray[np.int64]:
+    """Events of each cluster in each sample, shape (samples, clusters)."""
+    counts = np.zeros((len(events.samples), n_clusters), dtype=np.int64)
+    for sample, start, size in zip(events.file_sample, events.starts.tolist(), events.sizes, strict=True):
+        counts[sample] += np.bincount(clusters[start : start + size], minlength=n_clusters + 1)[1:]
+    return counts
+
+
 def abundance_table(events: Events, clusters: NDArray[np.int32], n_clusters: int) -> pd.DataFrame:
     """Events of each cluster in each sample: sample, events, cluster_1 to cluster_n."""
-    counts = np.zeros((len(events.samples), n_clusters + 1), dtype=np.int64)
-    np.add.at(counts, (events.sample, clusters), 1)
-    table = pd.DataFrame(counts[:, 1:], columns=[f"cluster_{k}" for k in range(1, n_clusters + 1)])
+    counts = abundance_counts(events, clusters, n_clusters)
+    table = pd.DataFrame(counts, columns=[f"cluster_{k}" for k in range(1, n_clusters + 1)])
     table.insert(0, "sample", list(events.samples))
     table.insert(1, "events", counts.sum(axis=1))
     return with_conditions(table, events.conditions)
@@ -124,22 +143,25 @@ def median_table(mapped: MappedEvents) -> pd.DataFrame:
     Columns sample, the samples' conditions, cluster, population where named, events, markers: the long form that
     diffcyt's and statsmodels' tests of cell states start from.
     """
-    events, n_clusters = mapped.events, mapped.model.n_clusters_
-    groups = events.sample * np.int64(n_clusters) + (mapped.clusters - 1)
+    events, n_clusters, kept = mapped.events, mapped.model.n_clusters_, mapped.kept
+    counts = abundance_counts(events, mapped.clusters, n_clusters).ravel()
+    found = np.flatnonzero(counts)
+    groups = events.sample[kept.rows] * np.int64(n_clusters) + (mapped.clusters[kept.rows] - 1)
     order = np.argsort(groups, kind="stable")
-    found, starts, counts = np.unique(groups[order], return_index=True, return_counts=True)
-    parts = np.split(mapped.expression[order], starts[1:])
+    ends = np.searchsorted(groups[order], found, side="right")
+    parts = [kept.expression[order[first:last]] for first, last in zip(np.append(0, ends[:-1]), ends, strict=True)]
     described: dict[str, Any] = {
         "sample": np.array(events.samples, dtype=object)[found // n_clusters],
         "cluster": found % n_clusters + 1,
     }
     if mapped.names.populations:
         described["population"] = np.array(mapped.names.populations, dtype=object)[found % n_clusters]
-    described["events"] = counts
-    medians = pd.DataFrame(
-        np.round([np.median(part, axis=0) for part in parts], 4), columns=list(mapped.enrichment.markers)
-    )
-    return with_conditions(pd.concat([pd.DataFrame(described), medians], axis=1), events.conditions)
+    described["events"] = counts[found]
+    markers = list(mapped.enrichment.markers)
+    none = np.full(len(markers), np.nan)  # of a few events among many, none may have been kept
+    medians = [np.median(part, axis=0) if len(part) else none for part in parts]
+    table = pd.concat([pd.DataFrame(described), pd.DataFrame(np.round(medians, 4), columns=markers)], axis=1)
+    return with_conditions(table, events.conditions)
 
 
 def with_conditions(table: pd.DataFrame, conditions: pd.DataFrame | None) -> pd.DataFrame:
@@ -151,86 +173,27 @@ def with_conditions(table: pd.DataFrame, conditions: pd.DataFrame | None) -> pd.
     return table
 
 
-def write_h5ad(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> None:
-    """Write all events as one AnnData.
-
-    ``X`` holds the transformed values of the markers that were used; ``layers["raw"]`` the file's values of the same
-    channels; ``obsm["channels"]`` the file's values of every other channel that all files share;
-    ``obsm["X_moesimvae"]`` the codes. ``obs`` has file, event, sample, cytomoe (the cluster), confidence, label (of
-    the cluster) and, where known, population and gate.
-    """
-    from anndata import AnnData
-
-    events, model = mapped.events, mapped.model
-    markers = model.preprocessor_.markers
-    located = [model.preprocessor_.locate(adata) for adata in events.adatas]
-    numbers = [str(k) for k in range(1, model.n_clusters_ + 1)]
-    obs = pd.DataFrame(
-        {
-            "file": pd.Categorical.from_codes(events.file, events.names),
-            "event": events.event,
-            "sample": pd.Categorical.from_codes(events.sample, events.samples),
-            "cytomoe": pd.Categorical.from_codes(mapped.clusters - 1, numbers),
-            "confidence": mapped.confidence,
-        },
-        index=pd.RangeIndex(events.n_events).astype(str),
-    )
-    if events.conditions is not None:
-        for column in events.conditions:
-            obs[column] = pd.Categorical(events.conditions[column].to_numpy(dtype=object)[events.sample])
-    for column in ("label", "population"):
-        if column in mapped.names.columns:
-            obs[column] = pd.Categorical(np.array(mapped.names.columns[column], dtype=object)[mapped.clusters - 1])
-    if gated is not None:
-        obs["gate"] = gated.gates.to_categorical()
-    raw = np.concatenate([adata[:, names].X for adata, names in zip(events.adatas, located, strict=True)])
-    var = events.adatas[0].var.loc[located[0]].set_axis(pd.Index(markers), axis=0)
-    cells = AnnData(mapped.expression, obs=obs, var=var, layers={"raw": raw})
-    cells.obsm["X_moesimvae"] = mapped.codes
-    cells.obsm["channels"] = _other_channels(events, located[0], obs.index)
-    cells.uns["cytomoe"] = {
-        "version": __version__,
-        "settings": json.dumps(model.settings_.to_dict()),
-        "seed": model.seed,
-    }
-    with atomic_path(path) as temporary:
-        cells.write_h5ad(temporary)
-
-
-def _other_channels(events: Events, used: Sequence[str], index: pd.Index) -> pd.DataFrame:
-    shared = [
-        name
-        for name in events.adatas[0].var_names
-        if name not in set(used) and all(name in adata.var_names for adata in events.adatas)
-    ]
-    values = np.concatenate([adata[:, shared].X for adata in events.adatas])
-    # HDF5 takes a slash in a name for a folder.
-    return pd.DataFrame(values, columns=[name.replace("/", "_") for name in shared], index=index)
-
-
 def write_fcs_files(
     folder: Path,
     events: Events,
     clusters: NDArray[np.int32],
     confidence: NDArray[np.float32],
     names: ClusterNames,
-) -> list[str]:
-    """Write ``fcs/<name>.fcs`` for each file: its own channels, cluster and confidence; returns warnings.
+) -> None:
+    """Write ``fcs/<name>.fcs`` for each file: its own channels, cluster and confidence.
 
     The keywords CYTOMOE_CLUSTER_1, ... say what the clusters are called.
     """
-    from cytomoe.io import write_fcs
+    from cytomoe.io.fcs_write import write_fcs
 
     (folder / "fcs").mkdir()
-    warnings: list[str] = []
     called = names.populations or names.labels
     keywords = {f"CYTOMOE_CLUSTER_{k}": name for k, name in enumerate(called, start=1)}
-    stop = 0
-    for adata, name in zip(events.adatas, fcs_names(events.names), strict=True):
-        start, stop = stop, stop + adata.n_obs
-        added = {"cluster": clusters[start:stop], "confidence": confidence[start:stop]}
-        warnings += write_fcs(adata, folder / "fcs" / name, extra=added, keywords=keywords)
-    return warnings
+    for i, name in enumerate(fcs_names(events.names)):
+        rows = slice(int(events.starts[i]), int(events.starts[i]) + events.sizes[i])
+        added = {"cluster": clusters[rows], "confidence": confidence[rows]}
+        source = events.read(i) if events.held else events.files[i].open()
+        write_fcs(source, folder / "fcs" / name, extra=added, keywords=keywords)
 
 
 def fcs_names(names: Sequence[str]) -> list[str]:

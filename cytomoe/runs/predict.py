@@ -9,9 +9,18 @@ from pathlib import Path
 from cytomoe.drift import measure_drift
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.runs import outputs
-from cytomoe.runs.events import GateSource, find_gates, read_events, refuse_missing
+from cytomoe.runs.events import GateSource, find_gates, open_events, refuse_missing
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
-from cytomoe.runs.mapping import count_events, map_events, measure, summary, write_results
+from cytomoe.runs.mapping import (
+    H5adChoice,
+    announce,
+    describe_gates,
+    map_events,
+    measure,
+    summary,
+    write_results,
+    writes_cells,
+)
 from cytomoe.runs.report import report_of_run
 from cytomoe.runs.samples import with_samples
 
@@ -24,7 +33,7 @@ class PredictJob:
     ----------
     model
         Model file of an earlier run.
-    files, out, device, gates, samples, min_population, data_set, allow_truncated, force, report, command
+    files, out, device, gates, samples, min_population, data_set, allow_truncated, h5ad, force, report, command, key
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
     """
 
@@ -37,9 +46,11 @@ class PredictJob:
     min_population: int = 30
     data_set: int = 1
     allow_truncated: bool = False
+    h5ad: H5adChoice = "auto"
     force: bool = False
     report: bool = True
     command: Sequence[str] = ()
+    key: str | None = None
 
 
 def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
@@ -58,25 +69,26 @@ def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
 
     watch = Stopwatch()
     model = MoESimVAE.load(job.model, device=job.device)
-    events = read_events(
+    events = open_events(
         job.files, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated
     )
     if job.samples is not None:
         events = with_samples(events, job.samples)
+    announce(events, job.h5ad, listener)
     gated = find_gates(events, job.gates)
+    if gated is not None:
+        listener.say(describe_gates(gated))
     watch.lap("read")
-    listener.say(count_events(events, gated))
-    expressions = [model.preprocessor_.expression(adata) for adata in events.adatas]
-    watch.lap("preprocess")
-    mapped = map_events(model, events, expressions)
+    mapped = map_events(model, events)
     watch.lap("map")
     evaluation = measure(mapped, gated, min_population=job.min_population)
+    rows, expression = mapped.representative()
     drift = measure_drift(
         model.summary_,
         model.preprocessor_.markers,
-        mapped.expression,
-        model.misfit(mapped.expression),
-        events.sample,
+        expression,
+        model.misfit(expression),
+        events.sample[rows],
         events.samples,
     )
     watch.lap("drift")
@@ -84,7 +96,7 @@ def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
     for warning in warnings:
         listener.warn(warning)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
-        write_results(folder, mapped, gated, evaluation)
+        write_results(folder, mapped, gated, evaluation, h5ad=job.h5ad)
         outputs.write_csv(folder / "drift.csv", drift.markers)
         watch.lap("write")
         model_file = {"path": str(job.model.resolve()), "sha256": outputs.sha256(job.model)}
@@ -94,9 +106,10 @@ def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
             command=job.command,
             warnings=warnings,
             seconds=watch.seconds,
-            further={"model": model_file, "drift": drift.to_dict()},
+            further={"key": job.key, "model": model_file, "drift": drift.to_dict()},
         )
-    report = report_of_run(job.out, listener) if job.report else None
+    wanted = job.report and writes_cells(events, job.h5ad)  # the report is made from the cells
+    report = report_of_run(job.out, listener) if wanted else None
     watch.lap("report")
     return RunResult(
         job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds, summary(mapped), report=report

@@ -123,7 +123,9 @@ def neighbour_means(values: FloatArray, rng: np.random.Generator) -> list[FloatA
 
     reference = values if len(values) <= REFERENCE else values[rng.permutation(len(values))[:REFERENCE]]
     most = min(max(NEIGHBOURS) + 1, len(reference))
-    nearest = NearestNeighbors(n_neighbors=most, algorithm="kd_tree").fit(reference)
+    # Both searches are exact; trees are slower than comparing with all where there are many markers.
+    algorithm = "kd_tree" if values.shape[1] <= 12 else "brute"
+    nearest = NearestNeighbors(n_neighbors=most, algorithm=algorithm).fit(reference)
     indices = nearest.kneighbors(values, return_distance=False)
     means = []
     total, done = np.zeros_like(values), 0

@@ -17,6 +17,7 @@ from cytomoe.model.losses import depict_loss, kl_loss, reconstruction_loss, simi
 from cytomoe.model.networks import MoESimVAENetwork
 from cytomoe.settings import Settings
 from cytomoe.similarity.base import Similarity
+from cytomoe.training.optimizer import Adam
 
 # Losses are recorded and reported this many times over a training, enough for a curve and for a lively display.
 _RECORDS = 60
@@ -218,12 +219,7 @@ def train(
     warm = similarity.partition
     warm_steps = settings.warm_steps if warm is not None and warm.max() < settings.experts else 0
     total = warm_steps + settings.steps
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, fused=True)
-    schedule = (
-        torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=total)
-        if settings.one_cycle
-        else None
-    )
+    optimizer = Adam(network.parameters(), settings.learning_rate, total if settings.one_cycle else None)
     batches = _Batches(similarity.weights, settings.batch_size, rng)
     weights = _loss_weights(settings)
     history = History()
@@ -238,13 +234,11 @@ def train(
             known = torch.from_numpy(similarity.batch(drawn)).to(device)
             losses, experts = _joint_losses(network, batch, known, settings)
         loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         loss.backward()
         if settings.clip_gradient > 0:
             torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip_gradient)
         optimizer.step()
-        if schedule is not None:
-            schedule.step()
         recorder.add(step, losses, experts)
     network.eval()
     history.seconds = time.perf_counter() - started

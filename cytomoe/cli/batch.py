@@ -1,0 +1,123 @@
+"""``cytomoe batch``: many samples, one folder each, and tables of all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cytomoe.cli import options
+from cytomoe.cli.console import listening
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the results.")
+@click.option("--pooled", "mode", flag_value="pooled", default="pooled", help="One model for all samples (default).")
+@click.option("--per-sample", "mode", flag_value="per-sample", help="One model for each; clusters are matched after.")
+@click.option("--model", type=options.FILE, metavar="MODEL", help="Map all samples with this model; nothing is fitted.")
+@click.option(
+    "--well-pattern",
+    metavar="PATTERN",
+    help="Pattern of file names: '{plate}_{well}.fcs'. Default: the last A01 to P24 in a name is its well.",
+)
+@click.option(
+    "--panel-mismatch",
+    type=click.Choice(["refuse", "common", "skip"]),
+    default="refuse",
+    show_default=True,
+    help="Where panels differ and no markers are named: stop, use the common markers, or leave the odd files out.",
+)
+@options.marker_options
+@options.model_options
+@options.reference_option
+@options.data_set_option
+@options.device_option
+@options.h5ad_option
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that work on samples at once."
+)
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Dask scheduler that exists, such as tcp://host:8786, in place of --jobs."
+)
+@click.option("--tls-ca", type=options.FILE, metavar="PEM", help="Certificate authority of the scheduler.")
+@click.option("--tls-cert", type=options.FILE, metavar="PEM", help="Our certificate for the scheduler.")
+@click.option("--tls-key", type=options.FILE, metavar="PEM", help="Its key, where the certificate's file has none.")
+@click.option("--resume", is_flag=True, help="Go on in DIR: only what is missing or has changed is done.")
+@click.option("--force", is_flag=True, help="Replace the results of an earlier batch in DIR.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors and the place of the results.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON object per sample as it is done, and one at the end."
+)
+@click.pass_obj
+def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
+    """Cluster many samples: FCS files, folders, globs, or a sample sheet (file, sample, plate, well, ...).
+
+    A file that fails is reported and the others go on; the exit code is 1 then.
+
+    \b
+    Examples:
+      cytomoe batch plate1/ plate2/ --out study --jobs 4
+      cytomoe batch samples.csv --out study --resume
+      cytomoe batch new/*.fcs --model study/model.cytomoe --out new_mapped
+    """
+    from cytomoe.errors import InputError
+    from cytomoe.plates.engine import Engine
+    from cytomoe.plates.samples import find_samples
+    from cytomoe.runs.batch import BatchJob, run_batch
+    from cytomoe.runs.cluster import PreprocessingChoice
+    from cytomoe.runs.wells import WellResult
+    from cytomoe.settings import preset
+
+    if choices["model"] is not None and choices["mode"] == "per-sample":
+        raise InputError("--model and --per-sample are both given; a model given is used for all samples")
+    if choices["model"] is not None and not choices["model"].is_file():
+        raise InputError(f"{choices['model']}: no such model file")
+    names = ("experts", "similarity", "metric")
+    job = BatchJob(
+        samples=find_samples(paths, choices["well_pattern"]),
+        out=choices["out"],
+        mode="model" if choices["model"] is not None else choices["mode"],
+        model=choices["model"],
+        panel_mismatch=choices["panel_mismatch"],
+        preprocessing=PreprocessingChoice(
+            markers=options.marker_names(choices["markers"]),
+            panel=choices["panel"],
+            transform=choices["transform"],
+            cofactor=choices["cofactor"],
+            compensate=choices["compensate"],
+        ),
+        settings=preset(choices["preset"], **{name: choices[name] for name in names}),
+        seed=choices["seed"],
+        device=choices["device"],
+        subsample=choices["subsample"],
+        reference=choices["reference"],
+        data_set=choices["data_set"],
+        h5ad=choices["h5ad"],
+        engine=Engine(
+            choices["jobs"], choices["scheduler"], choices["tls_ca"], choices["tls_cert"], choices["tls_key"]
+        ),
+        resume=choices["resume"],
+        force=choices["force"],
+        command=command,
+    )
+
+    def each(name: str, result: WellResult) -> None:
+        if choices["as_json"]:
+            problem = {"problem": result.problem} if result.problem else {}
+            line = {"sample": name, "events": result.events, "clusters": result.clusters, "reused": result.reused}
+            click.echo(json.dumps(line | problem, ensure_ascii=False))
+
+    with listening(choices["quiet"] or choices["as_json"]) as listener:
+        result = run_batch(job, listener, each)
+    done = len(result.results) - len(result.failed)
+    if choices["as_json"]:
+        click.echo(json.dumps({"out": str(result.out), "samples": done, "failed": result.failed}, ensure_ascii=False))
+    else:
+        for name in result.failed if choices["quiet"] else ():
+            click.echo(f"Error: {name}: {result.results[name].problem}", err=True)
+        click.echo(f"{done} of {len(result.results)} samples\nresults: {result.out}")
+    if result.failed:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,201 @@
+"""The samples of a plate: files found in folders, by globs or in a sample sheet, with their wells."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import string
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cytomoe.errors import InputError, did_you_mean
+
+SUFFIXES = (".fcs", ".lmd", ".fcs.gz", ".lmd.gz")
+# Folders that hold this are results of cytomoe: the FCS files in them are no input.
+_RESULTS = ("run.json", "batch.json")
+_SHEET_COLUMNS = ("file", "sample", "plate", "well")
+# A01 to P24, as 96- and 384-well plates are labelled, with nothing but separators around it.
+_WELL = re.compile(r"(?<![A-Za-z0-9])([A-P])(0?[1-9]|1[0-9]|2[0-4])(?![A-Za-z0-9])")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample: one file, or several that are clustered and counted as one.
+
+    Attributes
+    ----------
+    name
+        Unique; also the name of its folder of results.
+    paths
+        Its files.
+    plate, well
+        Where known, else empty. Wells are spelled A01.
+    fields
+        Further columns of the sample sheet, as pairs of name and value.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    plate: str = ""
+    well: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+def find_samples(arguments: Sequence[str | os.PathLike[str]], well_pattern: str | None = None) -> list[Sample]:
+    """Find the samples that the user means.
+
+    Parameters
+    ----------
+    arguments
+        Files, folders (searched with all below), globs, or one sample sheet (``.csv``).
+    well_pattern
+        Pattern of file names with the fields ``{plate}``, ``{well}``, ``{sample}`` and any others; files that agree in
+        these three are one sample. Without it each file is a sample, and its well is looked for in its name.
+
+    Raises
+    ------
+    InputError
+        If nothing is found, a name does not match the pattern, or the sheet is wrong.
+    """
+    given = [Path(argument) for argument in arguments]
+    sheets = [path for path in given if path.suffix.lower() == ".csv"]
+    if sheets:
+        if len(given) > 1:
+            raise InputError(f"{sheets[0]} is a sample sheet; give it alone, it names the files")
+        return _distinct(read_sheet(sheets[0]))
+    files = list(dict.fromkeys(file for path in given for file in _files(path)))
+    if not files:
+        raise InputError(f"no FCS files in {', '.join(map(str, given))}; they end in {', '.join(SUFFIXES)}")
+    if well_pattern is None:
+        return _distinct([_by_name(path) for path in files])
+    return _distinct(_grouped(files, well_pattern))
+
+
+def _files(path: Path) -> Iterable[Path]:
+    if path.is_dir():
+        found = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+        return sorted(file for file in found if file.name.lower().endswith(SUFFIXES) and not _is_result(file, path))
+    if not path.exists() and glob.has_magic(str(path)):
+        return sorted(Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207 - absolute ones too
+    return [path]
+
+
+def _is_result(file: Path, below: Path) -> bool:
+    """Whether a file lies in a folder of results, or is a hidden one that a killed run left."""
+    folders = [folder for folder in file.parents if folder == below or below in folder.parents]
+    hidden = any(part.startswith(".") for part in file.relative_to(below).parts)
+    return hidden or any((folder / name).is_file() for folder in folders for name in _RESULTS)
+
+
+def _stem(path: Path) -> str:
+    return path.name[: -len(next((s for s in reversed(SUFFIXES) if path.name.lower().endswith(s)), ""))] or path.name
+
+
+def _by_name(path: Path) -> Sample:
+    """A sample of one file; the last well in its name is its well, what stands before it names the plate."""
+    stem = _stem(path)
+    wells = list(_WELL.finditer(stem))
+    if not wells:
+        return Sample(stem, (path,))
+    last = wells[-1]
+    return Sample(stem, (path,), plate=stem[: last.start()].strip(" _-."), well=_spell(last.group()))
+
+
+def _spell(well: str) -> str:
+    """Spell a well A01; what is no well stays as it is."""
+    match = _WELL.fullmatch(well.strip().upper())
+    return f"{match[1]}{int(match[2]):02d}" if match else well.strip()
+
+
+def _grouped(files: Sequence[Path], pattern: str) -> list[Sample]:
+    expression = _expression(pattern)
+    groups: dict[tuple[str, str, str], list[Path]] = {}
+    for path in files:
+        match = expression.fullmatch(path.name)
+        if match is None:
+            raise InputError(f"{path.name} does not match --well-pattern '{pattern}'")
+        fields = match.groupdict()
+        key = fields.get("sample") or "", fields.get("plate") or "", _spell(fields.get("well") or "")
+        groups.setdefault(key, []).append(path)
+    return [
+        Sample(sample or "_".join(filter(None, (plate, well))), tuple(paths), plate, well)
+        for (sample, plate, well), paths in groups.items()
+    ]
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    text, fields = "", []
+    try:
+        for literal, field, _, _ in string.Formatter().parse(pattern):
+            text += re.escape(literal)
+            if field is not None:
+                if not field.isidentifier() or field in fields:
+                    raise InputError(f"--well-pattern '{pattern}': '{{{field}}}' is no name, or stands in it twice")
+                fields.append(field)
+                text += f"(?P<{field}>.+?)"
+    except ValueError as error:
+        raise InputError(f"--well-pattern '{pattern}': {error}") from None
+    if not {"well", "sample"} & set(fields):
+        raise InputError(
+            f"--well-pattern '{pattern}': has neither {{well}} nor {{sample}}; write '{{plate}}_{{well}}.fcs'"
+        )
+    return re.compile(text)
+
+
+def read_sheet(path: Path) -> list[Sample]:
+    """Samples of a table with the column file and, where wanted, sample, plate, well and any others.
+
+    Paths are relative to the folder of the sheet. Rows that name the same sample are files of one sample.
+
+    Raises
+    ------
+    InputError
+        If the table can't be read, lacks the column, or rows of one sample disagree.
+    """
+    import pandas as pd
+
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline()
+        delimiter = max(",;\t", key=header.count)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, sep=delimiter, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: can't be read as a sample sheet ({error})".replace("\n", " ")) from error
+    if "file" not in table.columns:
+        raise InputError(
+            f"{path}: has no column file{did_you_mean('file', map(str, table.columns))}; it names the files"
+        )
+    others = [str(column) for column in table.columns if column not in _SHEET_COLUMNS]
+    samples: dict[str, Sample] = {}
+    for row in table.to_dict("records"):
+        found = _by_name(path.parent / row["file"])
+        name = row.get("sample") or found.name
+        about = {"plate": row.get("plate", found.plate), "well": _spell(row.get("well", found.well))}
+        fields = tuple((other, row[other]) for other in others)
+        before = samples.get(name)
+        if before is not None:
+            for what in ("plate", "well"):
+                if getattr(before, what) != about[what] and what not in table.columns:
+                    about[what] = ""  # guessed from the names, which say different things
+            told = {what: value for what, value in about.items() if what in table.columns}
+            if fields != before.fields or any(getattr(before, what) != value for what, value in told.items()):
+                raise InputError(f"{path}: the rows of sample {name} disagree in their other columns")
+        paths = (*(before.paths if before else ()), *found.paths)
+        samples[name] = Sample(name, paths, about["plate"], about["well"], fields)
+    if not samples:
+        raise InputError(f"{path}: names no file")
+    return list(samples.values())
+
+
+def _distinct(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples with names that are fit for folders and all different."""
+    taken: dict[str, int] = {}
+    result = []
+    for sample in samples:
+        base = re.sub(r"[^\w.+-]+", "_", sample.name).strip("._") or "sample"
+        number = taken[base.casefold()] = taken.get(base.casefold(), 0) + 1
+        name = base if number == 1 else f"{base}.{number}"
+        result.append(Sample(name, sample.paths, sample.plate, sample.well, sample.fields))
+    return result

@@ -1,0 +1,355 @@
+"""A plate, or any number of samples: one folder each, tables of all, and nothing done twice.
+
+Samples are independent tasks. A file that fails is reported and the others go on; what is complete and made from the
+same files and settings is kept when the batch is resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from cytomoe import __version__
+from cytomoe.errors import CytomoeError, InputError, RunError
+from cytomoe.plates.engine import Engine, run_tasks
+from cytomoe.plates.matching import match_clusters
+from cytomoe.plates.samples import Sample
+from cytomoe.reference import read_reference
+from cytomoe.runs import outputs
+from cytomoe.runs.cluster import ClusterJob, PreprocessingChoice, fit_model, read_training
+from cytomoe.runs.events import open_events
+from cytomoe.runs.job import Listener
+from cytomoe.runs.mapping import H5adChoice, name_fitted
+from cytomoe.runs.panels import PanelMismatch, agree_on_markers
+from cytomoe.runs.predict import PredictJob
+from cytomoe.runs.wells import WellResult, WellTask, checksums, content_key, run_well
+from cytomoe.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BatchMode = Literal["pooled", "per-sample", "model"]
+# The first file of a batch: where it stands, the folder is one of ours.
+STARTED = "batch.json"
+
+
+@dataclass(frozen=True)
+class BatchJob:
+    """Samples to cluster.
+
+    Attributes
+    ----------
+    samples
+        The samples.
+    out
+        Folder of the results.
+    mode
+        ``pooled``: one model for all; ``per-sample``: one each; ``model``: all mapped with ``model``.
+    model
+        Model file for mode ``model``.
+    panel_mismatch
+        What is done where no markers are named and the files' panels differ.
+    preprocessing, settings, seed, device, subsample, reference, data_set, h5ad
+        As in :class:`cytomoe.runs.cluster.ClusterJob`.
+    engine
+        Where the samples are computed.
+    resume
+        Whether an earlier batch in ``out`` is continued.
+    force
+        Whether it is replaced.
+    command
+        What the user typed.
+    """
+
+    samples: Sequence[Sample]
+    out: Path
+    mode: BatchMode = "pooled"
+    model: Path | None = None
+    panel_mismatch: PanelMismatch = "refuse"
+    preprocessing: PreprocessingChoice = field(default_factory=PreprocessingChoice)
+    settings: Settings = field(default_factory=Settings)
+    seed: int = 0
+    device: str = "auto"
+    subsample: int | None = None
+    reference: str | None = None
+    data_set: int = 1
+    h5ad: H5adChoice = "auto"
+    engine: Engine = field(default_factory=Engine)
+    resume: bool = False
+    force: bool = False
+    command: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What a batch came to.
+
+    Attributes
+    ----------
+    out
+        Folder of the results.
+    results
+        What became of each sample, by name, in the order of the samples.
+    """
+
+    out: Path
+    results: dict[str, WellResult]
+
+    @property
+    def failed(self) -> list[str]:
+        """Samples that failed."""
+        return [name for name, result in self.results.items() if result.problem]
+
+
+def run_batch(
+    job: BatchJob, listener: Listener | None = None, each: Callable[[str, WellResult], None] | None = None
+) -> BatchResult:
+    """Cluster or map all samples and write the tables of all.
+
+    Parameters
+    ----------
+    job
+        What to do.
+    listener
+        Told what happens.
+    each
+        Called with the name of every sample and what became of it, as they finish.
+
+    Raises
+    ------
+    InputError
+        If the folder, the markers or the model are wrong, or panels differ; nothing is computed then.
+    RunError
+        If no model can be fitted.
+    """
+    listener = listener or Listener()
+    _check_folder(job)
+    if job.reference is not None:
+        read_reference(job.reference)  # a wrong one is refused before any work
+    samples, results = _readable(job)
+    job, dropped = agree_on_markers(job, samples, listener) if job.mode != "model" else (job, {})
+    results |= {name: WellResult(problem=reason) for name, reason in dropped.items()}
+    samples = [sample for sample in samples if sample.name not in results]
+    job.out.mkdir(parents=True, exist_ok=True)
+    with _alone(job.out):
+        outputs.write_json(job.out / STARTED, {"version": __version__, "command": shlex.join(job.command)})
+        (job.out / outputs.MANIFEST).unlink(missing_ok=True)
+        for name, result in results.items():
+            _tell(name, result, listener, each)
+        sums = {sample.name: checksums(sample.paths) for sample in samples}
+        model = job.model
+        if job.mode == "pooled":
+            model, unfit = _pooled_model(job, samples, sums, listener)
+            for name, reason in unfit.items():
+                results[name] = WellResult(problem=reason)
+                _tell(name, results[name], listener, each)
+            samples = [sample for sample in samples if sample.name not in unfit]
+        tasks = [_task(job, sample, sums[sample.name], model) for sample in samples]
+        for done, (task, outcome) in enumerate(run_tasks(run_well, tasks, job.engine), start=1):
+            result = outcome if isinstance(outcome, WellResult) else WellResult(problem=_defect(outcome))
+            results[task.name] = result
+            _tell(task.name, result, listener, each)
+            failed = sum(bool(r.problem) for r in results.values())
+            listener.say(f"{done} of {len(tasks)} samples done, {failed} failed, {len(tasks) - done} left")
+        in_order = {sample.name: results[sample.name] for sample in job.samples}
+        _write_tables(job, in_order)
+    return BatchResult(job.out, in_order)
+
+
+def _tell(name: str, result: WellResult, listener: Listener, each: Callable[[str, WellResult], None] | None) -> None:
+    if result.problem:
+        listener.warn(f"{name}: {result.problem}")
+    if each is not None:
+        each(name, result)
+
+
+def _check_folder(job: BatchJob) -> None:
+    """Refuse an output folder that is in use or not ours; remove an earlier batch if that is asked for."""
+    if not job.out.exists() or (job.out.is_dir() and not any(job.out.iterdir())):
+        return
+    if not (job.out / STARTED).is_file():
+        raise InputError(f"{job.out} exists and is not the folder of an earlier batch; give another --out")
+    if job.force:
+        shutil.rmtree(job.out)
+    elif not job.resume:
+        raise InputError(f"{job.out} exists already; --resume does what is missing in it, --force starts anew")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second batch out of the folder, and clear away what a killed one left half done."""
+    import fcntl
+
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{folder}: another batch is working there; wait for it, or give another --out") from None
+        for left in [
+            *folder.glob(".*-????????"),
+            *folder.glob(".*-????????.*"),
+            *(folder / "wells").glob(".*-????????"),
+        ]:
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield
+
+
+def _readable(job: BatchJob) -> tuple[list[Sample], dict[str, WellResult]]:
+    """Samples whose files open, and why the others do not."""
+    from cytomoe.io.fcs_read import open_fcs
+
+    good, failures = [], {}
+    for sample in job.samples:
+        try:
+            events = sum(open_fcs(path, data_set=job.data_set).n_events for path in sample.paths)
+        except (CytomoeError, OSError) as error:
+            failures[sample.name] = WellResult(problem=str(error))
+            continue
+        if events == 0:
+            failures[sample.name] = WellResult(problem="holds no events")
+        else:
+            good.append(sample)
+    return good, failures
+
+
+def _pooled_model(
+    job: BatchJob, samples: Sequence[Sample], sums: dict[str, list[str]], listener: Listener
+) -> tuple[Path, dict[str, str]]:
+    """The model of all samples, fitted unless it is there already, and the samples that can't be used with why."""
+    path, note = job.out / "model.cytomoe", job.out / "model.json"
+    key = content_key("pooled", __version__, sums, _choices(job), job.subsample)
+    if note.is_file() and path.is_file():
+        known = json.loads(note.read_text(encoding="utf-8"))
+        if (known.get("key"), known.get("sha256")) == (key, outputs.sha256(path)):
+            listener.say("the model of the batch is there already")
+            return path, dict(known["unusable"])
+    paths = [file for sample in samples for file in sample.paths]
+    if not paths:
+        raise RunError("no sample is left to fit a model on; see the reasons above")
+    owner = [sample.name for sample in samples for _ in sample.paths]
+    events = open_events(paths, data_set=job.data_set)
+    number = {sample.name: i for i, sample in enumerate(samples)}
+    events = replace(events, samples=list(number), file_sample=np.array([number[name] for name in owner]))
+    cluster_job = _cluster_job(job, paths, job.out)
+    training, problems = read_training(cluster_job, events, listener)
+    unusable = {owner[i]: problem for i, problem in problems.items()}
+    usable = [adata for i, adata in training.items() if owner[i] not in unusable]
+    if not usable:
+        raise RunError("no sample is left to fit a model on; see the reasons above")
+    model = fit_model(cluster_job, usable, listener)
+    name_fitted(model, usable, None if job.reference is None else read_reference(job.reference))
+    model.save(path)
+    outputs.write_json(note, {"key": key, "sha256": outputs.sha256(path), "unusable": unusable})
+    return path, unusable
+
+
+def _choices(job: BatchJob) -> dict[str, Any]:
+    """All that decides the result of a sample but the files and the model."""
+    choice = asdict(job.preprocessing)
+    if job.preprocessing.panel is not None:
+        choice["panel"] = outputs.sha256(job.preprocessing.panel)
+    named_after = job.reference
+    if named_after is not None and Path(named_after).is_file():
+        named_after = outputs.sha256(Path(named_after))
+    further = {"seed": job.seed, "reference": named_after, "data_set": job.data_set}
+    return {"preprocessing": choice, "settings": job.settings.to_dict(), **further}
+
+
+def _task(job: BatchJob, sample: Sample, sums: list[str], model: Path | None) -> WellTask:
+    out = job.out / "wells" / sample.name
+    if model is None:
+        key = content_key("per-sample", __version__, sums, _choices(job), job.subsample, job.h5ad, sample.name)
+        return WellTask(sample.name, _cluster_job(job, sample.paths, out), key)
+    key = content_key("map", __version__, sums, outputs.sha256(model), job.data_set, job.h5ad, sample.name)
+    mapping = PredictJob(
+        model,
+        [path.absolute() for path in sample.paths],
+        out.absolute(),
+        device=job.device,
+        data_set=job.data_set,
+        h5ad=job.h5ad,
+        report=False,
+        command=job.command,
+    )
+    return WellTask(sample.name, replace(mapping, model=model.absolute()), key)
+
+
+def _cluster_job(job: BatchJob, paths: Sequence[Path], out: Path) -> ClusterJob:
+    return ClusterJob(
+        files=[path.absolute() for path in paths],
+        out=out.absolute(),
+        preprocessing=job.preprocessing,
+        settings=job.settings,
+        seed=job.seed,
+        device=job.device,
+        subsample=job.subsample,
+        reference=job.reference,
+        data_set=job.data_set,
+        h5ad=job.h5ad,
+        report=False,
+        command=job.command,
+    )
+
+
+def _defect(error: BaseException | Any) -> str:
+    message = " ".join(str(error).split())
+    if type(error).__name__ == "KilledWorker":
+        return "its worker died again and again, perhaps for want of memory; try fewer --jobs"
+    return f"unexpected {type(error).__name__}: {message}"
+
+
+def _write_tables(job: BatchJob, results: dict[str, WellResult]) -> None:
+    """Write the tables of all samples and, last, the manifest."""
+    good = [sample for sample in job.samples if not results[sample.name].problem]
+    wells = {sample.name: job.out / "wells" / sample.name for sample in good}
+    clusters = {name: pd.read_csv(folder / "clusters.csv") for name, folder in wells.items()}
+    names = pd.DataFrame([_about(sample) for sample in good], columns=_about_columns(job.samples))
+    if clusters:
+        counts = pd.concat(
+            {name: table.set_index("cluster")["events"] for name, table in clusters.items()}, names=["sample"]
+        )
+        label = "cluster"
+        if job.mode == "per-sample":
+            label = "plate_cluster"
+            matching = match_clusters(clusters)
+            outputs.write_csv(job.out / "matching.csv", matching)
+            counts = matching.set_index(["sample", "plate_cluster"])["events"]
+        wide = counts.unstack(fill_value=0).reindex(names["sample"]).astype(int)
+        wide.insert(0, "events", wide.sum(axis=1))
+        wide.columns = ["events", *(f"{label}_{number}" for number in wide.columns[1:])]
+        outputs.write_csv(job.out / "abundance.csv", names.merge(wide.reset_index(), on="sample"))
+        medians = pd.concat(clusters, names=["sample"]).reset_index(level=0)
+        outputs.write_csv(job.out / "medians.csv", medians)
+    problems = [(name, result.problem) for name, result in results.items() if result.problem]
+    outputs.write_csv(job.out / "failed.csv", pd.DataFrame(problems, columns=["sample", "reason"]))
+    manifest = {
+        "version": __version__,
+        "command": shlex.join(job.command),
+        "mode": job.mode,
+        "samples": {
+            name: {"events": r.events, "clusters": r.clusters, "seconds": r.seconds}
+            | ({"problem": r.problem} if r.problem else {})
+            for name, r in results.items()
+        },
+        "failed": len(problems),
+        **_choices(job),
+        "software": outputs.software(),
+    }
+    outputs.write_json(job.out / outputs.MANIFEST, manifest)
+
+
+def _about_columns(samples: Sequence[Sample]) -> list[str]:
+    return ["sample", "plate", "well", *dict.fromkeys(name for sample in samples for name, _ in sample.fields)]
+
+
+def _about(sample: Sample) -> dict[str, str]:
+    return {"sample": sample.name, "plate": sample.plate, "well": sample.well, **dict(sample.fields)}

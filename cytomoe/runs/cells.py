@@ -1,0 +1,123 @@
+"""``cells.h5ad``: every event of a run as one AnnData, its matrices written piece by piece.
+
+The tables of the AnnData are written by anndata itself; the matrices are datasets of HDF5 in its format, filled one
+piece after the other, so that they never stand in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from cytomoe import __version__
+from cytomoe.io.atomic import atomic_path
+
+if TYPE_CHECKING:
+    import h5py
+
+    from cytomoe.runs.events import GatedEvents
+    from cytomoe.runs.mapping import MappedEvents
+
+
+def write_cells(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> None:
+    """Write all events as one AnnData.
+
+    ``X`` holds the transformed values of the markers that were used; ``layers["raw"]`` the file's values of the same
+    channels; ``obsm["channels"]`` the file's values of every other channel that all files share;
+    ``obsm["X_moesimvae"]`` the codes. ``obs`` has file, event, sample, cytomoe (the cluster), confidence, label (of
+    the cluster) and, where known, population and gate.
+    """
+    import h5py
+
+    with atomic_path(path) as temporary:
+        others = _write_tables(temporary, mapped, gated)
+        with h5py.File(temporary, "a") as file:
+            _write_matrices(file, mapped, others)
+
+
+def _write_tables(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> list[str]:
+    """Write the file without its matrices; returns the channels that all files share and that are no markers."""
+    from anndata import AnnData
+
+    events, model = mapped.events, mapped.model
+    markers = model.preprocessor_.markers
+    obs = pd.DataFrame(
+        {
+            "file": pd.Categorical.from_codes(events.file, events.names),
+            "event": events.event,
+            "sample": pd.Categorical.from_codes(events.sample, events.samples),
+            "cytomoe": pd.Categorical.from_codes(mapped.clusters - 1, [str(k + 1) for k in range(model.n_clusters_)]),
+            "confidence": mapped.confidence,
+        },
+        index=pd.RangeIndex(events.n_events).astype(str),
+    )
+    if events.conditions is not None:
+        for column in events.conditions:
+            obs[column] = pd.Categorical(events.conditions[column].to_numpy(dtype=object)[events.sample])
+    for column in ("label", "population"):
+        if column in mapped.names.columns:
+            obs[column] = pd.Categorical(np.array(mapped.names.columns[column], dtype=object)[mapped.clusters - 1])
+    if gated is not None:
+        obs["gate"] = gated.gates.to_categorical()
+    tables = [next(events.chunks(i))[1].var for i in range(len(events.files))]
+    first = next(events.chunks(0))[1]
+    used = model.preprocessor_.locate(first)
+    uns = {"version": __version__, "settings": json.dumps(model.settings_.to_dict()), "seed": model.seed}
+    var = first.var.loc[used].set_axis(pd.Index(markers), axis=0)
+    AnnData(obs=obs, var=var, uns={"cytomoe": uns}).write_h5ad(path)
+    return [n for n in first.var_names if n not in set(used) and all(n in table.index for table in tables)]
+
+
+def _write_matrices(file: h5py.File, mapped: MappedEvents, others: Sequence[str]) -> None:
+    """Fill ``X``, ``layers["raw"]`` and ``obsm`` from the events, piece by piece."""
+    from anndata.io import write_elem
+
+    events, model = mapped.events, mapped.model
+    n_events, n_markers = events.n_events, len(model.preprocessor_.markers)
+    empty = pd.DataFrame(np.empty((0, len(others)), np.float32), columns=[_flat(name) for name in others])
+    write_elem(file, "obsm/channels", empty.set_axis(empty.index.astype(str)))
+    channels = file["obsm/channels"]
+    for name in ("_index", *empty.columns):
+        attributes = dict(channels[name].attrs)
+        del channels[name]
+        if name == "_index":
+            file.copy("obs/_index", channels, name="_index")
+        else:
+            channels.create_dataset(name, (n_events,), np.float32)
+        channels[name].attrs.update(attributes)
+    matrices = {
+        name: _matrix(file, name, (n_events, width))
+        for name, width in (
+            ("X", n_markers),
+            ("layers/raw", n_markers),
+            ("obsm/X_moesimvae", model.settings_.code_size),
+        )
+    }
+    for i in range(len(events.files)):
+        for rows, adata in events.chunks(i):
+            expression = model.preprocessor_.expression(adata, judge_scale=False)
+            used = adata.var_names.get_indexer(model.preprocessor_.locate(adata))
+            matrices["X"][rows] = expression
+            matrices["layers/raw"][rows] = adata.X[:, used]
+            matrices["obsm/X_moesimvae"][rows] = model.transform(expression)
+            for name in others:
+                channels[_flat(name)][rows] = adata.X[:, adata.var_names.get_loc(name)]
+
+
+def _matrix(file: h5py.File, name: str, shape: tuple[int, int]) -> Any:
+    """A dense matrix as anndata stores it, still empty."""
+    if name in file:
+        del file[name]
+    dataset = file.create_dataset(name, shape, np.float32)
+    dataset.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    return dataset
+
+
+def _flat(name: str) -> str:
+    """A channel's name as HDF5 can hold it: it takes a slash for a folder."""
+    return name.replace("/", "_")

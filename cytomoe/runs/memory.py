@@ -1,0 +1,53 @@
+"""How much memory a run needs, said before it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cytomoe.runs.events import CHUNK_BYTES, HELD_BYTES, Events
+
+# Measured with benchmarks/scale.py: the program with all it imports; of each event its label, confidence and what
+# sorting them takes; of each event and channel that is fitted on, or kept for tables, its copies.
+_PROGRAM = 500 << 20
+_BYTES_PER_EVENT = 24
+_BYTES_PER_FITTED_VALUE = 48
+_BYTES_PER_KEPT_VALUE = 12
+_CHUNKS = 6  # pieces of a file that are alive at once: raw, transformed, scaled, hidden layers
+
+
+def estimate(events: Events, *, fitted: int, kept: int) -> int:
+    """Bytes that a run needs at its peak, about; the number of events hardly counts beyond those held.
+
+    Parameters
+    ----------
+    events
+        The files of the run.
+    fitted, kept
+        Events that are fitted on, and that are kept in memory for tables and figures.
+    """
+    channels = max((file.n_channels for file in events.files), default=0)
+    raw = 4 * sum(file.n_events * file.n_channels for file in events.files)
+    pieces = min(raw, HELD_BYTES) if events.held else _CHUNKS * CHUNK_BYTES
+    values = _BYTES_PER_FITTED_VALUE * min(fitted, events.n_events) + _BYTES_PER_KEPT_VALUE * min(kept, events.n_events)
+    return _PROGRAM + _BYTES_PER_EVENT * events.n_events + pieces + channels * values
+
+
+def available() -> int | None:
+    """Bytes of memory that the system can give; None where it does not say."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        fields = dict(line.split(":", 1) for line in text.splitlines())
+        return int(fields["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def shortage(needed: int) -> str | None:
+    """One line for the user where the memory will not do, else None."""
+    free = available()
+    if free is None or needed <= free:
+        return None
+    return (
+        f"about {needed / 1e9:.1f} GB of memory are needed, but only {free / 1e9:.1f} GB are free; fit on fewer events "
+        "with --subsample, or leave out --h5ad yes"
+    )

@@ -1,0 +1,99 @@
+"""One sample of a plate: a whole run in a folder of its own, done once, known by what it was made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from cytomoe.errors import CytomoeError
+from cytomoe.runs import outputs
+from cytomoe.runs.cluster import ClusterJob, run_cluster
+from cytomoe.runs.predict import PredictJob, run_predict
+
+
+@dataclass(frozen=True)
+class WellTask:
+    """A sample to be clustered by itself, or mapped with a model.
+
+    Attributes
+    ----------
+    name
+        Of the sample.
+    job
+        The run; it writes into a folder of its own.
+    key
+        Checksum of the files, the settings, the model and the version of cytomoe.
+    """
+
+    name: str
+    job: ClusterJob | PredictJob
+    key: str
+
+
+@dataclass(frozen=True)
+class WellResult:
+    """What became of a sample.
+
+    Attributes
+    ----------
+    events, clusters
+        Counts; 0 where it failed.
+    seconds
+        Wall time.
+    problem
+        Why it failed; empty where it did not.
+    reused
+        Whether it was there already.
+    """
+
+    events: int = 0
+    clusters: int = 0
+    seconds: float = 0.0
+    problem: str = ""
+    reused: bool = False
+
+
+def content_key(*parts: Any) -> str:
+    """Checksum of anything that JSON can hold."""
+    return sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def finished(out: Path, key: str) -> WellResult | None:
+    """The result in a folder if it is complete and was made from the same; None otherwise."""
+    try:
+        manifest = json.loads((out / outputs.MANIFEST).read_text(encoding="utf-8"))
+        if manifest["key"] != key:
+            return None
+        return WellResult(manifest["events"], manifest["clusters"], sum(manifest["seconds"].values()), reused=True)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def run_well(task: WellTask) -> WellResult:
+    """Cluster or map a sample, unless its folder holds just that already.
+
+    What the user can mend (a damaged file, a missing marker, a full disk) is a result; anything else is raised.
+    """
+    done = finished(task.job.out, task.key)
+    if done is not None:
+        return done
+    try:
+        if isinstance(task.job, ClusterJob):
+            result = run_cluster(replace(task.job, force=True, key=task.key))
+        else:
+            result = run_predict(replace(task.job, force=True, key=task.key))
+    except CytomoeError as error:
+        return WellResult(problem=str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return WellResult(problem=f"{where}{error.strerror or error}")
+    return WellResult(result.n_events, result.n_clusters, round(sum(result.seconds.values()), 3))
+
+
+def checksums(paths: Sequence[Path]) -> list[str]:
+    """Checksum of each file; of one that can't be read, its name."""
+    return [outputs.sha256(path) if path.is_file() else f"missing {path}" for path in paths]

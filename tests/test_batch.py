@@ -1,0 +1,271 @@
+"""Plates: samples found and named, bad files set aside, nothing done twice, and the same results after a kill."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cytomoe.cli.main import run
+from cytomoe.datasets.simulate import simulate_plate
+from cytomoe.errors import InputError
+from cytomoe.io import read_fcs, write_fcs
+from cytomoe.plates.matching import match_clusters
+from cytomoe.plates.samples import find_samples
+
+QUICK = ["--subsample", "1500"]
+HASHED = ("labels.csv", "labels.parquet", "clusters.csv", "abundance.csv", "cells.h5ad", "medians.csv", "failed.csv")
+
+
+@pytest.fixture(scope="module")
+def plate(tmp_path_factory):
+    """Four wells of 800 events."""
+    folder = tmp_path_factory.mktemp("input") / "p1"
+    folder.mkdir()
+    for well, sample in simulate_plate(3, wells=4, events=800).items():
+        write_fcs(sample, folder / f"p1_{well}.fcs")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pooled(plate, tmp_path_factory):
+    out = tmp_path_factory.mktemp("batch") / "out"
+    assert run(["batch", str(plate), "--out", str(out), "--quiet", *QUICK]) == 0
+    return out
+
+
+def contents(folder):
+    """Checksum of every result that has no time in it."""
+    files = [path for path in folder.rglob("*") if path.name in HASHED or path.suffix in (".fcs", ".cytomoe")]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
+
+
+def test_one_folder_per_well_and_one_table_of_all(pooled, plate):
+    abundance = pd.read_csv(pooled / "abundance.csv")
+    assert abundance["well"].tolist() == ["A01", "A02", "A03", "A04"]
+    assert abundance["plate"].tolist() == ["p1"] * 4
+    assert abundance["events"].tolist() == [800] * 4
+    assert (abundance.filter(like="cluster_").sum(axis=1) == 800).all()
+    for well in abundance["sample"]:
+        labels = pd.read_csv(pooled / "wells" / well / "labels.csv")
+        assert len(labels) == 800
+        assert (pooled / "wells" / well / "fcs" / f"{well}.fcs").is_file()
+    assert json.loads((pooled / "run.json").read_text())["failed"] == 0
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same(pooled, plate, tmp_path):
+    out = tmp_path / "out"
+    assert run(["batch", str(plate), "--out", str(out), "--quiet", "--jobs", "2", *QUICK]) == 0
+    assert contents(out) == contents(pooled)
+
+
+def test_a_bad_file_is_reported_and_the_others_go_on(plate, tmp_path, capsys):
+    folder = tmp_path / "in"
+    shutil.copytree(plate, folder)
+    (folder / "p1_B01.fcs").write_bytes(b"no FCS file at all")
+    holes = read_fcs(folder / "p1_A02.fcs")
+    holes.X[5, holes.var_names.get_loc("CD4")] = np.nan
+    write_fcs(holes, folder / "p1_A02.fcs")
+    out = tmp_path / "out"
+    assert run(["batch", str(folder), "--out", str(out), "--json"]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[-1]["samples"] == 3
+    assert sorted(lines[-1]["failed"]) == ["p1_A02", "p1_B01"]
+    failed = pd.read_csv(out / "failed.csv").set_index("sample")["reason"]
+    assert "CD4 (1 NaN)" in failed["p1_A02"]
+    assert pd.read_csv(out / "abundance.csv")["sample"].tolist() == ["p1_A01", "p1_A03", "p1_A04"]
+
+
+def test_resume_does_only_what_is_missing_or_changed(pooled, plate, tmp_path, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(plate, folder)
+    model = str(pooled / "model.cytomoe")
+    arguments = ["batch", str(folder), "--model", model, "--out", str(out), "--json"]
+    assert run(arguments) == 0
+    capsys.readouterr()
+    shutil.rmtree(out / "wells" / "p1_A03")
+    write_fcs(read_fcs(folder / "p1_A04.fcs")[:700], folder / "p1_A04.fcs")
+    assert run(arguments) == 2  # the folder exists
+    assert "--resume" in capsys.readouterr().err
+    assert run([*arguments, "--resume"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()][:-1]
+    assert {line["sample"]: line["reused"] for line in lines} == {
+        "p1_A01": True, "p1_A02": True, "p1_A03": False, "p1_A04": False
+    }  # fmt: skip
+    assert pd.read_csv(out / "abundance.csv")["events"].tolist() == [800, 800, 800, 700]
+
+
+def test_killed_at_any_moment_a_resume_ends_the_same(pooled, plate, tmp_path):
+    out = tmp_path / "out"
+    arguments = [sys.executable, "-m", "cytomoe", "batch", str(plate), "--out", str(out), "--quiet", *QUICK]
+    process = subprocess.Popen(arguments)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("wells/p1_*")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "run.json").exists()
+    (out / "wells" / ".p1_A04.123-abcdef12").mkdir()  # as a killed run leaves it
+    assert run([*arguments[3:], "--resume"]) == 0
+    assert contents(out) == contents(pooled)
+    assert not list((out / "wells").glob(".*"))
+
+
+def test_a_full_disk_fails_one_well_and_leaves_nothing_half_done(pooled, plate, tmp_path, monkeypatch, capsys):
+    from cytomoe.runs import outputs
+
+    write = outputs.write_labels
+
+    def full(folder, events, *rest):
+        write(folder, events, *rest)
+        if events.names == ["p1_A02.fcs"]:
+            raise OSError(28, "No space left on device", str(folder / "labels.csv"))
+
+    monkeypatch.setattr(outputs, "write_labels", full)
+    arguments = ["batch", str(plate), "--out", str(tmp_path / "out"), "--quiet", *QUICK]
+    assert run(arguments) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob(".p1_A02*"))
+    monkeypatch.setattr(outputs, "write_labels", write)
+    assert run([*arguments, "--resume"]) == 0
+    assert contents(tmp_path / "out") == contents(pooled)
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_mid_run_loses_nothing(pooled, plate, tmp_path):
+    """A real scheduler and two workers on loopback; one worker is killed when the first well is there."""
+    address = tmp_path / "scheduler.json"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    base = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    scheduler = subprocess.Popen(
+        [*base, "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(address)],
+        env=environment, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    worker = [
+        sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address),
+        "--host", "127.0.0.1", "--no-nanny", "--nthreads", "1", "--no-dashboard",
+    ]  # fmt: skip
+    workers = [subprocess.Popen(worker, env=environment, stderr=subprocess.DEVNULL) for _ in range(2)]
+    out = tmp_path / "out"
+    try:
+        deadline = time.monotonic() + 60
+        while not address.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        tcp = json.loads(address.read_text())["address"]
+        assert tcp.startswith("tcp://127.0.0.1:")
+        arguments = ["batch", str(plate), "--per-sample", "--out", str(out), "--scheduler", tcp]
+        process = subprocess.Popen([sys.executable, "-m", "cytomoe", *arguments], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while not list(out.glob("wells/*/run.json")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        workers[0].kill()
+        assert process.wait(timeout=180) == 0
+    finally:
+        for child in [*workers, scheduler]:
+            child.kill()
+            child.wait()
+    assert pd.read_csv(out / "abundance.csv")["events"].tolist() == [800] * 4
+    alone = tmp_path / "alone"
+    assert run(["batch", str(plate), "--per-sample", "--out", str(alone), "--quiet"]) == 0
+    assert contents(out) == contents(alone)
+    matching = pd.read_csv(out / "matching.csv")
+    assert matching.groupby("sample")["plate_cluster"].nunique().equals(matching.groupby("sample").size())
+
+
+def test_a_scheduler_that_is_not_there_is_one_line(plate, pooled, tmp_path, capsys, monkeypatch):
+    import distributed
+
+    def refuse(*_, **__):
+        raise OSError("Timed out trying to connect")
+
+    monkeypatch.setattr(distributed, "Client", refuse)
+    arguments = ["batch", str(plate), "--model", str(pooled / "model.cytomoe"), "--out", str(tmp_path / "o")]
+    assert run([*arguments, "--scheduler", "tcp://127.0.0.1:1"]) == 2
+    assert "no scheduler answers there" in capsys.readouterr().err
+
+
+def test_panels_that_differ_are_refused_with_a_table_or_reduced(plate, tmp_path, capsys):
+    folder = tmp_path / "in"
+    shutil.copytree(plate, folder)
+    sample = read_fcs(folder / "p1_A02.fcs")
+    write_fcs(sample[:, sample.var_names != "CD20"], folder / "p1_A02.fcs")
+    arguments = ["batch", str(folder), "--out", str(tmp_path / "o"), *QUICK]
+    assert run(arguments) == 2
+    message = capsys.readouterr().err
+    assert "p1_A02: lacks CD20" in message
+    assert not (tmp_path / "o").exists()
+    assert run([*arguments, "--panel-mismatch", "common", "--quiet"]) == 0
+    assert "CD20" not in pd.read_csv(tmp_path / "o" / "medians.csv").columns
+    skipping = ["batch", str(folder), "--out", str(tmp_path / "skip"), "--panel-mismatch", "skip", "--quiet", *QUICK]
+    assert run(skipping) == 1
+    assert pd.read_csv(tmp_path / "skip" / "failed.csv")["sample"].tolist() == ["p1_A02"]
+
+
+def test_a_second_batch_in_the_same_folder_is_refused(plate, pooled, tmp_path, capsys):
+    import fcntl
+
+    out = tmp_path / "out"
+    shutil.copytree(pooled, out)
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(["batch", str(plate), "--out", str(out), "--resume"]) == 2
+    assert "another batch is working there" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_batch_is_never_replaced(plate, tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert run(["batch", str(plate), "--out", str(tmp_path), "--force"]) == 2
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_samples_by_name_by_pattern_and_by_sheet(tmp_path):
+    for name in ("exp_B7.fcs", "exp_A12.fcs", "notes.txt", "results/fcs/old_A01.fcs"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "results" / "run.json").touch()
+    found = find_samples([tmp_path])
+    assert [(s.name, s.plate, s.well) for s in found] == [("exp_A12", "exp", "A12"), ("exp_B7", "exp", "B07")]
+    assert [s.name for s in find_samples([str(tmp_path / "exp_*.fcs")])] == ["exp_A12", "exp_B7"]
+    by_pattern = find_samples([tmp_path], "{plate}_{well}.fcs")
+    assert [s.name for s in by_pattern] == ["exp_A12", "exp_B07"]
+    with pytest.raises(InputError, match="does not match --well-pattern"):
+        find_samples([tmp_path], "{plate}-{well}.fcs")
+    sheet = tmp_path / "samples.csv"
+    sheet.write_text("file,sample,condition\nexp_B7.fcs,one,drug\nexp_A12.fcs,one,drug\n")
+    (sample,) = find_samples([sheet])
+    assert (sample.name, len(sample.paths), sample.fields) == ("one", 2, (("condition", "drug"),))
+    sheet.write_text("file,sample,condition\nexp_B7.fcs,one,drug\nexp_A12.fcs,one,none\n")
+    with pytest.raises(InputError, match="disagree"):
+        find_samples([sheet])
+
+
+def test_sample_names_never_leave_the_folder_and_never_meet(tmp_path):
+    (tmp_path / "sheet.csv").write_text("file,sample\na.fcs,../../etc\nb.fcs,etc\nc.fcs,ETC\n")
+    names = [sample.name for sample in find_samples([tmp_path / "sheet.csv"])]
+    assert len({name.casefold() for name in names}) == 3
+    assert not any("/" in name or name.startswith(".") for name in names)
+
+
+def test_clusters_are_matched_by_their_medians():
+    rng = np.random.default_rng(0)
+    centres = rng.normal(0, 4, (6, 10))
+
+    def table(populations):
+        medians = centres[populations] + rng.normal(0, 0.1, (len(populations), 10))
+        numbers = pd.DataFrame({"cluster": range(1, len(populations) + 1), "events": 100, "fraction": 0.1})
+        return pd.concat([numbers, pd.DataFrame(medians, columns=list("abcdefghij"))], axis=1)
+
+    truth = {"x": [0, 1, 2, 3], "y": [3, 2, 1, 0, 4], "z": [5, 1]}
+    matching = match_clusters({name: table(populations) for name, populations in truth.items()})
+    matching["truth"] = [truth[row.sample][row.cluster - 1] for row in matching.itertuples(index=False)]
+    assert (matching.groupby("truth")["plate_cluster"].nunique() == 1).all()
+    assert (matching.groupby("plate_cluster")["truth"].nunique() == 1).all()
+    assert matching["sample"].tolist() == ["x"] * 4 + ["y"] * 5 + ["z"] * 2
