@@ -94,6 +94,12 @@ def test_similarity_is_the_share_of_partitions_in_which_cells_meet():
     np.testing.assert_allclose(similarity.batch(np.array([3, 0])), expected[np.ix_([3, 0], [3, 0])], rtol=1e-6)
 
 
+def test_stability_is_the_mean_jaccard_index_with_the_parts_most_like_a_cluster():
+    partitions = np.array([[0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]])
+    similarity = ConsensusSimilarity(partitions, partitions[0], np.ones(6))
+    np.testing.assert_allclose(similarity.stability(partitions[0]), [(1 + 2 / 3) / 2, (1 + 3 / 4) / 2])
+
+
 @given(arrays(np.int64, (5, 30), elements=st.integers(0, 3)), st.integers(1, 6))
 @settings(max_examples=30, deadline=None)
 def test_agreed_clusters_keep_cells_together_that_always_meet(partitions, most):

@@ -25,3 +25,7 @@ class Similarity(Protocol):
     def batch(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
         """S between the cells of a batch, shape (B, B), symmetric, in [0, 1], ones on the diagonal."""
         ...
+
+    def stability(self, clusters: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """How surely each cluster (from 0) is found again, in [0, 1], shape (clusters,); None where S can't tell."""
+        ...

@@ -46,6 +46,30 @@ class ConsensusSimilarity:
         np.put_along_axis(memberships, self._columns[cells], 1.0, axis=1)
         return (memberships @ memberships.T) / np.float32(self._columns.shape[1])
 
+    def stability(self, clusters: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How surely each cluster is found again: its Jaccard index with the part most like it, mean over partitions.
+
+        Parameters
+        ----------
+        clusters
+            Cluster of each cell, from 0, shape (cells,); no cluster is empty.
+
+        Returns
+        -------
+        ndarray
+            Shape (clusters,), 1 where every partition has exactly this cluster (Hennig 2007's cluster-wise stability,
+            with partitions of most of the cells in place of bootstraps).
+        """
+        sizes = np.bincount(clusters)
+        found = np.empty((len(sizes), self._columns.shape[1]))
+        for r, columns in enumerate(self._columns.T):
+            parts = columns - columns.min()
+            n_parts = int(parts.max()) + 1
+            shared = np.bincount(clusters * n_parts + parts, minlength=len(sizes) * n_parts).reshape(-1, n_parts)
+            either = sizes[:, None] + shared.sum(axis=0) - shared
+            found[:, r] = (shared / either).max(axis=1)
+        return found.mean(axis=1)
+
 
 def valley_similarity(
     expression: NDArray[np.float32], settings: Settings, rng: np.random.Generator

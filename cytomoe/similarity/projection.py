@@ -49,6 +49,10 @@ class ProjectionSimilarity:
         np.put_along_axis(similar, nearest, 1.0, axis=1)
         return np.maximum(similar, similar.T)
 
+    def stability(self, clusters: NDArray[np.int64]) -> None:
+        """None: there is one projection, and nothing to compare it with."""
+        return None
+
 
 def umap_projection(
     expression: NDArray[np.float32],
