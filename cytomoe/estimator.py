@@ -34,6 +34,8 @@ from cytomoe.training.recovery import train_safely
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from cytomoe.similarity import Similarity
+
 
 class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     """Cluster cells with a Mixture-of-Experts Similarity Variational Autoencoder.
@@ -156,7 +158,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self.network_, self.history_ = trained.network, trained.history
         self.settings_, self.notes_ = trained.settings, trained.notes
         self.names_: ClusterNames | None = None
-        experts = self._keep_used_experts(training, scaled)
+        experts = self._keep_used_experts(training, scaled, similarity)
         self.known_as_ = [""] * self.n_clusters_
         if known is not None and types is not None:
             decided = np.flatnonzero(types >= 0) if similarity.partition is None else np.arange(len(types))
@@ -164,7 +166,9 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self.labels_ = self.number_by_size(self.map_all(expression)[1])
         return self
 
-    def _keep_used_experts(self, training: NDArray[np.float32], scaled: NDArray[np.float32]) -> NDArray[np.int64]:
+    def _keep_used_experts(
+        self, training: NDArray[np.float32], scaled: NDArray[np.float32], similarity: Similarity
+    ) -> NDArray[np.int64]:
         """Drop experts that no cell of the fit goes to, and keep what the cells of the others are like (eq. 6).
 
         Returns the expert of each cell of the fit, from 0.
@@ -173,8 +177,10 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         used, experts = np.unique(experts, return_inverse=True)
         self.network_.keep_experts(used.tolist())
         self.n_clusters_ = len(used)
-        self.summary_ = summarise(codes, experts, scaled, decode(self.network_, codes, experts), training)
-        return experts.astype(np.int64)
+        experts = experts.astype(np.int64)
+        reconstructed = decode(self.network_, codes, experts)
+        self.summary_ = summarise(codes, experts, scaled, reconstructed, training, similarity.stability(experts))
+        return experts
 
     @property
     def centres_(self) -> NDArray[np.float32]:
@@ -311,6 +317,21 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             codes, experts = codes_and_experts(self.network_, scaled)
             residuals = scaled - decode(self.network_, codes, experts)
             found[start : start + len(scaled)] = misfit(self.summary_, codes, experts, residuals)
+        return found
+
+    def unassigned(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.bool_]:
+        """Whether the expert of each cell's cluster fails to reproduce it; shape (cells,).
+
+        Its squared reconstruction error then exceeds that of 97 % of the cluster's cells in the fit, so 3 % of cells
+        like those of the fit are unassigned, and most of a population that the fit never saw.
+        """
+        expression = self._expression(X)
+        found = np.empty(len(expression), dtype=bool)
+        for start in range(0, len(expression), CHUNK):
+            scaled = self.preprocessor_.scale(expression[start : start + CHUNK])
+            codes, experts = codes_and_experts(self.network_, scaled)
+            errors = np.square(scaled - decode(self.network_, codes, experts)).sum(axis=1)
+            found[start : start + len(scaled)] = errors > self.summary_.error_limits[experts]
         return found
 
     # ---------------------------------------------------------------- saving

@@ -18,6 +18,8 @@ QUANTILES = np.array([0.001, 0.01, *np.arange(0.05, 0.96, 0.05).round(2), 0.99, 
 POOLED_CELLS = 20
 # Share of the cells of the fit that fit their cluster.
 FITTING = 0.995
+# Share of the cells of each cluster that its expert reproduces; the others are unassigned if the user wants them to be.
+REPRODUCED = 0.97
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,10 @@ class FitSummary:
         The same within each cluster, shape (clusters, quantiles, markers).
     limit
         Largest misfit (see :func:`misfit`) of the best ``FITTING`` share of the cells, shape (1,).
+    error_limits
+        Largest squared reconstruction error of the best ``REPRODUCED`` share of each cluster, shape (clusters,).
+    stability
+        How surely each cluster is found again, in [0, 1]; NaN where the similarity can't tell; shape (clusters,).
     """
 
     sizes: FloatArray
@@ -50,6 +56,8 @@ class FitSummary:
     quantiles: FloatArray
     cluster_quantiles: FloatArray
     limit: FloatArray
+    error_limits: FloatArray
+    stability: FloatArray
 
     def reorder(self, order: NDArray[np.int64]) -> FitSummary:
         """Summary of the clusters in another order; ``order`` holds the old indices."""
@@ -69,6 +77,8 @@ class FitSummary:
             "quantiles": (n_quantiles, n_markers),
             "cluster_quantiles": (n_clusters, n_quantiles, n_markers),
             "limit": (1,),
+            "error_limits": (n_clusters,),
+            "stability": (n_clusters,),
         }
         shapes = {name: array.shape for name, array in self.arrays().items()}
         return next((f"{name} have shape {shapes[name]}" for name in expected if shapes[name] != expected[name]), "")
@@ -84,6 +94,7 @@ def summarise(
     scaled: FloatArray,
     reconstructed: FloatArray,
     expression: FloatArray,
+    stability: NDArray[np.float64] | None = None,
 ) -> FitSummary:
     """Summarise the cells of a fit; every expert from 0 to the largest has a cell.
 
@@ -97,6 +108,8 @@ def summarise(
         Scaled markers and what the cells' experts make of their codes, shape (cells, markers).
     expression
         Transformed, unscaled markers, shape (cells, markers).
+    stability
+        Of each cluster, shape (clusters,); None where the similarity can't tell.
     """
     order = np.argsort(experts, kind="stable")
     sizes = np.bincount(experts)
@@ -118,9 +131,16 @@ def summarise(
         quantiles=_quantiles(expression),
         cluster_quantiles=np.array([_quantiles(expression[rows]) for rows in members]),
         limit=np.zeros(1, dtype=np.float32),
+        error_limits=_error_limits(residuals, members),
+        stability=np.full(len(sizes), np.nan, np.float32) if stability is None else stability.astype(np.float32),
     )
     misfits = misfit(kept, codes, experts, residuals)
     return FitSummary(**{**kept.arrays(), "limit": np.quantile(misfits, [FITTING]).astype(np.float32)})
+
+
+def _error_limits(residuals: FloatArray, members: list[NDArray[np.int64]]) -> FloatArray:
+    errors = np.square(residuals).sum(axis=1)
+    return np.array([np.quantile(errors[rows], REPRODUCED) for rows in members], dtype=np.float32)
 
 
 def _scatter(codes: FloatArray, centre: FloatArray) -> NDArray[np.float64]:

@@ -66,6 +66,18 @@ def test_a_cluster_that_does_not_exist_is_refused(fitted):
         fitted.sample(99)
 
 
+def test_a_population_that_the_fit_never_saw_is_unassigned(blobs):
+    cells, populations = blobs
+    left_out = populations == 1
+    model = MoESimVAE().fit(cells[~left_out])
+    assert model.unassigned(cells[left_out]).mean() > 0.8
+    assert model.unassigned(cells[~left_out]).mean() < 0.05
+
+
+def test_separate_populations_are_stable(fitted):
+    assert (fitted.summary_.stability[:4] > 0.95).all()
+
+
 def test_same_seed_same_labels(blobs, fitted):
     np.testing.assert_array_equal(MoESimVAE(seed=3).fit(blobs[0]).labels_, fitted.labels_)
 

@@ -95,6 +95,10 @@ class KnownPairs:
         both = known[:, None] & known
         return np.where(both, (types[:, None] == types).astype(np.float32), similar)
 
+    def stability(self, clusters: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """That of the similarity found in the data."""
+        return self._base.stability(clusters)
+
 
 def with_prior(
     base: Similarity, expression: FloatArray, prior: Prior, *, sampling_power: float

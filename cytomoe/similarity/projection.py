@@ -51,7 +51,7 @@ class ProjectionSimilarity:
 
     def stability(self, clusters: NDArray[np.int64]) -> None:
         """None: there is one projection, and nothing to compare it with."""
-        return None
+        return
 
 
 def umap_projection(
