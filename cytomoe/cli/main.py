@@ -24,6 +24,7 @@ from cytomoe.cli.generate import generate
 from cytomoe.cli.info import info
 from cytomoe.cli.merge import merge
 from cytomoe.cli.predict import predict
+from cytomoe.cli.recut import recut
 from cytomoe.cli.report import report
 from cytomoe.cli.simulate import simulate
 from cytomoe.errors import CytomoeError
@@ -43,9 +44,24 @@ def cli() -> None:
     """
 
 
-for command in (
-    cluster, batch, predict, evaluate, report, merge, compare, generate, check, info, simulate, benchmark, data,
-):  # fmt: skip
+# In the order in which they are used; one to a line, so that two changes seldom meet.
+COMMANDS = (
+    cluster,
+    batch,
+    predict,
+    evaluate,
+    report,
+    merge,
+    recut,
+    compare,
+    generate,
+    check,
+    info,
+    simulate,
+    benchmark,
+    data,
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

@@ -56,22 +56,58 @@ def run_merge(job: MergeJob) -> dict[str, int]:
         If the run or the table can't be read, or the table does not name every cluster once.
     """
     outputs.check_output(job.out, job.force)
-    if not (job.run / outputs.MANIFEST).is_file():
-        raise InputError(f"{job.run} is not the folder of a run; give the folder that cytomoe cluster or predict wrote")
-    clusters = pd.read_csv(job.run / "clusters.csv")
+    clusters = read_clusters(job.run)
     names = read_map(job.table, len(clusters))
-    with atomic_directory(job.out, replace=job.out.exists()) as folder:
-        shutil.copytree(job.run, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("report.html", "figures"))
+    provenance = {
+        "command": shlex.join(job.command),
+        "map": str(job.table.resolve()),
+        "sha256": outputs.sha256(job.table),
+    }
+    return write_named(job.run, job.out, clusters, names, provenance)
+
+
+def read_clusters(run: Path) -> pd.DataFrame:
+    """Table of the clusters of a run.
+
+    Raises
+    ------
+    InputError
+        If the folder is not that of a run.
+    """
+    if not (run / outputs.MANIFEST).is_file():
+        raise InputError(f"{run} is not the folder of a run; give the folder that cytomoe cluster or predict wrote")
+    return pd.read_csv(run / "clusters.csv")
+
+
+def write_named(
+    run: Path, out: Path, clusters: pd.DataFrame, names: pd.Series[str], provenance: dict[str, Any]
+) -> dict[str, int]:
+    """Copy a run with its clusters named, and say in the manifest whence the names came.
+
+    Parameters
+    ----------
+    run, out
+        Folders of the run and of its copy, which is replaced if it exists.
+    clusters
+        See :func:`read_clusters`.
+    names
+        Name of each cluster, by its number from 1; clusters of one name are one population.
+    provenance
+        Under ``merged`` in the manifest.
+
+    Returns
+    -------
+    dict
+        Events of each population, the largest first.
+    """
+    with atomic_directory(out, replace=out.exists()) as folder:
+        shutil.copytree(run, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("report.html", "figures"))
         _rename_tables(folder, clusters, names)
         _rename_cells(folder, names)
         _rename_model(folder, names)
         _rename_fcs(folder, names)
         manifest = json.loads((folder / outputs.MANIFEST).read_text(encoding="utf-8"))
-        manifest["merged"] = {
-            "command": shlex.join(job.command),
-            "map": str(job.table.resolve()),
-            "sha256": outputs.sha256(job.table),
-        }
+        manifest["merged"] = provenance
         outputs.write_json(folder / outputs.MANIFEST, manifest)
     sizes = clusters["events"].groupby(names.to_numpy(), sort=False).sum().sort_values(ascending=False, kind="stable")
     return {str(name): int(size) for name, size in sizes.items()}

@@ -1,0 +1,120 @@
+"""Fewer clusters of a run, without training again: its clusters merged along a tree of their markers."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cytomoe.errors import InputError
+from cytomoe.runs import outputs
+from cytomoe.runs.merge import read_clusters, write_named
+
+
+@dataclass(frozen=True)
+class RecutJob:
+    """A recut to do.
+
+    Attributes
+    ----------
+    run
+        Folder of a run.
+    clusters
+        Populations to leave.
+    out
+        Folder of the result.
+    force
+        Whether an earlier run in ``out`` is replaced.
+    command
+        What the user typed, for the manifest.
+    """
+
+    run: Path
+    clusters: int
+    out: Path
+    force: bool = False
+    command: Sequence[str] = ()
+
+
+def run_recut(job: RecutJob) -> dict[str, int]:
+    """Copy a run with its clusters merged into fewer populations; returns their events.
+
+    Raises
+    ------
+    InputError
+        If the run can't be read, or does not have that many clusters.
+    """
+    outputs.check_output(job.out, job.force)
+    clusters = read_clusters(job.run)
+    if not 1 <= job.clusters <= len(clusters):
+        raise InputError(
+            f"--clusters {job.clusters}: the run has {len(clusters)} clusters, which can be merged into 1 to "
+            f"{len(clusters)}; for more, cluster again with a larger --experts"
+        )
+    tree = merge_tree(median_markers(clusters))
+    groups = cut(tree, len(clusters), job.clusters)
+    provenance = {"command": shlex.join(job.command), "clusters": job.clusters, "tree": tree.to_dict("records")}
+    return write_named(job.run, job.out, clusters, group_names(clusters, groups), provenance)
+
+
+def median_markers(clusters: pd.DataFrame) -> NDArray[np.float64]:
+    """Median of each marker in each cluster, shape (clusters, markers); 0 where a cluster of the model is empty."""
+    first = clusters.columns.get_loc("fraction") + 1
+    return np.nan_to_num(clusters.iloc[:, first:].to_numpy(dtype=np.float64))
+
+
+def merge_tree(medians: NDArray[np.float64]) -> pd.DataFrame:
+    """Tree of clusters by average linkage of their medians, the merges in order.
+
+    Parameters
+    ----------
+    medians
+        Transformed marker values, shape (clusters, markers).
+
+    Returns
+    -------
+    DataFrame
+        One row per merge: left and right (numbers of clusters from 1; a merge makes the next number), height (mean
+        Euclidean distance of their medians, transformed units) and clusters (how many are left).
+    """
+    from scipy.cluster.hierarchy import average
+
+    n_clusters = len(medians)
+    steps = average(medians) if n_clusters > 1 else np.empty((0, 4))
+    return pd.DataFrame(
+        {
+            "left": steps[:, 0].astype(int) + 1,
+            "right": steps[:, 1].astype(int) + 1,
+            "height": np.round(steps[:, 2], 4),
+            "clusters": n_clusters - 1 - np.arange(len(steps)),
+        }
+    )
+
+
+def cut(tree: pd.DataFrame, n_clusters: int, n_groups: int) -> NDArray[np.int64]:
+    """Group of each cluster, from 0, when merging stops at ``n_groups``; shape (clusters,)."""
+    members = {k: [k - 1] for k in range(1, n_clusters + 1)}
+    for step, merge in enumerate(tree.itertuples(index=False)):
+        if merge.clusters < n_groups:
+            break
+        members[n_clusters + 1 + step] = members.pop(merge.left) + members.pop(merge.right)
+    groups = np.empty(n_clusters, dtype=np.int64)
+    for group, clusters in enumerate(members.values()):
+        groups[clusters] = group
+    return groups
+
+
+def group_names(clusters: pd.DataFrame, groups: NDArray[np.int64]) -> pd.Series[str]:
+    """Name of each cluster's group: its rank by size, and what its largest cluster is called."""
+    sizes = np.bincount(groups, clusters["events"])
+    rank = np.empty(len(sizes), dtype=np.int64)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(1, len(sizes) + 1)
+    called = clusters["population" if "population" in clusters else "label"].fillna("").astype(str)
+    largest = [called.iloc[clusters["events"].where(groups == group).idxmax()] for group in range(len(sizes))]
+    names = [f"{rank[group]} {largest[group]}".strip() for group in groups]
+    return pd.Series(names, index=range(1, len(clusters) + 1))
