@@ -30,6 +30,7 @@ MAX_SIZE = 8192  # bytes of an input; all that the reader does is linear, so lar
 SLOW = 2.0  # seconds of processor time for such an input, a thousand times the usual
 # Packed integers of one bit become floats of 32 and doubles of 64; nothing else of a file grows when read.
 MAX_GROWTH = 64
+MEMORY = 3 << 30  # bytes of address space: an input that makes the reader ask for more is a finding, not a dead machine
 
 
 class BrokenPromiseError(AssertionError):
@@ -194,6 +195,7 @@ class Mutator:
 def fuzz_by_mutation(seeds: list[bytes], runs: int, seed: int, findings: Path) -> dict[str, object]:
     """Run the reader on mutated seeds; every finding is kept and the run goes on."""
     reader, mutate = Reader(), Mutator(seeds, random.Random(seed))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     found: list[str] = []
     started = time.perf_counter()
     for content in seeds:

@@ -139,6 +139,14 @@ def test_a_short_fuzzing_breaks_no_promise(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_number_of_channels_that_is_given_twice_allocates_nothing():
+    """Found by fuzzing: the guard looked at one $PAR and the parser behind it counted up to the other, 2147483648."""
+    started = time.process_time()
+    with pytest.raises(FCSError):
+        open_fcs(ROOT / "tests" / "fuzz_corpus" / "channels_counted_twice.fcs")
+    assert time.process_time() - started < 2
+
+
 # ------------------------------------------------------------------ files that are right
 
 

@@ -111,9 +111,9 @@ def _is_plain(raw: bytes) -> bool:
         raw.decode("utf-8")
     except UnicodeDecodeError:
         return False
-    escaped = re.escape(delimiter)
-    channels = re.search(rb"\$PAR" + escaped + rb" *(\d{1,6}) *" + escaped, raw)
-    return channels is not None and int(channels[1]) <= raw.count(delimiter)
+    pieces = raw.split(delimiter)
+    counts = [value for key, value in zip(pieces[1::2], pieces[2::2], strict=False) if key.strip().upper() == b"$PAR"]
+    return len(counts) == 1 and bool(re.fullmatch(rb" *\d{1,6} *", counts[0])) and int(counts[0]) < len(pieces)
 
 
 def _parse_with_fcsparser(head: bytes) -> dict[str, str] | None:
