@@ -16,7 +16,7 @@ from cytomoe import estimator
 from cytomoe.estimator import MoESimVAE
 from cytomoe.metrics import Contingency
 from cytomoe.preprocessing import Preprocessor
-from cytomoe.runs.events import GateSource, find_gates, read_events
+from cytomoe.runs.events import GateSource, find_gates, open_events
 from cytomoe.similarity import Prior
 
 MARKERS = ["CD3", "CD45", "CD4", "CD20", "CD33", "CD123", "CD14", "IgM", "HLA-DR", "CD7"]
@@ -28,7 +28,7 @@ CASES = [(None, 0, 0.0), (0.01, 5, 0.0), (0.01, 5, 0.1), (0.001, 5, 0.0), (0.001
 def read(well: str):
     files = sorted((Path(os.environ["CYTOMOE_DATA"]) / "bodenmiller").glob(f"*_{well}.fcs"))
     source = GateSource(pattern="{plate}_{gate}_{well}.fcs")
-    events = read_events(files, pattern=source.pattern)
+    events = open_events(files, pattern=source.pattern)
     gated = find_gates(events, source)
     preprocessor = Preprocessor.fit(events.adatas, markers=MARKERS, clip=False)
     expression = np.concatenate([preprocessor.expression(adata) for adata in events.adatas])

@@ -29,7 +29,7 @@ from cytomoe.evaluation import evaluate
 from cytomoe.io.atomic import atomic_path
 from cytomoe.io.gates import Gates
 from cytomoe.preprocessing import Preprocessor
-from cytomoe.runs.events import GatedEvents, GateSource, find_gates, read_events
+from cytomoe.runs.events import GatedEvents, GateSource, find_gates, open_events
 from cytomoe.settings import preset
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
@@ -75,7 +75,7 @@ def load(name: str) -> Problem:
     else:
         files, markers = sorted(data.glob(f"bodenmiller/*_{name}.fcs")), PBMC_MARKERS
         source = GateSource(pattern="{plate}_{gate}_{well}.fcs")
-    events = read_events(files, pattern=source.pattern)
+    events = open_events(files, pattern=source.pattern)
     gated = find_gates(events, source)
     assert gated is not None
     exclude = [] if source.channel is None else [source.channel]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from cytomoe.runs.events import CHUNK_BYTES, HELD_BYTES, Events
 
-# Measured with benchmarks/scale.py: the program with all it imports; of each event its label, confidence and what
-# sorting them takes; of each event and channel that is fitted on, or kept for tables, its copies.
+# Estimates on the safe side of the peaks that benchmarks/scale.py has shown: the program with all it imports; of each
+# event its label, confidence and what sorting them takes; of each event and channel that is fitted on, or kept for
+# tables, its copies.
 _PROGRAM = 500 << 20
 _BYTES_PER_EVENT = 24
 _BYTES_PER_FITTED_VALUE = 48
