@@ -279,6 +279,11 @@ class ClusterNames:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ClusterNames:
-        """Names from :meth:`to_dict`."""
+        """Names from :meth:`to_dict`; raises TypeError for what it can't have given."""
         arguments: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
-        return cls(**arguments)
+        names = cls(**arguments)
+        texts = [names.source, *names.labels, *names.populations, *names.runners_up]
+        numbers = [*names.scores, *names.runner_up_scores]
+        if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers):
+            raise TypeError("the names of the clusters are no texts, or their scores no numbers")
+        return names

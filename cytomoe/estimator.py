@@ -24,11 +24,11 @@ from cytomoe.errors import InputError
 from cytomoe.fit_summary import FitSummary, misfit, summarise
 from cytomoe.generation import Spread, draw_own, draw_unit
 from cytomoe.model.inference import CHUNK, codes_and_experts, decode, map_cells
-from cytomoe.model_file import load_weights, read_model, write_model
+from cytomoe.model_file import check_tensor, load_network, one_line, read_model, write_model
 from cytomoe.preprocessing import Preprocessor
 from cytomoe.settings import Settings, preset
 from cytomoe.similarity import Prior, build_similarity, name_by_types, with_prior
-from cytomoe.training.loop import History, Progress, build_network, seeded_torch
+from cytomoe.training.loop import History, Progress, build_network
 from cytomoe.training.recovery import train_safely
 
 if TYPE_CHECKING:
@@ -367,24 +367,35 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         tensors, description = read_model(path)
         try:
             settings = Settings.from_dict(description["settings"])
-            n_clusters = int(description["n_clusters"])
+            n_clusters = _whole(description["n_clusters"], least=1)
             preprocessor = Preprocessor.from_dict(description["preprocessing"])
-            model = cls(settings=settings, seed=int(description["seed"]), device=device, preprocessor=preprocessor)
+            model = cls(settings=settings, seed=_whole(description["seed"]), device=device, preprocessor=preprocessor)
             model.notes_ = [str(note) for note in description["notes"]]
-            model.history_ = History(records=list(description["history"]))
+            model.history_ = History(records=[dict(record) for record in description["history"]])
             names = description.get("names")
-            model.known_as_ = [""] * n_clusters
             model.names_ = None if names is None else ClusterNames.from_dict(names)
-            model.summary_ = FitSummary(**{f.name: tensors[f"summary.{f.name}"].numpy() for f in fields(FitSummary)})
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: damaged model: {error!r} in its description") from error
+            if model.names_ is not None and any(len(c) != n_clusters for c in model.names_.columns.values()):
+                raise ValueError("it does not have a name for each cluster")
+            kept = {field.name: tensors[f"summary.{field.name}"] for field in fields(FitSummary)}
+        except InputError as error:
+            raise InputError(
+                f"{path}: damaged model, or one of another version of cytomoe: {one_line(error)}"
+            ) from error
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise InputError(f"{path}: damaged model: {one_line(repr(error))} in its description") from error
+        if sum(map(len, (settings.encoder_widths, settings.gating_widths, settings.expert_widths))) > len(tensors):
+            raise InputError(f"{path}: damaged model: it has fewer tensors than layers")
         n_markers = len(preprocessor.markers)
-        with seeded_torch(0, torch.device("cpu")):  # its random numbers are overwritten at once
-            network = build_network(n_markers, replace(settings, experts=n_clusters))
-        load_weights(network, tensors, path)
+        for name, tensor in kept.items():
+            finite = name != "stability"  # NaN where the similarity can't tell
+            check_tensor(tensor, name, tensor.shape, torch.float32, path, finite=finite)
+        model.summary_ = FitSummary(**{name: tensor.numpy() for name, tensor in kept.items()})
         problem = model.summary_.problem(n_clusters, settings.code_size, n_markers)
         if problem:
             raise InputError(f"{path}: damaged model: {problem}")
+        model.known_as_ = [""] * n_clusters
+        shapes = replace(settings, experts=n_clusters)
+        network = load_network(lambda: build_network(n_markers, shapes), tensors, path)
         model.network_ = network.to(_device(device)).eval()
         model.settings_, model.n_clusters_, model.preprocessor_ = settings, n_clusters, preprocessor
         return model
@@ -392,6 +403,13 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     def _check_fitted(self) -> None:
         if not hasattr(self, "network_"):
             raise NotFittedError("this MoESimVAE is not fitted yet; call fit first, or MoESimVAE.load(path)")
+
+
+def _whole(number: object, *, least: int = 0) -> int:
+    """A count from a model's description."""
+    if type(number) is not int or not least <= number < 2**63:
+        raise ValueError(f"{str(number)[:40]} is no count")
+    return number
 
 
 def _device(name: str) -> torch.device:

@@ -66,7 +66,7 @@ class FitSummary:
         return FitSummary(**{name: v if name in whole else v[order] for name, v in values.items()})
 
     def problem(self, n_clusters: int, code_size: int, n_markers: int) -> str:
-        """What is wrong with the shapes of the arrays, in words; empty if nothing is."""
+        """What is wrong with the arrays, in words; empty if nothing is."""
         n_quantiles = len(QUANTILES)
         expected = {
             "sizes": (n_clusters,),
@@ -81,7 +81,20 @@ class FitSummary:
             "stability": (n_clusters,),
         }
         shapes = {name: array.shape for name, array in self.arrays().items()}
-        return next((f"{name} have shape {shapes[name]}" for name in expected if shapes[name] != expected[name]), "")
+        for name in expected:
+            if shapes[name] != expected[name]:
+                return f"{name} have shape {shapes[name]}"
+        if not (self.residual_deviations > 0).all():
+            return "residual_deviations are not positive"
+        if (self.error_limits < 0).any():
+            return "error_limits are below zero"
+        if not (np.isnan(self.stability) | ((self.stability >= 0) & (self.stability <= 1))).all():
+            return "stability lies outside 0 to 1"
+        try:
+            np.linalg.cholesky(self.covariances.astype(np.float64))
+        except np.linalg.LinAlgError:
+            return "covariances are none"
+        return ""
 
     def arrays(self) -> dict[str, FloatArray]:
         """The arrays by their names, for saving."""

@@ -1,14 +1,16 @@
 """The model file: safetensors for the numbers, JSON in its header for everything else.
 
-Loading runs no code and the file holds no cells. Shapes are checked against the description before a network is built.
+Loading runs no code and the file holds no cells. Sizes are checked against each other, and against what stands in the
+file, before anything is built: see ``docs/model_format.md``.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -19,6 +21,9 @@ from cytomoe.io.atomic import atomic_path
 FORMAT = "cytomoe-model"
 FORMAT_VERSION = 2
 _KEY = "cytomoe"
+# The description of the largest model is below 1 MB; parsed, a header of this size takes a few hundred.
+_MAX_HEADER_BYTES = 16 << 20
+_QUOTED = 300
 
 
 def write_model(path: str | os.PathLike[str], tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
@@ -58,32 +63,93 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[st
     if not Path(path).is_file():
         raise InputError(f"{path}: no such model file")
     try:
+        with Path(path).open("rb") as start:
+            header_bytes = int.from_bytes(start.read(8), "little")
+        if header_bytes > _MAX_HEADER_BYTES:
+            raise InputError(f"{path}: damaged or not a cytomoe model (its header would have {header_bytes} bytes)")
         with safe_open(path, framework="pt") as file:
-            description = json.loads((file.metadata() or {}).get(_KEY, "null"))
+            text = (file.metadata() or {}).get(_KEY, "null")
+            description = json.loads(text, parse_constant=_refuse_constant)
             if not isinstance(description, dict) or description.get("format") != FORMAT:
                 raise InputError(f"{path}: not a cytomoe model; give the model.cytomoe of a run")
-            if description.get("format_version") != FORMAT_VERSION:
-                raise InputError(
-                    f"{path}: model format {description.get('format_version')} is not the format {FORMAT_VERSION} that "
-                    f"this cytomoe reads; it was written by cytomoe {description.get('version', 'of unknown version')}"
-                )
+            _check_version(path, description)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: damaged or not a cytomoe model ({error})") from error
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged or not a cytomoe model ({one_line(error)})") from error
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
     return tensors, description
 
 
-def load_weights(network: torch.nn.Module, tensors: dict[str, Tensor], path: str | os.PathLike[str]) -> None:
-    """Fill ``network`` from tensors named ``network.*``, refusing missing, extra or misshapen ones."""
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _check_version(path: str | os.PathLike[str], description: dict[str, Any]) -> None:
+    """Refuse formats that this program does not know, with the version of cytomoe that does."""
+    found, writer = description.get("format_version"), str(description.get("version", "of unknown version"))[:40]
+    if type(found) is not int or found < 1:
+        raise InputError(f"{path}: damaged model: its format version is {str(found)[:40]}")
+    if found != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: has model format {found}, and this cytomoe reads format {FORMAT_VERSION}; "
+            f"use cytomoe {writer}, which wrote it"
+        )
+
+
+def one_line(message: object) -> str:
+    """A message that quotes a file, cut to what a person reads."""
+    text = " ".join(str(message).split())
+    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}..."
+
+
+def load_network(build: Callable[[], torch.nn.Module], tensors: dict[str, Tensor], path: str | os.PathLike[str]) -> Any:
+    """Build a network from tensors named ``network.*``, refusing missing, extra, misshapen or broken ones.
+
+    Parameters
+    ----------
+    build
+        Makes the network that the description asks for. It is called where tensors have shapes and no memory, so that
+        a description that asks for more than the file holds allocates nothing.
+    tensors
+        What the file holds; they become the network's own.
+    path
+        The file, for messages.
+    """
+    try:
+        with torch.device("meta"):
+            network = build()
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InputError(f"{path}: damaged model: no network has its sizes") from error
     prefix = "network."
     state = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     expected = network.state_dict()
     for name in sorted(expected.keys() ^ state.keys()):
-        raise InputError(f"{path}: damaged model: tensor {name} is {'missing' if name in expected else 'unknown'}")
+        raise InputError(
+            f"{path}: damaged model: tensor {one_line(name)} is {'missing' if name in expected else 'unknown'}"
+        )
     for name, tensor in state.items():
-        if tensor.shape != expected[name].shape:
-            shapes = f"{tuple(tensor.shape)} instead of {tuple(expected[name].shape)}"
-            raise InputError(f"{path}: damaged model: tensor {name} has shape {shapes}")
-    network.load_state_dict(state)
+        check_tensor(tensor, name, expected[name].shape, expected[name].dtype, path)
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise InputError(f"{path}: damaged model: tensor {name} holds variances below zero")
+    network.load_state_dict(state, assign=True)
+    return network
+
+
+def check_tensor(
+    tensor: Tensor,
+    name: str,
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    path: str | os.PathLike[str],
+    *,
+    finite: bool = True,
+) -> None:
+    """Refuse a tensor of another shape or type, or, where they must be ``finite``, with values that are not."""
+    if tuple(tensor.shape) != tuple(shape):
+        shapes = f"{tuple(tensor.shape)} instead of {tuple(shape)}"
+        raise InputError(f"{path}: damaged model: tensor {name} has shape {shapes}")
+    if tensor.dtype != dtype:
+        raise InputError(f"{path}: damaged model: tensor {name} holds {tensor.dtype} instead of {dtype}")
+    if finite and not bool(torch.isfinite(tensor).all()):
+        raise InputError(f"{path}: damaged model: tensor {name} holds values that are not finite")

@@ -164,7 +164,20 @@ class Settings:
             if name not in known:
                 raise InputError(f"unknown setting {name}{did_you_mean(name, known)}")
         arguments: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+        for name, value in arguments.items():
+            _refuse_other_type(name, value, getattr(cls, name))
         return cls(**arguments)
+
+
+def _refuse_other_type(name: str, value: object, default: object) -> None:
+    """Refuse a value from a file that is of another type than the setting: a text for a number, an endless number."""
+    fits = type(value) is type(default) or (type(default) is float and type(value) is int)
+    if isinstance(value, tuple):
+        fits = fits and all(type(width) is int and width < 2**31 for width in value)
+    elif isinstance(value, int | float):
+        fits = fits and abs(value) < 2**31
+    if not fits:
+        raise InputError(f"setting {name} can't be {str(value)[:40]}")
 
 
 # The paper's settings for the Bodenmiller wells (appendix A.1), with the fewest departures that keep it from

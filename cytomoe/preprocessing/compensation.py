@@ -58,7 +58,14 @@ class Spillover:
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Spillover:
         """Rebuild what `to_dict` gave."""
-        return cls(tuple(state["channels"]), np.array(state["matrix"], dtype=np.float64))
+        channels, matrix = tuple(state["channels"]), np.array(state["matrix"], dtype=np.float64)
+        if not all(isinstance(channel, str) for channel in channels) or len(set(channels)) < len(channels):
+            raise ValueError("the channels of the spillover matrix are no names, or one of them stands there twice")
+        if matrix.shape != (len(channels), len(channels)) or not np.isfinite(matrix).all():
+            raise ValueError("the spillover matrix is no square of finite numbers")
+        if np.linalg.cond(matrix) > _MAX_CONDITION:
+            raise ValueError("the spillover matrix can't be inverted")
+        return cls(channels, matrix)
 
     def positions(self, adata: AnnData) -> list[int] | None:
         """Columns of the matrix's channels in a file; None when one is missing."""

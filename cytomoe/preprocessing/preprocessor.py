@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 FloatArray = NDArray[np.float32]
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 TransformChoice = Literal["auto", "arcsinh", "logicle", "none"]
 _ZERO = np.zeros(1, dtype=np.float32)
 
@@ -279,10 +280,12 @@ class Preprocessor:
                 MarkerStep(**{**step, "transform": MarkerTransform(**step["transform"])}) for step in state["steps"]
             ]
             spillover = None if state["spillover"] is None else Spillover.from_dict(state["spillover"])
+            _check_state(state, steps)
             return cls(**{**state, "steps": tuple(steps), "spillover": spillover})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            reason = " ".join(str(error).split())[:200]
             raise InputError(
-                f"the stored preprocessing is damaged or from another version of cytomoe: {error}"
+                f"the stored preprocessing is damaged or from another version of cytomoe: {reason}"
             ) from error
 
     def _linear(self, adata: AnnData, names: list[str]) -> FloatArray:
@@ -326,6 +329,24 @@ class Preprocessor:
             text = "; ".join(f"{words} ({', '.join(markers)})" for words, markers in groups.items())
         clipped = self.clip and any(step.transform.name == "arcsinh" for step in self.steps)
         return text + ("; values below 0 set to 0" if clipped else "")
+
+
+def _check_state(state: dict[str, Any], steps: Sequence[MarkerStep]) -> None:
+    """Raise ValueError for a stored state whose types or numbers no fit leaves behind."""
+    texts = [state["evidence"], state["compensation"]]
+    texts += [text for step in steps for text in (step.marker, step.channel, step.antigen)]
+    texts += [text for reason, names in state["left_out"].items() for text in (reason, *names)]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a name is no text")
+    if not steps or len({step.marker for step in steps}) < len(steps):
+        raise ValueError("it has no markers, or one of them twice")
+    if state["instrument"] not in COFACTORS:
+        raise ValueError(f"no instrument is called {state['instrument']}")
+    if not all(isinstance(state[name], bool) for name in ("compensate", "pretransformed", "clip")):
+        raise ValueError("compensate, pretransformed and clip must be true or false")
+    limits = [number for step in steps for number in (step.low, step.high)]
+    if not all(isinstance(number, int | float) and abs(number) <= FLOAT32_MAX for number in limits):
+        raise ValueError("a limit of the scaling is no number")
 
 
 def _check_options(

@@ -66,7 +66,7 @@ class MarkerTransform:
 
     def __post_init__(self) -> None:
         needed = {"arcsinh": self.cofactor, "logicle": self.top, "none": 1.0}[self.name]
-        if needed is None or not (np.isfinite(needed) and needed > 0):
+        if not isinstance(needed, int | float) or not (np.isfinite(needed) and needed > 0):
             what = "cofactor" if self.name == "arcsinh" else "top of the scale"
             raise InputError(f"{self.name} needs a positive {what}, not {needed}")
 
