@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def default_out(files: tuple[Path, ...]) -> Path:
     """Folder of the results where the user names none: by the first file, in the working directory."""
     name = files[0].name.removesuffix(".gz")
-    return Path(f"{Path(name).stem}_cytomoe")
+    return Path(f"{os.fsencode(Path(name).stem)[:200].decode(errors='replace')}_cytomoe")
 
 
 @contextmanager

@@ -111,7 +111,9 @@ def _swap_directory(temporary: Path, final: Path) -> None:
 
 def _temporary_name(final: Path) -> Path:
     # The suffix stays last, because many writers choose their format by it.
-    return final.with_name(f".{final.stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{final.suffix}")
+    # A long name is cut: most file systems end at 255 bytes.
+    stem = os.fsencode(final.stem)[:150].decode(errors="ignore")
+    return final.with_name(f".{stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{final.suffix[-50:]}")
 
 
 def _flush_to_disk(path: Path) -> None:

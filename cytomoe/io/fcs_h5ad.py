@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cytomoe.io.atomic import atomic_path
+from cytomoe.io.fcs_names import distinct
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -38,3 +40,10 @@ def write_h5ad(adata: AnnData, path: str | os.PathLike[str]) -> None:
             adata.write_h5ad(temporary)
         finally:
             adata.obs_names = names
+
+
+def hdf5_names(names: Sequence[str]) -> list[str]:
+    """Names of channels as HDF5 can hold them, still distinct: it takes / for a folder and . for the present one."""
+    flat = [name.replace("/", "_").replace("\x00", "_") for name in names]
+    # anndata keeps the names of the rows under _index.
+    return distinct((name if name.strip(".") else f"_{name}" for name in flat), taken=["_index"])

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.io.atomic import atomic_path
+from cytomoe.io.tables import read_safe_table, safe_table
 from cytomoe.reporting.run_files import Cells, RunFiles
 
 FILE_NAME = "embedding.csv"
@@ -88,14 +89,14 @@ def _keep(run: RunFiles, embedding: Embedding) -> None:
     cells: Cells = run.cells
     table = pd.DataFrame(
         {
-            "file": np.asarray(cells.file)[embedding.cells],
+            "file": cells.file[embedding.cells],
             "event": cells.event[embedding.cells],
             "x": embedding.points[:, 0],
             "y": embedding.points[:, 1],
         }
     )
     with atomic_path(run.folder / FILE_NAME) as temporary:
-        table.to_csv(temporary, index=False)
+        safe_table(table).to_csv(temporary, index=False)
 
 
 def _read_kept(run: RunFiles) -> Embedding | None:
@@ -103,7 +104,7 @@ def _read_kept(run: RunFiles) -> Embedding | None:
     path = run.folder / FILE_NAME
     if not path.is_file():
         return None
-    table = pd.read_csv(path, dtype={"file": str}, keep_default_na=False)
+    table = read_safe_table(path, dtype={"file": str}, keep_default_na=False)
     if list(table.columns) != ["file", "event", "x", "y"]:
         return None
     cells = run.cells

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
+from cytomoe.io.tables import read_safe_table
 
 MANIFEST = "run.json"
 _ROWS_AT_ONCE = 200_000
@@ -62,8 +63,8 @@ class RunFiles:
         return cls(
             folder,
             manifest=_json(folder / MANIFEST),
-            clusters=pd.read_csv(folder / "clusters.csv"),
-            abundance=pd.read_csv(folder / "abundance.csv", dtype={"sample": str}, keep_default_na=False),
+            clusters=read_safe_table(folder / "clusters.csv"),
+            abundance=read_safe_table(folder / "abundance.csv", dtype={"sample": str}, keep_default_na=False),
             evaluation=_json(evaluation) if evaluation.is_file() else None,
         )
 

@@ -20,6 +20,7 @@ import pandas as pd
 
 from cytomoe import __version__
 from cytomoe.errors import CytomoeError, InputError, RunError
+from cytomoe.io.tables import read_safe_table
 from cytomoe.plates.engine import Engine, run_tasks
 from cytomoe.plates.matching import match_clusters
 from cytomoe.plates.samples import Sample
@@ -311,7 +312,7 @@ def _write_tables(job: BatchJob, results: dict[str, WellResult]) -> None:
     """Write the tables of all samples and, last, the manifest."""
     good = [sample for sample in job.samples if not results[sample.name].problem]
     wells = {sample.name: job.out / "wells" / sample.name for sample in good}
-    clusters = {name: pd.read_csv(folder / "clusters.csv") for name, folder in wells.items()}
+    clusters = {name: read_safe_table(folder / "clusters.csv") for name, folder in wells.items()}
     names = pd.DataFrame([_about(sample) for sample in good], columns=_about_columns(job.samples))
     if clusters:
         counts = pd.concat(

@@ -16,6 +16,7 @@ import pandas as pd
 
 from cytomoe import __version__
 from cytomoe.io.atomic import atomic_path
+from cytomoe.io.fcs_h5ad import hdf5_names
 
 if TYPE_CHECKING:
     import h5py
@@ -79,7 +80,8 @@ def _write_matrices(file: h5py.File, mapped: MappedEvents, others: Sequence[str]
 
     events, model = mapped.events, mapped.model
     n_events, n_markers = events.n_events, len(model.preprocessor_.markers)
-    empty = pd.DataFrame(np.empty((0, len(others)), np.float32), columns=[_flat(name) for name in others])
+    flat = hdf5_names(others)
+    empty = pd.DataFrame(np.empty((0, len(others)), np.float32), columns=flat)
     write_elem(file, "obsm/channels", empty.set_axis(empty.index.astype(str)))
     channels = file["obsm/channels"]
     for name in ("_index", *empty.columns):
@@ -105,8 +107,8 @@ def _write_matrices(file: h5py.File, mapped: MappedEvents, others: Sequence[str]
             matrices["X"][rows] = expression
             matrices["layers/raw"][rows] = adata.X[:, used]
             matrices["obsm/X_moesimvae"][rows] = model.transform(expression)
-            for name in others:
-                channels[_flat(name)][rows] = adata.X[:, adata.var_names.get_loc(name)]
+            for written, name in zip(flat, others, strict=True):
+                channels[written][rows] = adata.X[:, adata.var_names.get_loc(name)]
 
 
 def _matrix(file: h5py.File, name: str, shape: tuple[int, int]) -> Any:
@@ -116,8 +118,3 @@ def _matrix(file: h5py.File, name: str, shape: tuple[int, int]) -> Any:
     dataset = file.create_dataset(name, shape, np.float32)
     dataset.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
     return dataset
-
-
-def _flat(name: str) -> str:
-    """A channel's name as HDF5 can hold it: it takes a slash for a folder."""
-    return name.replace("/", "_")

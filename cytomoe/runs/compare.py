@@ -14,6 +14,7 @@ from cytomoe import __version__
 from cytomoe.comparison import compare_abundance
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.atomic import atomic_directory
+from cytomoe.io.tables import read_safe_table
 from cytomoe.runs import outputs
 from cytomoe.runs.merge import population_abundance
 from cytomoe.runs.samples import RESERVED, read_samples
@@ -96,8 +97,8 @@ def _tables(job: CompareJob) -> tuple[pd.DataFrame, pd.Series[int], pd.DataFrame
     """Counts (samples x populations), events and conditions of the samples."""
     if not (job.run / "abundance.csv").is_file():
         raise InputError(f"{job.run} is not the folder of a run; give the folder that cytomoe cluster or predict wrote")
-    abundance = pd.read_csv(job.run / "abundance.csv", dtype={"sample": str})
-    clusters = pd.read_csv(job.run / "clusters.csv", index_col="cluster")
+    abundance = read_safe_table(job.run / "abundance.csv", dtype={"sample": str})
+    clusters = read_safe_table(job.run / "clusters.csv", index_col="cluster")
     counted = [f"cluster_{k}" for k in clusters.index]
     named = "population" in clusters and not job.clusters
     counts = abundance[counted].set_axis([f"{k}: {clusters['label'][k]}" for k in clusters.index], axis=1)

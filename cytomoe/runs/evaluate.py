@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cytomoe.errors import InputError
+from cytomoe.io.tables import plain_cell
 from cytomoe.runs.events import Events, GateSource, find_gates, open_events
 from cytomoe.runs.outputs import MANIFEST
 
@@ -94,6 +95,9 @@ def read_labels(path: Path) -> pd.DataFrame:
         table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
     except (ValueError, OSError) as error:
         raise InputError(f"{file}: can't be read as a table of labels ({error})") from error
+    if file.suffix != ".parquet" and "file" in table.columns:
+        names = table["file"].astype(str)
+        table["file"] = names.map({name: plain_cell(name) for name in names.unique()})
     missing = [column for column in _COLUMNS if column not in table.columns]
     if missing:
         raise InputError(f"{file}: has no column {missing[0]}; labels need the columns {', '.join(_COLUMNS)}")

@@ -262,14 +262,19 @@ class GatedEvents:
 
 def file_names(paths: Sequence[Path]) -> list[str]:
     """Names of files in the outputs: without their folder where that is clear, else as they were given."""
-    names = [path.name for path in paths]
+    names = [_as_text(path.name) for path in paths]
     if len(set(names)) == len(names):
         return names
-    given = [os.fspath(path) for path in paths]
+    given = [_as_text(os.fspath(path)) for path in paths]
     repeated = sorted({name for name in given if given.count(name) > 1})
     if repeated:
         raise InputError(f"{repeated[0]} is given twice; an event may be clustered only once")
     return given
+
+
+def _as_text(name: str) -> str:
+    """A name that may hold bytes of no encoding, as text for the outputs."""
+    return os.fsencode(name).decode("utf-8", errors="replace")
 
 
 def refuse_missing(paths: Sequence[Path]) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cytomoe import __version__
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.atomic import atomic_path
+from cytomoe.io.tables import safe_table
 from cytomoe.runs.events import refuse_missing
 from cytomoe.runs.job import Listener
 
@@ -177,7 +178,7 @@ def _write(job: GenerateJob, model: MoESimVAE, cells: NDArray[np.float32], clust
         if model.names_ is not None and model.names_.populations:
             table["population"] = np.array(model.names_.populations, dtype=object)[clusters - 1]
         with atomic_path(job.out) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+            safe_table(table).to_csv(temporary, index=False, float_format="%.6g")
         return
 
     from anndata import AnnData

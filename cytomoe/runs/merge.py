@@ -15,6 +15,7 @@ import pandas as pd
 
 from cytomoe.errors import InputError
 from cytomoe.io.atomic import atomic_directory
+from cytomoe.io.tables import read_safe_table
 from cytomoe.runs import outputs
 
 # Names of the table's two columns, the second as CATALYST calls them.
@@ -76,7 +77,7 @@ def read_clusters(run: Path) -> pd.DataFrame:
     """
     if not (run / outputs.MANIFEST).is_file():
         raise InputError(f"{run} is not the folder of a run; give the folder that cytomoe cluster or predict wrote")
-    return pd.read_csv(run / "clusters.csv")
+    return read_safe_table(run / "clusters.csv")
 
 
 def write_named(
@@ -150,7 +151,7 @@ def _rename_tables(folder: Path, clusters: pd.DataFrame, names: pd.Series[str]) 
     clusters = clusters.drop(columns=["population", "score", "runner_up", "runner_up_score"], errors="ignore")
     clusters.insert(2, "population", names.to_numpy())
     outputs.write_csv(folder / "clusters.csv", clusters)
-    medians = pd.read_csv(folder / "medians.csv")
+    medians = read_safe_table(folder / "medians.csv")
     medians = medians.drop(columns="population", errors="ignore")
     medians.insert(medians.columns.get_loc("cluster") + 1, "population", names.loc[medians["cluster"]].to_numpy())
     outputs.write_csv(folder / "medians.csv", medians)
@@ -158,7 +159,8 @@ def _rename_tables(folder: Path, clusters: pd.DataFrame, names: pd.Series[str]) 
     labels["population"] = pd.Categorical(names.loc[labels["cluster"]].to_numpy())
     labels.to_parquet(folder / "labels.parquet", index=False)
     outputs.write_csv(folder / "labels.csv", labels.round({"confidence": 4}))
-    outputs.write_csv(folder / "populations.csv", population_abundance(pd.read_csv(folder / "abundance.csv"), names))
+    abundance = read_safe_table(folder / "abundance.csv")
+    outputs.write_csv(folder / "populations.csv", population_abundance(abundance, names))
 
 
 def population_abundance(abundance: pd.DataFrame, names: pd.Series[str]) -> pd.DataFrame:

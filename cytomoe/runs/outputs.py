@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,11 +20,17 @@ from numpy.typing import NDArray
 from cytomoe import __version__
 from cytomoe.errors import InputError
 from cytomoe.io.atomic import atomic_path
+from cytomoe.io.tables import safe_cell, safe_table
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from cytomoe.annotation import ClusterNames, Enrichment
     from cytomoe.runs.events import Events
     from cytomoe.runs.mapping import MappedEvents
+
+# Bytes of a written file's name, so that it fits with the digits and the temporary suffix that it may get.
+_LONGEST_NAME = 180
 
 # The last file of a run: where it stands, the run is complete.
 MANIFEST = "run.json"
@@ -94,8 +101,16 @@ def write_labels(
                     parts["population"] = pa.DictionaryArray.from_arrays(pa.array(cluster - 1), called)
                 binary.write_table(pa.table(parts, schemas[0]))
                 parts["confidence"] = pa.array(np.round(confidence[first:last].astype(np.float64), 4))
-                written = {n: part.cast(pa.string()) if columns[n] == text else part for n, part in parts.items()}
+                written = {n: _safe(part) if columns[n] == text else part for n, part in parts.items()}
                 plain.write_table(pa.table(written, schemas[1]))
+
+
+def _safe(texts: pa.DictionaryArray) -> pa.StringArray:
+    """Texts as they may stand in a CSV table."""
+    import pyarrow as pa
+
+    cells = pa.array([safe_cell(text) for text in texts.dictionary.to_pylist()], pa.string())
+    return pa.DictionaryArray.from_arrays(texts.indices, cells).cast(pa.string())
 
 
 def cluster_table(found: Enrichment, names: ClusterNames) -> pd.DataFrame:
@@ -200,10 +215,10 @@ def fcs_names(names: Sequence[str]) -> list[str]:
     """File names for written FCS files: flat, with the suffix ``.fcs``, all different."""
     flat = []
     for name in names:
-        base = name.removesuffix(".gz")
-        base = base if base.lower().endswith(".fcs") else f"{base}.fcs"
-        flat.append(base.replace("/", "_").replace("\\", "_").lstrip("._") or "cells.fcs")
-    if len(set(flat)) != len(flat):
+        base = re.sub(r"(?i)(\.fcs)?(\.gz)?$", "", name)
+        base = re.sub(r"[/\\\x00-\x1f]", "_", base).lstrip("._") or "cells"
+        flat.append(f"{base.encode()[:_LONGEST_NAME].decode(errors='ignore')}.fcs")
+    if len({name.casefold() for name in flat}) != len(flat):  # some file systems do not tell A from a
         flat = [f"{i:03d}_{name}" for i, name in enumerate(flat, start=1)]
     return flat
 
@@ -211,15 +226,15 @@ def fcs_names(names: Sequence[str]) -> list[str]:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all."""
     with atomic_path(path) as temporary:
-        temporary.write_text(
-            json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        # A file name may hold bytes of no encoding, which JSON can only escape.
+        temporary.write_bytes(text.encode("utf-8", errors="backslashreplace"))
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table, whole or not at all."""
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
+        safe_table(table).to_csv(temporary, index=False)
 
 
 def write_evaluation(folder: Path, evaluation: dict[str, Any]) -> None:
@@ -248,7 +263,12 @@ def write_manifest(
         "command": shlex.join(command),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "inputs": [
-            {"file": name, "path": str(path.resolve()), "events": size, "sha256": sha256(path)}
+            {
+                "file": name,
+                "path": str(path.resolve()),
+                "events": size,
+                "sha256": sha256(path),
+            }
             for name, path, size in zip(events.names, events.paths, events.sizes, strict=True)
         ],
         "samples": events.samples,
