@@ -16,6 +16,8 @@ FloatArray = NDArray[np.float32]
 QUANTILES = np.array([0.001, 0.01, *np.arange(0.05, 0.96, 0.05).round(2), 0.99, 0.999])
 # Cells' worth of the covariance pooled over clusters in the covariance of each: steadies that of small clusters.
 POOLED_CELLS = 20
+# Share of the mean variance added to each, lest single precision lose what few cells do not span.
+RIDGE = 1e-5
 # Share of the cells of the fit that fit their cluster.
 FITTING = 0.995
 # Share of the cells of each cluster that its expert reproduces; the others are unassigned if the user wants them to be.
@@ -132,6 +134,9 @@ def summarise(
     scatters = np.array([_scatter(codes[rows], centre) for rows, centre in zip(members, centres, strict=True)])
     pooled = scatters.sum(axis=0) / len(codes) + 1e-6 * np.eye(codes.shape[1])
     covariances = (scatters + POOLED_CELLS * pooled) / (sizes + POOLED_CELLS)[:, None, None]
+    covariances += (
+        RIDGE * np.trace(covariances, axis1=1, axis2=2)[:, None, None] / codes.shape[1] * np.eye(codes.shape[1])
+    )
     means = np.array([residuals[rows].mean(axis=0) for rows in members])
     squares = np.array([np.square(residuals[rows] - m).sum(axis=0) for rows, m in zip(members, means, strict=True)])
     variances = (squares + POOLED_CELLS * squares.sum(axis=0) / len(codes)) / (sizes + POOLED_CELLS)[:, None]
