@@ -197,7 +197,6 @@ PAPER = Settings(
     one_cycle=False,
     clip_gradient=0.0,
     sampling_power=0.0,
-    coef_depict=0.01,
 )
 
 PRESETS: dict[str, Settings] = {"default": Settings(), "paper": PAPER}
