@@ -122,8 +122,11 @@ def table(runs: pd.DataFrame) -> str:
     for variant in [name for name in VARIANTS if name in set(runs["variant"])]:
         cells = []
         for data in datasets:
-            group = runs[(runs["variant"] == variant) & (runs["data"] == data)].mean(numeric_only=True)
-            if "rare" in data:
+            measured = runs[(runs["variant"] == variant) & (runs["data"] == data)]
+            group = measured.mean(numeric_only=True)
+            if measured.empty:
+                cells.append("not measured")
+            elif "rare" in data:
                 cells.append(f"{group['rare_f1']:.2f} ({group['clusters_used']:.0f})")
             else:
                 pair = f"{group['unique_f_measure']:.3f} / {group['unique_mean_f1']:.3f}"
