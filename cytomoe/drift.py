@@ -62,6 +62,28 @@ class Drift:
         }
 
 
+def distance(values: NDArray[np.float32], quantiles: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Largest distance between the cumulative distribution of each marker and that of the cells of a fit.
+
+    Parameters
+    ----------
+    values
+        Transformed values, shape (events, markers).
+    quantiles
+        Those of the fit at ``QUANTILES``, shape (quantiles, markers); between them nothing is known.
+
+    Returns
+    -------
+    ndarray
+        Between 0 (the same) and 1 (no value in common), shape (markers,).
+    """
+    shares = np.array([np.mean(values <= quantile, axis=0) for quantile in quantiles])
+    below = np.array([np.mean(values < quantile, axis=0) for quantile in quantiles])
+    # Many cells may share a value: the fit's share lies anywhere between those below and those at most there.
+    expected = QUANTILES[:, None]
+    return np.asarray(np.maximum(np.maximum(below - expected, expected - shares), 0).max(axis=0))
+
+
 def measure_drift(
     kept: FitSummary,
     markers: Sequence[str],
@@ -95,11 +117,6 @@ def measure_drift(
         if len(values) == 0:
             continue
         outside = np.mean((values < low) | (values > high), axis=0)
-        shares = np.array([np.mean(values <= quantile, axis=0) for quantile in kept.quantiles])
-        below = np.array([np.mean(values < quantile, axis=0) for quantile in kept.quantiles])
-        # Many cells may share a value: the fit's share lies anywhere between those below and those at most there.
-        expected = QUANTILES[:, None]
-        distance = np.maximum(np.maximum(below - expected, expected - shares), 0).max(axis=0)
         tables.append(
             pd.DataFrame(
                 {
@@ -108,7 +125,7 @@ def measure_drift(
                     "low": np.round(low, 4),
                     "high": np.round(high, 4),
                     "outside": np.round(outside, 5),
-                    "distance": np.round(distance, 4),
+                    "distance": np.round(distance(values, kept.quantiles), 4),
                     "left_range": outside > MOST_OUTSIDE,
                 }
             )

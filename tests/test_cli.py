@@ -26,7 +26,8 @@ def clustered(tmp_path_factory):
     """Folder of a run on two example wells with gates in a channel."""
     out = tmp_path_factory.mktemp("run") / "result"
     files = [str(EXAMPLE / f"example_{well}.fcs") for well in ("A01", "A02")]
-    assert run(["cluster", *files, "--gate-channel", "gate", "--out", str(out), "--quiet", "--no-report"]) == 0
+    gates = ["--gate-channel", "gate", "--gate-names", str(EXAMPLE / "gates.csv")]
+    assert run(["cluster", *files, *gates, "--out", str(out), "--quiet", "--no-report"]) == 0
     return out
 
 
@@ -103,7 +104,8 @@ def test_evaluation_has_both_measures(clustered):
 
 
 def test_evaluate_repeats_the_measures_of_the_run(clustered, capsys):
-    assert run(["evaluate", str(clustered), "--gate-channel", "gate", "--json"]) == 0
+    names = str(EXAMPLE / "gates.csv")
+    assert run(["evaluate", str(clustered), "--gate-channel", "gate", "--gate-names", names, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((clustered / "evaluation.json").read_text())
 
 

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cytomoe.errors import InputError
-from cytomoe.io.gates import GatePattern, Gates, gates_from_channel, gates_from_files, read_gate_file
+from cytomoe.io.gates import (
+    GatePattern,
+    Gates,
+    gates_from_channel,
+    gates_from_files,
+    read_gate_file,
+    read_gate_names,
+)
 from cytomoe.io.overlaps import find_overlaps
 
 PATTERN = "{plate}_{gate}_{well}.fcs"
@@ -327,3 +334,25 @@ def test_label_channel_of_the_rare_population():
 
     gates = gates_from_channel(read_fcs(DATA / "flow" / "Nilsson_rare_notransform.fcs.gz"), "label")
     assert gates.counts() == {"1": 358}
+
+
+@pytest.mark.parametrize(
+    "text", ["number,gate\n1,T cells\n02,B cells\n", "population\tlabel\nT cells\t1\nB cells\t2\n\n"]
+)
+def test_names_of_numbered_gates_are_read_in_either_order(tmp_path, text):
+    (tmp_path / "names.csv").write_text(text)
+    assert read_gate_names(tmp_path / "names.csv") == {"1": "T cells", "2": "B cells"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\nT,B\n", "needs a column with the numbers"),
+        ("1,T\n1,B\n", "a number is named twice"),
+        ("", "the file is empty"),
+    ],
+)
+def test_a_table_that_names_no_gates_is_refused(tmp_path, text, message):
+    (tmp_path / "names.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_gate_names(tmp_path / "names.csv")

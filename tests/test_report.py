@@ -15,6 +15,7 @@ from cytomoe.reporting.embedding import draw_cells
 from cytomoe.reporting.histograms import marker_histograms
 from cytomoe.reporting.methods import methods_of
 from cytomoe.reporting.page import write_report
+from cytomoe.reporting.payload import confusion_of
 from cytomoe.reporting.profiles import profiles_of
 from cytomoe.reporting.run_files import RunFiles
 from cytomoe.reporting.verdict import headline, judge
@@ -145,6 +146,10 @@ def test_a_mapped_sample_has_a_report_without_training(finished, small_plate, tm
     assert run(["predict", str(finished / "model.cytomoe"), str(small_plate[0]), "--out", str(out), "--quiet"]) == 0
     text = visible(page_of(out))
     assert "were mapped to the" in text
+    assert "The sample is like those of the model's training" in text
+    assert np.shape(data_of(page_of(out))["drift"]["distance"]) == (1, 10)
+    assert run(["report", str(out), "--figures"]) == 0
+    assert (out / "figures" / "drift.svg").is_file()
     assert "Training settled" not in text
     assert "Against manual gates" not in text
 
@@ -180,7 +185,9 @@ def test_figures_for_print_are_png_and_svg_with_their_text(copy):
     assert run(["report", str(copy), "--figures"]) == 0
     names = {path.name for path in (copy / "figures").iterdir()}
     drawn = ["map_clusters", "map_confidence", "map_markers", "heatmap", "histograms", "abundance", "confusion"]
-    assert names == {f"{name}.{kind}" for name in [*drawn, "training", "transforms"] for kind in ("png", "svg")}
+    assert names == {
+        f"{name}.{kind}" for name in [*drawn, "training", "generated", "transforms"] for kind in ("png", "svg")
+    }
     assert (copy / "figures" / "heatmap.png").read_bytes().startswith(b"\x89PNG")
     assert "HLA-DR" in (copy / "figures" / "heatmap.svg").read_text()
     assert "example_A01.fcs" in (copy / "figures" / "abundance.svg").read_text()
@@ -273,6 +280,63 @@ def test_a_cluster_of_one_sample_is_noticed(copy):
     abundance["cluster_2"] = [100, 600]
     abundance.to_csv(copy / "abundance.csv", index=False)
     assert any("nearly all from one sample" in title for title in titles(copy, "check"))
+
+
+def with_column(folder, column, values):
+    """Put a column behind fraction into the table of clusters."""
+    clusters = pd.read_csv(folder / "clusters.csv").drop(columns=column, errors="ignore")
+    clusters.insert(clusters.columns.get_loc("fraction") + 1, column, values(clusters))
+    clusters.to_csv(folder / "clusters.csv", index=False)
+
+
+def test_clusters_that_are_not_found_again_are_named(copy):
+    with_column(copy, "stability", lambda clusters: np.where(clusters["cluster"] == 3, 0.7, 0.95))
+    n = len(pd.read_csv(copy / "clusters.csv"))
+    assert f"1 of {n} clusters is less than stable" in titles(copy, "note")
+    with_column(copy, "stability", lambda clusters: np.where(clusters["cluster"] == 1, 0.4, 0.95))
+    assert f"1 of {n} clusters is less than stable" in titles(copy, "check")  # it holds too many cells
+    with_column(copy, "stability", lambda clusters: np.full(len(clusters), 0.9))
+    assert f"All {n} clusters are stable" in titles(copy, "good")
+    write_report(copy)
+    assert "Stability" in visible(page_of(copy))
+
+
+def test_a_population_in_several_clusters_is_told_with_the_command_that_joins_them(copy, tmp_path, capsys):
+    with_column(copy, "population", lambda clusters: ["T cells", "T cells", *["unknown"] * (len(clusters) - 2)])
+    assert "1 population has several clusters" in titles(copy, "note")
+    table = copy / "clusters.csv"
+    assert run(["merge", str(copy), "--map", str(table), "--out", str(tmp_path / "merged"), "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["populations"]) == {"T cells", "unknown"}
+
+
+def test_warnings_that_differ_by_a_number_are_one(copy):
+    change_manifest(copy, warnings=[f"a.fcs: $P{i}R is no range; the values do not depend on it" for i in (9, 10, 11)])
+    found = [finding for finding in judge(RunFiles.read(copy)) if finding.title == "The run gave a warning"]
+    assert [finding.level for finding in found] == ["note"]
+    assert "And 2 more like this" in found[0].detail
+
+
+def test_events_of_several_gates_are_left_out_of_the_confusion(copy):
+    cells = anndata.read_h5ad(copy / "cells.h5ad")
+    assert cells.obs["in_one_gate"].all()  # a channel holds one gate for each event
+    gated = np.flatnonzero(cells.obs["gate"].notna())
+    cells.obs["in_one_gate"] = ~np.isin(np.arange(cells.n_obs), gated[:50])
+    cells.write_h5ad(copy / "cells.h5ad")
+    assert np.sum(confusion_of(RunFiles.read(copy))["counts"]) == len(gated) - 50
+
+
+def test_generated_cells_lie_as_the_cells_of_the_fit(finished):
+    found = data_of(page_of(finished))["generated"]
+    assert len(found["returned"]) == len(pd.read_csv(finished / "clusters.csv"))
+    assert np.mean(found["returned"]) > 0.9
+    assert np.mean(found["distance"]) < 0.25
+
+
+def test_a_run_without_a_model_has_no_generated_cells(copy):
+    (copy / "model.cytomoe").unlink()
+    write_report(copy)
+    assert data_of(page_of(copy))["generated"] is None
+    assert "Generated cells" not in visible(page_of(copy))
 
 
 def test_methods_name_data_transform_seed_and_sources(finished):

@@ -67,29 +67,20 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
     from cytomoe.plates.engine import Engine
     from cytomoe.plates.samples import find_samples
     from cytomoe.runs.batch import BatchJob, run_batch
-    from cytomoe.runs.cluster import PreprocessingChoice
     from cytomoe.runs.wells import WellResult
-    from cytomoe.settings import preset
 
     if choices["model"] is not None and choices["mode"] == "per-sample":
         raise InputError("--model and --per-sample are both given; a model given is used for all samples")
     if choices["model"] is not None and not choices["model"].is_file():
         raise InputError(f"{choices['model']}: no such model file")
-    names = ("experts", "similarity", "metric")
     job = BatchJob(
         samples=find_samples(paths, choices["well_pattern"]),
         out=choices["out"],
         mode="model" if choices["model"] is not None else choices["mode"],
         model=choices["model"],
         panel_mismatch=choices["panel_mismatch"],
-        preprocessing=PreprocessingChoice(
-            markers=options.marker_names(choices["markers"]),
-            panel=choices["panel"],
-            transform=choices["transform"],
-            cofactor=choices["cofactor"],
-            compensate=choices["compensate"],
-        ),
-        settings=preset(choices["preset"], **{name: choices[name] for name in names}),
+        preprocessing=options.preprocessing_choice(choices),
+        settings=options.settings(choices),
         seed=choices["seed"],
         device=choices["device"],
         subsample=choices["subsample"],

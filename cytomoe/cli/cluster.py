@@ -52,27 +52,19 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
       cytomoe cluster blood.fcs --prior some_gated_cells.csv
       cytomoe cluster flow.fcs --gate-file gates.csv --out result
     """
-    from cytomoe.runs.cluster import ClusterJob, PreprocessingChoice, run_cluster
-    from cytomoe.runs.events import GateSource, PriorSource
-    from cytomoe.settings import preset
+    from cytomoe.runs.cluster import ClusterJob, run_cluster
+    from cytomoe.runs.events import PriorSource
 
-    names = ("experts", "similarity", "metric")
     job = ClusterJob(
         files=files,
         out=choices["out"] or default_out(files),
-        preprocessing=PreprocessingChoice(
-            markers=options.marker_names(choices["markers"]),
-            panel=choices["panel"],
-            transform=choices["transform"],
-            cofactor=choices["cofactor"],
-            compensate=choices["compensate"],
-        ),
-        settings=preset(choices["preset"], **{name: choices[name] for name in names}),
+        preprocessing=options.preprocessing_choice(choices),
+        settings=options.settings(choices),
         seed=choices["seed"],
         device=choices["device"],
         subsample=choices["subsample"],
-        gates=GateSource(choices["gate_pattern"], choices["gate_channel"], choices["gate_file"]),
-        prior=PriorSource(choices["prior"], choices["prior_channel"]),
+        gates=options.gate_source(choices),
+        prior=PriorSource(choices["prior"], choices["prior_channel"], choices["gate_names"]),
         reference=choices["reference"],
         holdout=choices["holdout"],
         samples=choices["samples"],

@@ -18,6 +18,7 @@ from cytomoe.runs.job import Listener, RunResult
 _CLUSTERS_SHOWN = 20
 
 if TYPE_CHECKING:
+    from cytomoe.runs.merge import Naming
     from cytomoe.training.loop import Progress
 
 
@@ -99,6 +100,20 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
     click.echo(f"results: {result.out}")
     if result.report is not None:
         click.echo(f"report: {result.report}")
+
+
+def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict[str, Any], *, suffix: str) -> None:
+    """Copy a run with its clusters named, as ``merge_options`` say, and print the populations."""
+    from cytomoe.runs.merge import MergeJob, run_merge
+
+    out = choices["out"] or run.with_name(f"{run.name}_{suffix}")
+    populations = run_merge(MergeJob(run, naming, out, choices["force"], command))
+    if choices["as_json"]:
+        click.echo(json.dumps({"out": str(out), "populations": populations}, ensure_ascii=False))
+        return
+    for name, events in populations.items():
+        click.echo(f"  {events:>10,}  {name}")
+    click.echo(f"results: {out}")
 
 
 def print_clusters(summary: list[dict[str, Any]]) -> None:

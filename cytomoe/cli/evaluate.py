@@ -31,14 +31,12 @@ def evaluate(labels: Path, files: tuple[Path, ...], as_json: bool, **choices: An
       cytomoe evaluate plate_cytomoe/labels.csv --gate-pattern '{plate}_{gate}_{well}.fcs' --json
     """
     from cytomoe.runs.evaluate import EvaluateJob, run_evaluate
-    from cytomoe.runs.events import GateSource
 
-    gates = GateSource(choices["gate_pattern"], choices["gate_channel"], choices["gate_file"])
     evaluation = run_evaluate(
         EvaluateJob(
             labels,
             files,
-            gates,
+            options.gate_source(choices),
             min_population=choices["min_population"],
             data_set=choices["data_set"],
             allow_truncated=choices["allow_truncated"],

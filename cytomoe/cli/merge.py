@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from cytomoe.cli import options
+from cytomoe.cli.console import merge_and_print
 
 
 @click.command()
@@ -18,13 +19,12 @@ from cytomoe.cli import options
     type=options.FILE,
     required=True,
     metavar="CSV",
-    help="Table with the columns cluster and name; clusters of the same name become one population.",
+    help="Table with the columns cluster and name; clusters of the same name become one population. The run's own "
+    "clusters.csv, its column population edited, will do.",
 )
-@click.option("--out", type=options.FILE, metavar="DIR", help="Folder of the result. Default: <run>_merged.")
-@click.option("--force", is_flag=True, help="Replace the results of an earlier run in the same folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@options.merge_options("<run>_merged")
 @click.pass_obj
-def merge(command: list[str], run: Path, table: Path, out: Path | None, force: bool, as_json: bool) -> None:
+def merge(command: list[str], run: Path, table: Path, **choices: Any) -> None:
     """Name the clusters of a run, and merge those that are one population, without training again.
 
     RUN stays as it is; the result is a copy with the names in every file, and the events of each population in each
@@ -34,13 +34,6 @@ def merge(command: list[str], run: Path, table: Path, out: Path | None, force: b
     Example:
       cytomoe merge sample_cytomoe --map merging.csv --out named
     """
-    from cytomoe.runs.merge import MergeJob, run_merge
+    from cytomoe.runs.merge import NamingTable
 
-    folder = out or run.with_name(f"{run.name}_merged")
-    populations = run_merge(MergeJob(run, table, folder, force, command))
-    if as_json:
-        click.echo(json.dumps({"out": str(folder), "populations": populations}, ensure_ascii=False))
-        return
-    for name, events in populations.items():
-        click.echo(f"  {events:>10,}  {name}")
-    click.echo(f"results: {folder}")
+    merge_and_print(command, run, NamingTable(table), choices, suffix="merged")

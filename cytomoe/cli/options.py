@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from cytomoe.settings import PRESETS, Metric, Settings, SimilarityName
+from cytomoe.settings import PRESETS, Metric, Settings, SimilarityName, preset
+
+if TYPE_CHECKING:
+    from cytomoe.runs.cluster import PreprocessingChoice
+    from cytomoe.runs.events import GateSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,6 +34,24 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 def marker_names(text: str | None) -> list[str] | None:
     """Names of ``--markers``."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def preprocessing_choice(choices: dict[str, Any]) -> PreprocessingChoice:
+    """What ``marker_options`` ask for."""
+    from cytomoe.runs.cluster import PreprocessingChoice
+
+    return PreprocessingChoice(
+        markers=marker_names(choices["markers"]),
+        panel=choices["panel"],
+        transform=choices["transform"],
+        cofactor=choices["cofactor"],
+        compensate=choices["compensate"],
+    )
+
+
+def settings(choices: dict[str, Any]) -> Settings:
+    """What ``model_options`` ask for."""
+    return preset(choices["preset"], **{name: choices[name] for name in ("experts", "similarity", "metric")})
 
 
 files_argument = click.argument("files", nargs=-1, required=True, type=FILE)
@@ -115,6 +137,12 @@ gate_options = _together(
         metavar="CHANNEL",
         help="Channel that holds the number of each event's gate; 0 or NaN: no gate.",
     ),
+    click.option(
+        "--gate-names",
+        type=FILE,
+        metavar="CSV",
+        help="Names behind the numbers of --gate-channel: a table with a column of numbers and one of names.",
+    ),
     click.option("--gate-file", metavar="CSV[:COLUMN]", help="Table with the gate of each event, a row per event."),
     click.option(
         "--min-population",
@@ -124,6 +152,14 @@ gate_options = _together(
         help="Gates with fewer events are left out of the measures.",
     ),
 )
+
+
+def gate_source(choices: dict[str, Any]) -> GateSource:
+    """Where ``gate_options`` say that the gates stand."""
+    from cytomoe.runs.events import GateSource
+
+    return GateSource(choices["gate_pattern"], choices["gate_channel"], choices["gate_file"], choices["gate_names"])
+
 
 samples_option = click.option(
     "--samples",
@@ -163,6 +199,16 @@ h5ad_option = click.option(
     show_default=True,
     help="Write cells.h5ad, all events as AnnData. auto: up to 500,000 events.",
 )
+
+
+def merge_options(default: str) -> Callable[[F], F]:
+    """Options of the commands that copy a run with fewer clusters; ``default`` is the copy's folder."""
+    return _together(
+        click.option("--out", type=FILE, metavar="DIR", help=f"Folder of the result. Default: {default}."),
+        click.option("--force", is_flag=True, help="Replace the results of an earlier run in the same folder."),
+        click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
+    )
+
 
 output_options = _together(
     click.option(

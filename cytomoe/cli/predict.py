@@ -31,7 +31,6 @@ def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices:
     Example:
       cytomoe predict sample_cytomoe/model.cytomoe other.fcs --out other
     """
-    from cytomoe.runs.events import GateSource
     from cytomoe.runs.predict import PredictJob, run_predict
 
     job = PredictJob(
@@ -39,7 +38,7 @@ def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices:
         files=files,
         out=choices["out"] or default_out(files),
         device=choices["device"],
-        gates=GateSource(choices["gate_pattern"], choices["gate_channel"], choices["gate_file"]),
+        gates=options.gate_source(choices),
         samples=choices["samples"],
         min_population=choices["min_population"],
         data_set=choices["data_set"],

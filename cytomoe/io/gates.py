@@ -243,6 +243,29 @@ def read_gate_file(source: str | os.PathLike[str], n_events: int) -> Gates:
     return Gates.from_labels(rows.iloc[:, position].to_numpy(dtype=object))
 
 
+def read_gate_names(path: Path) -> dict[str, str]:
+    """Names behind the numbers of a channel of gates: a table with a column of whole numbers and one of names.
+
+    Raises
+    ------
+    InputError
+        If the table can't be read, lacks one of the two columns, or names a number twice.
+    """
+    table = _read_table(path, "--gate-names")
+    rows = [[str(value).strip() for value in row] for row in table.to_numpy() if any(map(str.strip, row))]
+    if rows and not any(value.isdigit() for value in rows[0]):
+        rows = rows[1:]  # the header
+    columns = list(zip(*rows, strict=True))
+    numbers = next((column for column in columns if all(value.isdigit() for value in column)), None)
+    names = next((column for column in columns if not any(value.isdigit() for value in column)), None)
+    if numbers is None or names is None:
+        raise InputError(f"--gate-names {path}: needs a column with the numbers of the gates and one with their names")
+    found = dict(zip(map(str, map(int, numbers)), names, strict=True))
+    if len(found) < len(numbers):
+        raise InputError(f"--gate-names {path}: a number is named twice")
+    return found
+
+
 def _parse_pattern(pattern: str) -> tuple[list[str], list[str]]:
     """Literal text before each field plus the text after the last, and the names of the fields."""
     try:
@@ -294,7 +317,7 @@ def _split_source(source: str) -> tuple[Path, str | None]:
     return (Path(head), column) if Path(head).exists() else (path, None)
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path, option: str = "--gate-file") -> pd.DataFrame:
     """Read every line of a delimited text file as strings; a blank line is a row."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -311,11 +334,12 @@ def _read_table(path: Path) -> pd.DataFrame:
             quoting=csv.QUOTE_MINIMAL,
         )
     except FileNotFoundError:
-        raise InputError(f"--gate-file {path}: no such file") from None
+        raise InputError(f"{option} {path}: no such file") from None
     except pd.errors.EmptyDataError:
-        raise InputError(f"--gate-file {path}: the file is empty; one row per event is needed") from None
+        rows = "; one row per event is needed" if option == "--gate-file" else ""
+        raise InputError(f"{option} {path}: the file is empty{rows}") from None
     except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        raise InputError(f"--gate-file {path}: not a readable table: {error}".replace("\n", " ")) from None
+        raise InputError(f"{option} {path}: not a readable table: {error}".replace("\n", " ")) from None
     return table
 
 

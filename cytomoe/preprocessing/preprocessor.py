@@ -225,7 +225,10 @@ class Preprocessor:
         names = self.locate(adata)
         if judge_scale:
             self.refuse_other_scale(adata)
-        values = self._linear(adata, names)
+        return self.transformed(self._linear(adata, names))
+
+    def transformed(self, values: FloatArray) -> FloatArray:
+        """Transform (events, markers) linear, compensated values, such as generated cells, in place; float32."""
         if all(step.transform.name == "arcsinh" for step in self.steps):  # the rule: all columns in one pass
             values /= np.array([step.transform.cofactor for step in self.steps], dtype=np.float32)
             np.arcsinh(values, out=values)

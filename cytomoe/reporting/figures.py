@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.reporting.colours import CONFIDENCE, SEQUENTIAL, cluster_colour
 from cytomoe.reporting.histograms import BINS
 from cytomoe.reporting.material import Material
-from cytomoe.reporting.payload import confusion_of
+from cytomoe.reporting.payload import confusion_of, drift_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,6 +65,10 @@ def _drawn(material: Material) -> Iterator[tuple[str, Callable[[Material], Figur
         yield "confusion", _confusion
     if material.run.manifest.get("training"):
         yield "training", _training
+    if material.run.drift is not None:
+        yield "drift", _drift
+    if material.generated is not None:
+        yield "generated", _generated
     yield "transforms", _transforms
 
 
@@ -274,6 +279,31 @@ def _confusion(material: Material) -> Figure:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.colorbar(drawn, ax=axes, label="share of the gate's cells")
+    return figure
+
+
+def _drift(material: Material) -> Figure:
+    drift = drift_of(material.run)
+    assert drift is not None  # the run has a drift.csv
+    return _distances(material, drift["samples"], np.array(drift["distance"], dtype=float))
+
+
+def _generated(material: Material) -> Figure:
+    assert material.generated is not None  # the run has a model
+    return _distances(material, [_name(record) for record in material.clusters], material.generated.distance)
+
+
+def _distances(material: Material, rows: list[str], distances: NDArray[np.float64]) -> Figure:
+    """Distance of each marker's distribution from that of the fit, a row per sample or cluster."""
+    markers = material.run.markers
+    figure = _figure(2.4 + 0.32 * len(markers), 1.0 + 0.2 * len(rows))
+    axes = figure.add_subplot()
+    drawn = axes.imshow(distances, aspect="auto", cmap=_ramp(SEQUENTIAL), vmin=0, vmax=1)
+    axes.set_xticks(range(len(markers)), markers, rotation=90)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(drawn, ax=axes, label="distance from the fit")
     return figure
 
 

@@ -44,9 +44,38 @@ def marker_histograms(run: RunFiles) -> Histograms:
     counts = np.zeros((run.n_clusters, len(steps), BINS), dtype=np.int64)
     cells = run.cells
     for rows, expression in cells.expression_blocks():
-        first_bin = (cells.cluster[rows] - 1) * BINS
-        for marker in range(len(steps)):
-            position = (expression[:, marker] - low[marker]) * (BINS / (high[marker] - low[marker]))
-            bins = first_bin + np.clip(position.astype(np.int64), 0, BINS - 1)
-            counts[:, marker] += np.bincount(bins, minlength=run.n_clusters * BINS).reshape(run.n_clusters, BINS)
+        counts += count_in_bins(expression, cells.cluster[rows] - 1, run.n_clusters, low, high)
     return Histograms(low, high, counts)
+
+
+def count_in_bins(
+    expression: NDArray[np.float32],
+    clusters: NDArray[np.int64],
+    n_clusters: int,
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """Count cells by cluster, marker and bin.
+
+    Parameters
+    ----------
+    expression
+        Transformed values, shape (cells, markers).
+    clusters
+        From 0, shape (cells,).
+    n_clusters
+        Number of clusters.
+    low, high
+        Ends of the bins of each marker, shape (markers,). What lies beyond is counted in the last bin.
+
+    Returns
+    -------
+    ndarray
+        Shape (clusters, markers, bins).
+    """
+    counts = np.empty((n_clusters, expression.shape[1], BINS), dtype=np.int64)
+    for marker in range(expression.shape[1]):
+        position = (expression[:, marker] - low[marker]) * (BINS / (high[marker] - low[marker]))
+        bins = clusters * BINS + np.clip(position.astype(np.int64), 0, BINS - 1)
+        counts[:, marker] = np.bincount(bins, minlength=n_clusters * BINS).reshape(n_clusters, BINS)
+    return counts

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cytomoe.reporting.embedding import Embedding, embed
+from cytomoe.reporting.generated import Generated, generate
 from cytomoe.reporting.histograms import Histograms, marker_histograms
 from cytomoe.reporting.profiles import Profiles, cluster_records, profiles_of
 from cytomoe.reporting.run_files import RunFiles
@@ -23,6 +24,8 @@ class Material:
         From :func:`cytomoe.reporting.profiles.cluster_records`.
     histograms, profiles, embedding
         Of the run.
+    generated
+        Cells that the run's model generates; None where its folder holds no model.
     """
 
     run: RunFiles
@@ -30,9 +33,11 @@ class Material:
     histograms: Histograms
     profiles: Profiles
     embedding: Embedding
+    generated: Generated | None
 
 
 def gather(run: RunFiles) -> Material:
     """Compute what a report draws."""
     histograms = marker_histograms(run)
-    return Material(run, cluster_records(run), histograms, profiles_of(run, histograms), embed(run))
+    profiles, generated = profiles_of(run, histograms), generate(run, histograms)
+    return Material(run, cluster_records(run), histograms, profiles, embed(run), generated)

@@ -86,6 +86,8 @@ def _context(material: Material) -> dict[str, Any]:
         "findings": findings,
         "clusters": clusters,
         "named": any(record["name"] for record in clusters),
+        "stable": run.stability is not None,
+        "largest": max(max(record["fraction"] for record in clusters), 1e-9),
         "populated": sum(record["events"] > 0 for record in clusters),
         "evaluation": run.evaluation,
         "methods": methods_of(run),

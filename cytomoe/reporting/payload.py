@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cytomoe.reporting.colours import CLUSTERS, CONFIDENCE, SEQUENTIAL, cluster_colour
 from cytomoe.reporting.embedding import Embedding
+from cytomoe.reporting.generated import CELLS_EACH, Generated
 from cytomoe.reporting.histograms import Histograms
 from cytomoe.reporting.material import Material
 from cytomoe.reporting.profiles import Profiles
@@ -33,6 +34,8 @@ def payload_of(material: Material) -> dict[str, Any]:
         "transforms": _transforms(run, histograms),
         "abundance": _abundance(run),
         "confusion": confusion_of(run),
+        "drift": drift_of(run),
+        "generated": _generated(material.generated),
         "training": run.manifest.get("training") or [],
     }
 
@@ -120,13 +123,43 @@ def _abundance(run: RunFiles) -> dict[str, Any]:
     }
 
 
-def confusion_of(run: RunFiles) -> dict[str, Any] | None:
-    """Cells of each gate in each cluster: gates by size, clusters in the order that makes the matrix diagonal."""
-    cells = run.cells
-    if cells.gate is None:
+def drift_of(run: RunFiles) -> dict[str, Any] | None:
+    """Distance of each marker of each sample from the model's training."""
+    if run.drift is None:
         return None
-    gated = np.asarray(cells.gate.codes) >= 0
-    table = pd.crosstab(np.asarray(cells.gate.codes)[gated], cells.cluster[gated])
+    samples = [name for name in run.manifest["samples"] if name in set(run.drift["sample"])]
+    rows = run.drift.set_index(["sample", "marker"])
+    names = pd.MultiIndex.from_product([samples, run.markers])
+    shape = (len(samples), len(run.markers))
+    unfit = run.manifest["drift"]["fits_no_expert"]
+    return {
+        "samples": samples,
+        "unfit": [unfit[name] for name in samples],
+        **{
+            name: rows[name].reindex(names).to_numpy(dtype=np.float64).reshape(shape).tolist()
+            for name in ("distance", "outside")
+        },
+    }
+
+
+def _generated(generated: Generated | None) -> dict[str, Any] | None:
+    """Generated cells of each cluster: share that returns, distance of the markers, histograms as those of the run."""
+    if generated is None:
+        return None
+    return {
+        "each": CELLS_EACH,
+        "returned": np.round(generated.returned, 4).tolist(),
+        "distance": np.round(generated.distance, 3).tolist(),
+        "shares": packed(np.rint(65535 * generated.counts / CELLS_EACH), "uint16"),
+    }
+
+
+def confusion_of(run: RunFiles) -> dict[str, Any] | None:
+    """Cells of one gate alone in each cluster: gates by size, clusters in the order that makes the matrix diagonal."""
+    cells, codes = run.cells, run.cells.gate_codes
+    if cells.gate is None or (codes < 0).all():
+        return None
+    table = pd.crosstab(codes[codes >= 0], cells.cluster[codes >= 0])
     table = table.loc[table.sum(axis=1).sort_values(ascending=False, kind="stable").index]
     counts = table.to_numpy()
     # A cluster stands below the gate that most of it comes from.

@@ -71,16 +71,19 @@ def _tree(scaled: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.fl
 
 
 def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
-    """One dictionary per cluster for tables and figures: number, name, label, size, confidence, main gate.
+    """One dictionary per cluster for tables and figures: number, name, label, size, confidence, stability, main gate.
 
     ``name`` is the population that a reference or the user gave it, or empty; ``label`` lists its markers; ``title`` is
-    the name where it says something, else the label.
+    the name where it says something, else the label. ``least`` and ``most`` are its shares in the samples that have the
+    fewest and the most of it.
     """
     cells = run.cells
     sums = np.bincount(cells.cluster, weights=cells.confidence, minlength=run.n_clusters + 1)[1:]
     confidence = sums / np.maximum(run.sizes, 1)
     gates = _main_gates(run)
-    names, labels = (_words(run, column) for column in ("population", "label"))
+    stability = run.stability if run.stability is not None else np.full(run.n_clusters, np.nan)
+    lowest, highest = _shares_in_samples(run)
+    names, labels = (run.words(column) for column in ("population", "label"))
     return [
         {
             "number": k + 1,
@@ -91,6 +94,9 @@ def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
             "events": int(run.sizes[k]),
             "fraction": float(run.sizes[k] / max(run.sizes.sum(), 1)),
             "confidence": float(confidence[k]) if run.sizes[k] else None,
+            "stability": None if np.isnan(stability[k]) else float(stability[k]),
+            "least": float(lowest[k]),
+            "most": float(highest[k]),
             "gate": gates[k][0],
             "gate_share": gates[k][1],
         }
@@ -98,20 +104,18 @@ def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
     ]
 
 
-def _words(run: RunFiles, column: str) -> list[str]:
-    """A column of ``clusters.csv`` before the markers, as text; empty where it is not there."""
-    described = run.clusters.iloc[:, : -len(run.markers)]
-    if column not in described.columns:
-        return [""] * run.n_clusters
-    return [str(value) for value in described[column].fillna("")]
+def _shares_in_samples(run: RunFiles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least and largest share of each cluster in a sample, shapes (clusters,)."""
+    shares = run.counts / np.maximum(run.counts.sum(axis=1, keepdims=True), 1)
+    return shares.min(axis=0), shares.max(axis=0)
 
 
 def _main_gates(run: RunFiles) -> list[tuple[str, float]]:
-    """Gate that most of each cluster's gated cells lie in, with its share of them; an empty name for none."""
+    """Gate that most of each cluster's cells of one gate lie in, with its share of them; an empty name for none."""
     gate, cluster = run.cells.gate, run.cells.cluster
     if gate is None:
         return [("", 0.0)] * run.n_clusters
-    codes = np.asarray(gate.codes)
+    codes = run.cells.gate_codes
     counts = np.zeros((run.n_clusters, len(gate.categories)), dtype=np.int64)
     np.add.at(counts, (cluster[codes >= 0] - 1, codes[codes >= 0]), 1)
     totals = counts.sum(axis=1)

@@ -37,6 +37,8 @@ class RunFiles:
         ``abundance.csv``: a row per sample.
     evaluation
         ``evaluation.json``, or None where the run had no gates.
+    drift
+        ``drift.csv``: a row per sample and marker; None of a run that did not map with an existing model.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class RunFiles:
     clusters: pd.DataFrame
     abundance: pd.DataFrame
     evaluation: dict[str, Any] | None
+    drift: pd.DataFrame | None = None
 
     @classmethod
     def read(cls, folder: Path) -> RunFiles:
@@ -59,13 +62,15 @@ class RunFiles:
         for name in _NEEDED:
             if not (folder / name).is_file():
                 raise InputError(f"{folder} has no {name}, so it is not the folder of a finished run")
-        evaluation = folder / "evaluation.json"
+        evaluation, drift = folder / "evaluation.json", folder / "drift.csv"
+        text = {"sample": str, "marker": str}
         return cls(
             folder,
             manifest=_json(folder / MANIFEST),
             clusters=read_safe_table(folder / "clusters.csv"),
             abundance=read_safe_table(folder / "abundance.csv", dtype={"sample": str}, keep_default_na=False),
             evaluation=_json(evaluation) if evaluation.is_file() else None,
+            drift=read_safe_table(drift, dtype=text, keep_default_na=False) if drift.is_file() else None,
         )
 
     @property
@@ -84,10 +89,32 @@ class RunFiles:
         return self.clusters["events"].to_numpy(dtype=np.int64)
 
     @property
+    def counts(self) -> NDArray[np.int64]:
+        """Events of each cluster in each sample, shape (samples, clusters)."""
+        return self.abundance[[f"cluster_{k}" for k in self.clusters["cluster"]]].to_numpy(dtype=np.int64)
+
+    @property
     def medians(self) -> NDArray[np.float64]:
         """Median transformed value of each marker, shape (clusters, markers); NaN for a cluster without events."""
         # By position, the last columns: a marker may be called label or events.
         return self.clusters.iloc[:, -len(self.markers) :].to_numpy(dtype=np.float64)
+
+    def words(self, column: str) -> list[str]:
+        """A column of ``clusters.csv`` before the markers, as text; empty where it is not there."""
+        found = self._described(column)
+        return [""] * self.n_clusters if found is None else [str(value) for value in found.fillna("")]
+
+    @property
+    def stability(self) -> NDArray[np.float64] | None:
+        """How surely each cluster is found again, in [0, 1], shape (clusters,); None where that is not known."""
+        found = self._described("stability")
+        if found is None or found.isna().all():
+            return None
+        return found.to_numpy(dtype=np.float64)
+
+    def _described(self, column: str) -> pd.Series[Any] | None:
+        described = self.clusters.iloc[:, : -len(self.markers)]
+        return described[column] if column in described.columns else None
 
     @cached_property
     def cells(self) -> Cells:
@@ -109,6 +136,8 @@ class Cells:
         Shape (cells,).
     file, sample, gate
         Categorical; ``gate`` is None in a run without gates.
+    in_one_gate
+        Whether each cell's event lies in no second gate, shape (cells,); None in a run without gates.
     event
         Index within the file, from 0, shape (cells,).
     """
@@ -119,6 +148,7 @@ class Cells:
     file: pd.Categorical
     sample: pd.Categorical
     gate: pd.Categorical | None
+    in_one_gate: NDArray[np.bool_] | None
     event: NDArray[np.int64]
 
     @classmethod
@@ -139,11 +169,20 @@ class Cells:
             file=obs["file"],
             sample=obs["sample"],
             gate=obs.get("gate"),
+            in_one_gate=obs.get("in_one_gate"),
             event=obs["event"].astype(np.int64),
         )
 
     def __len__(self) -> int:
         return len(self.cluster)
+
+    @property
+    def gate_codes(self) -> NDArray[np.int64]:
+        """Gate of each cell that lies in one gate alone, -1 of the others, shape (cells,)."""
+        if self.gate is None:
+            return np.full(len(self), -1, dtype=np.int64)
+        codes = np.asarray(self.gate.codes, dtype=np.int64)
+        return codes if self.in_one_gate is None else np.where(self.in_one_gate, codes, -1)
 
     def expression_blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Give the transformed values of all cells, some rows at a time: rows, (rows, markers)."""
@@ -169,8 +208,8 @@ class Cells:
 
 
 def _obs_columns(file: Any) -> list[str]:
-    names = ["cytomoe", "confidence", "file", "sample", "event"]
-    return [*names, "gate"] if "gate" in file["obs"] else names
+    optional = [name for name in ("gate", "in_one_gate") if name in file["obs"]]
+    return ["cytomoe", "confidence", "file", "sample", "event", *optional]
 
 
 def _json(path: Path) -> dict[str, Any]:

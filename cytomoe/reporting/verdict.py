@@ -6,6 +6,7 @@ before you use the result).
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +14,18 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cytomoe.reference import UNKNOWN
 from cytomoe.reporting.run_files import RunFiles
 
 Level = Literal["good", "note", "check"]
 
 TINY = 10  # cells; fewer do not make a population that anyone would gate
+# Stability of a cluster that is surely found again, and of one that should not be trusted (Hennig, R package fpc).
+STABLE, UNSTABLE = 0.75, 0.6
 UNSURE = 0.5  # below, the model holds another cluster, or several together, for as likely
 _SETTLED = 0.02  # fall of the loss, relative; default runs on real wells lie below 0.01
+# How a reader ends a remark on a file whose values are not in doubt.
+_HARMLESS = "the values do not depend on it"
 _HEADLINES: dict[Level, str] = {
     "good": "The clusters can be read as they are",
     "note": "The clusters can be used; know the notes below",
@@ -58,13 +64,16 @@ def judge(run: RunFiles) -> list[Finding]:
         _warnings,
         _convergence,
         _clusters_used,
+        _stability,
         _confidence,
         _tiny_clusters,
         _dominant_cluster,
         _one_sample_clusters,
         _flat_markers,
+        _shared_names,
+        _drift,
         _gates,
-        _stability,
+        _repeatable,
     ]
     findings = [finding for judged in judges for finding in judged(run)]
     rank = {"check": 0, "note": 1, "good": 2}
@@ -79,7 +88,16 @@ def headline(findings: list[Finding]) -> tuple[Level, str]:
 
 
 def _warnings(run: RunFiles) -> list[Finding]:
-    return [Finding("check", "The run gave a warning", str(warning)) for warning in run.manifest["warnings"]]
+    """The run's own warnings; those that differ by numbers alone, such as a channel's, are told once."""
+    alike: dict[str, list[str]] = {}
+    for warning in map(str, run.manifest["warnings"]):
+        alike.setdefault(re.sub(r"\d+", "0", warning), []).append(warning)
+    found = []
+    for warnings in alike.values():
+        level: Level = "note" if warnings[0].endswith(_HARMLESS) else "check"
+        others = f" And {len(warnings) - 1} more like this: see run.json." if len(warnings) > 1 else ""
+        found.append(Finding(level, "The run gave a warning", f"{warnings[0]}{others}"))
+    return found
 
 
 def last_fall(run: RunFiles) -> float | None:
@@ -131,6 +149,33 @@ def _clusters_used(run: RunFiles) -> list[Finding]:
     return [Finding("good", f"{used} clusters were found", detail)]
 
 
+def _stability(run: RunFiles) -> list[Finding]:
+    """Whether the clusters are found again in the partitions of the cells that the fit drew."""
+    stability = run.stability
+    if stability is None or "model" in run.manifest:
+        return []
+    partitions = run.manifest["settings"]["partitions"]
+    scale = (
+        f"Stability is the overlap of a cluster with its like in {partitions} partitions of the cells: 1 where all "
+        f"have just this cluster; from {STABLE:g} on it counts as stable."
+    )
+    weak = np.flatnonzero(stability < STABLE)
+    if not len(weak):
+        title = f"All {len(stability)} clusters are stable" if len(stability) > 1 else "The cluster is stable"
+        return [Finding("good", title, f"Lowest stability {np.nanmin(stability):.2f}. {scale}")]
+    named = ", ".join(f"{k + 1} ({stability[k]:.2f})" for k in weak)
+    held = run.sizes[weak].sum() / max(run.sizes.sum(), 1)
+    untrusted = run.sizes[stability < UNSTABLE].sum() / max(run.sizes.sum(), 1)
+    return [
+        Finding(
+            "check" if untrusted > 0.05 else "note",
+            f"{len(weak)} of {len(stability)} clusters {'are' if len(weak) > 1 else 'is'} less than stable",
+            f"Cluster{'s' if len(weak) > 1 else ''} {named}: {_share(held)} of the cells. {scale}",
+            "Expect their borders to move with another seed or sample; look at their histograms before you count them.",
+        )
+    ]
+
+
 def _confidence(run: RunFiles) -> list[Finding]:
     confidence = run.cells.confidence
     unsure = float((confidence < UNSURE).mean())
@@ -175,7 +220,7 @@ def _dominant_cluster(run: RunFiles) -> list[Finding]:
 
 def _one_sample_clusters(run: RunFiles) -> list[Finding]:
     """Clusters that come nearly all from one of several samples: a true difference, or a batch effect."""
-    counts = run.abundance[[f"cluster_{k}" for k in run.clusters["cluster"]]].to_numpy(dtype=float)
+    counts = run.counts.astype(np.float64)
     if len(counts) < 2:
         return []
     totals = counts.sum(axis=0)
@@ -211,6 +256,49 @@ def _flat_markers(run: RunFiles) -> list[Finding]:
     ]
 
 
+def _shared_names(run: RunFiles) -> list[Finding]:
+    """Populations that several clusters are named after."""
+    if "merged" in run.manifest:
+        return []
+    by_name: dict[str, list[str]] = {}
+    for k, name in enumerate(run.words("population")):
+        if name not in ("", UNKNOWN):
+            by_name.setdefault(name, []).append(str(k + 1))
+    shared = {name: clusters for name, clusters in by_name.items() if len(clusters) > 1}
+    if not shared:
+        return []
+    folder = shlex.quote(run.folder.name)
+    return [
+        Finding(
+            "note",
+            f"{len(shared)} population{'s have' if len(shared) > 1 else ' has'} several clusters",
+            "; ".join(f"{name}: {', '.join(clusters)}" for name, clusters in shared.items()) + ".",
+            "Compare their markers: subsets, doublets, or one population in parts? To count a name as one population:",
+            (f"cytomoe merge {folder} --map {folder}/clusters.csv --out merged",),
+        )
+    ]
+
+
+def _drift(run: RunFiles) -> list[Finding]:
+    """That a mapped run is like the model's training; where it is not, its warnings say so."""
+    if run.drift is None or run.drift["left_range"].any():
+        return []
+    from cytomoe.drift import MOST_UNFIT
+
+    unfit = run.manifest["drift"]["fits_no_expert"]
+    if max(unfit.values()) > MOST_UNFIT:
+        return []
+    many = len(unfit) > 1
+    return [
+        Finding(
+            "good",
+            f"The sample{'s are' if many else ' is'} like those of the model's training",
+            f"No marker left its range; {'at most ' if many else ''}{_share(max(unfit.values()))} of the cells fit no "
+            f"cluster's expert ({_share(run.manifest['drift']['expected'])} in the training).",
+        )
+    ]
+
+
 def _gates(run: RunFiles) -> list[Finding]:
     if run.evaluation is None:
         return []
@@ -234,7 +322,7 @@ def _gates(run: RunFiles) -> list[Finding]:
     ]
 
 
-def _stability(run: RunFiles) -> list[Finding]:
+def _repeatable(run: RunFiles) -> list[Finding]:
     """What one run can't say: whether another seed finds the same."""
     if "model" in run.manifest:
         return []
@@ -243,13 +331,10 @@ def _stability(run: RunFiles) -> list[Finding]:
         Finding(
             "good",
             "Repeatable",
-            f"Seed {seed}, the same version and the same files give the same labels. What another seed would find, "
-            "one run can't say.",
-            "To measure it, repeat and compare:",
-            (
-                f"cytomoe cluster FILES --seed {seed + 1} --out again",
-                f"cytomoe evaluate {shlex.quote(run.folder.name)} --gate-file again/labels.csv:cluster",
-            ),
+            f"Seed {seed}, the same version and the same files give the same labels.",
+            f"To see what another seed finds, run the command at the end of this page with --seed {seed + 1} "
+            "--out again, and then:",
+            (f"cytomoe evaluate {shlex.quote(run.folder.name)} --gate-file again/labels.csv:cluster",),
         )
     ]
 

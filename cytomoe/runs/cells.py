@@ -31,7 +31,7 @@ def write_cells(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> 
     ``X`` holds the transformed values of the markers that were used; ``layers["raw"]`` the file's values of the same
     channels; ``obsm["channels"]`` the file's values of every other channel that all files share;
     ``obsm["X_moesimvae"]`` the codes. ``obs`` has file, event, sample, cytomoe (the cluster), confidence, label (of
-    the cluster) and, where known, population and gate.
+    the cluster) and, where known, population, gate and in_one_gate (whether the event lies in no second gate).
     """
     import h5py
 
@@ -65,6 +65,7 @@ def _write_tables(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -
             obs[column] = pd.Categorical(np.array(mapped.names.columns[column], dtype=object)[mapped.clusters - 1])
     if gated is not None:
         obs["gate"] = gated.gates.to_categorical()
+        obs["in_one_gate"] = gated.overlaps.unique
     tables = [next(events.chunks(i))[1].var for i in range(len(events.files))]
     first = next(events.chunks(0))[1]
     used = model.preprocessor_.locate(first)

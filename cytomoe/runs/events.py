@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
-from cytomoe.io.gates import GatePattern, Gates, gates_from_channel, gates_from_files, read_gate_file
+from cytomoe.io.gates import (
+    GatePattern,
+    Gates,
+    gates_from_channel,
+    gates_from_files,
+    read_gate_file,
+    read_gate_names,
+)
 from cytomoe.io.overlaps import Overlaps, find_overlaps
 
 if TYPE_CHECKING:
@@ -40,11 +47,14 @@ class GateSource:
         Channel that holds the number of the gate.
     file
         Table with one row per event, ``path`` or ``path:column``.
+    names
+        Table of the names behind the numbers of ``channel``.
     """
 
     pattern: str | None = None
     channel: str | None = None
     file: str | None = None
+    names: Path | None = None
 
     def __post_init__(self) -> None:
         given = [f"--gate-{name}" for name in ("pattern", "channel", "file") if getattr(self, name) is not None]
@@ -335,10 +345,13 @@ class PriorSource:
         Table with one row per event, ``path`` or ``path:column``; no name: unknown.
     channel
         Channel that holds the number of the population; 0 or NaN: unknown.
+    names
+        Table of the names behind the numbers of ``channel``.
     """
 
     file: str | None = None
     channel: str | None = None
+    names: Path | None = None
 
     def __post_init__(self) -> None:
         if self.file is not None and self.channel is not None:
@@ -357,7 +370,7 @@ def find_prior(events: Events, source: PriorSource) -> Gates | None:
         return None
     option = "--prior" if source.file is not None else "--prior-channel"
     try:
-        known = _gates(events, GateSource(channel=source.channel, file=source.file))
+        known = _gates(events, GateSource(channel=source.channel, file=source.file, names=source.names))
     except InputError as error:  # the same tables and channels as for gates, in the words of this option
         words = str(error).replace("--gate-file", "--prior").replace("--gate-channel", "--prior-channel")
         raise InputError(words) from None
@@ -399,7 +412,15 @@ def _gates(events: Events, source: GateSource) -> Gates:
     if source.channel is not None:
         channel = source.channel
         parts = [gates_from_channel(adata, channel) for i in range(len(events.files)) for _, adata in events.chunks(i)]
-        return Gates.from_labels(
-            np.concatenate([np.array([*part.names, None], dtype=object)[part.codes] for part in parts])
-        )
+        numbers = np.concatenate([np.array([*part.names, None], dtype=object)[part.codes] for part in parts])
+        return Gates.from_labels(numbers if source.names is None else _named(numbers, source.names, channel))
     return read_gate_file(source.file or "", events.n_events)
+
+
+def _named(numbers: NDArray[np.object_], table: Path, channel: str) -> NDArray[np.object_]:
+    """Names in place of the numbers of gates; None where there is no gate."""
+    names = read_gate_names(table)
+    missing = sorted({number for number in numbers if number is not None and number not in names})
+    if missing:
+        raise InputError(f"--gate-names {table}: no name for the gate {missing[0]} of the channel {channel}")
+    return np.array([None if number is None else names[number] for number in numbers], dtype=object)

@@ -153,10 +153,7 @@ def _proportions(job: GenerateJob, model: MoESimVAE) -> tuple[int, NDArray[np.fl
 
 
 def _report(model: MoESimVAE, cells: NDArray[np.float32], clusters: NDArray[np.int32]) -> list[dict[str, Any]]:
-    expression = np.column_stack(
-        [step.transform.apply(cells[:, i]) for i, step in enumerate(model.preprocessor_.steps)]
-    ).astype(np.float32)
-    assigned = model.predict(expression)
+    assigned = model.predict(model.preprocessor_.transformed(cells.copy()))
     names = model.names_
     called = () if names is None else names.populations or names.labels
     return [

@@ -1,4 +1,4 @@
-"""Name and merge the clusters of a run by a table, without training again."""
+"""Clusters of a run under names, those of one name merged, without training again: by a table, or a tree of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,31 @@ _CLUSTER = ("cluster", "old_cluster")
 _NAME = ("name", "new_cluster", "population")
 
 
+class Naming(Protocol):
+    """Where the names of clusters come from."""
+
+    def names(self, clusters: pd.DataFrame) -> tuple[pd.Series[str], dict[str, Any]]:
+        """Name of each cluster of a run, by its number from 1, and whence it comes, for the manifest.
+
+        Raises
+        ------
+        InputError
+            If the clusters can't be named so.
+        """
+
+
+@dataclass(frozen=True)
+class NamingTable:
+    """Names from a CSV with the columns cluster and name (CATALYST's old_cluster and new_cluster are read too)."""
+
+    path: Path
+
+    def names(self, clusters: pd.DataFrame) -> tuple[pd.Series[str], dict[str, Any]]:
+        """See :class:`Naming`; every cluster is named once."""
+        found = read_map(self.path, len(clusters))
+        return found, {"map": str(self.path.resolve()), "sha256": outputs.sha256(self.path)}
+
+
 @dataclass(frozen=True)
 class MergeJob:
     """A merge to do.
@@ -31,8 +56,8 @@ class MergeJob:
     ----------
     run
         Folder of a run.
-    table
-        CSV with the columns cluster and name (CATALYST's old_cluster and new_cluster are read too).
+    naming
+        Where the names come from; clusters of one name become one population.
     out
         Folder of the result.
     force
@@ -42,29 +67,24 @@ class MergeJob:
     """
 
     run: Path
-    table: Path
+    naming: Naming
     out: Path
     force: bool = False
     command: Sequence[str] = ()
 
 
 def run_merge(job: MergeJob) -> dict[str, int]:
-    """Copy a run with its clusters named by a table: clusters of one name are one population; returns their events.
+    """Copy a run with its clusters named and those of one name merged; returns the events of each population.
 
     Raises
     ------
     InputError
-        If the run or the table can't be read, or the table does not name every cluster once.
+        If the run can't be read, or its clusters can't be named so.
     """
     outputs.check_output(job.out, job.force)
     clusters = read_clusters(job.run)
-    names = read_map(job.table, len(clusters))
-    provenance = {
-        "command": shlex.join(job.command),
-        "map": str(job.table.resolve()),
-        "sha256": outputs.sha256(job.table),
-    }
-    return write_named(job.run, job.out, clusters, names, provenance)
+    names, provenance = job.naming.names(clusters)
+    return write_named(job.run, job.out, clusters, names, {"command": shlex.join(job.command), **provenance})
 
 
 def read_clusters(run: Path) -> pd.DataFrame:

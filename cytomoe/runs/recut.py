@@ -1,65 +1,42 @@
-"""Fewer clusters of a run, without training again: its clusters merged along a tree of their markers."""
+"""A tree of a run's clusters by their markers, and fewer clusters by a cut through it, without training again."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
-from cytomoe.runs import outputs
-from cytomoe.runs.merge import read_clusters, write_named
 
 
 @dataclass(frozen=True)
-class RecutJob:
-    """A recut to do.
+class TreeCut:
+    """Names of the groups that are left when the tree of the clusters is cut at ``groups`` of them.
 
-    Attributes
-    ----------
-    run
-        Folder of a run.
-    clusters
-        Populations to leave.
-    out
-        Folder of the result.
-    force
-        Whether an earlier run in ``out`` is replaced.
-    command
-        What the user typed, for the manifest.
+    A :class:`cytomoe.runs.merge.Naming`.
     """
 
-    run: Path
-    clusters: int
-    out: Path
-    force: bool = False
-    command: Sequence[str] = ()
+    groups: int
 
+    def names(self, clusters: pd.DataFrame) -> tuple[pd.Series[str], dict[str, Any]]:
+        """Name of each cluster's group, and the tree for the manifest.
 
-def run_recut(job: RecutJob) -> dict[str, int]:
-    """Copy a run with its clusters merged into fewer populations; returns their events.
-
-    Raises
-    ------
-    InputError
-        If the run can't be read, or does not have that many clusters.
-    """
-    outputs.check_output(job.out, job.force)
-    clusters = read_clusters(job.run)
-    if not 1 <= job.clusters <= len(clusters):
-        raise InputError(
-            f"--clusters {job.clusters}: the run has {len(clusters)} clusters, which can be merged into 1 to "
-            f"{len(clusters)}; for more, cluster again with a larger --experts"
-        )
-    tree = merge_tree(median_markers(clusters))
-    groups = cut(tree, len(clusters), job.clusters)
-    provenance = {"command": shlex.join(job.command), "clusters": job.clusters, "tree": tree.to_dict("records")}
-    return write_named(job.run, job.out, clusters, group_names(clusters, groups), provenance)
+        Raises
+        ------
+        InputError
+            If there are not that many clusters.
+        """
+        if not 1 <= self.groups <= len(clusters):
+            raise InputError(
+                f"--clusters {self.groups}: the run has {len(clusters)} clusters, which can be merged into 1 to "
+                f"{len(clusters)}; for more, cluster again with a larger --experts"
+            )
+        tree = merge_tree(median_markers(clusters))
+        groups = cut(tree, len(clusters), self.groups)
+        return group_names(clusters, groups), {"clusters": self.groups, "tree": tree.to_dict("records")}
 
 
 def median_markers(clusters: pd.DataFrame) -> NDArray[np.float64]:

@@ -148,8 +148,8 @@
       visualMap = { show: false, dimension: 3, min: 0, max: 255, seriesIndex: 0, inRange: { color: colours } };
     }
     series.push(scatter({
-      data: labels, symbolSize: 1, silent: true, itemStyle: { color: "transparent" }, z: 10,
-      label: { show: true, formatter: "{b}", color: INK, fontSize: 13, fontWeight: 700, textBorderColor: "#fff", textBorderWidth: 3 },
+      data: labels, symbolSize: 1, silent: true, itemStyle: { color: "transparent", opacity: 1 }, z: 10,
+      label: { show: true, formatter: "{b}", color: INK, fontSize: 13, fontWeight: 700, textBorderColor: "#fff", textBorderWidth: 4 },
     }));
     const zoom = (axis) => ({ type: "inside", [axis]: 0, filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseMove: true, moveOnMouseWheel: false });
     draw("map", "canvas", 0, {
@@ -223,7 +223,7 @@
     const rows = order.length, columns = data.markers.length;
     const wide = byId("heatmap").clientWidth;
     const phone = wide < 560;
-    const left = { tree: phone ? 0 : 70, names: phone ? 105 : 175, bars: phone ? 74 : 120 };
+    const left = { tree: phone ? 0 : 70, names: phone ? 105 : 232, bars: phone ? 74 : 112 };
     const cell = Math.max(phone ? 20 : 24, Math.floor((wide - left.tree - left.names - left.bars - 4) / columns));
     const width = left.tree + left.names + columns * Math.min(cell, 90) + left.bars + 10;
     const rowHeight = 21, top = 84, height = rows * rowHeight;
@@ -246,7 +246,7 @@
       ],
       yAxis: [
         { type: "category", data: order.map(String), inverse: true, axisLine: { show: false }, axisTick: { show: false },
-          axisLabel: { interval: 0, color: INK, fontSize: 12, rich, formatter: (k) => phone ? `{c${k}|●} ${data.clusters[k].number} ${cut(data.clusters[k].title, 10)}` : `{c${k}|●} ${data.clusters[k].number} ${cut(data.clusters[k].title, 18)}` } },
+          axisLabel: { interval: 0, color: INK, fontSize: 12, rich, formatter: (k) => phone ? `{c${k}|●} ${data.clusters[k].number} ${cut(data.clusters[k].title, 10)}` : `{c${k}|●} ${data.clusters[k].number} ${cut(data.clusters[k].title, 28)}` } },
         { type: "value", gridIndex: 1, show: false, inverse: true, min: -0.5, max: rows - 0.5 },
         { type: "category", gridIndex: 2, data: order.map(String), inverse: true, show: false },
       ],
@@ -273,15 +273,15 @@
   function drawPanels(name, panels, { height = 96, widest = 230, axes }) {
     const wide = byId(`chart-${name}`).clientWidth;
     const columns = Math.max(2, Math.min(panels.length, Math.floor(wide / (wide < 560 ? 150 : 178))));
-    const gap = 22, across = Math.min(widest, (wide - gap * (columns - 1) - 6) / columns), down = height + 62;
-    const place = (i) => ({ left: 3 + (i % columns) * (across + gap), top: Math.floor(i / columns) * down });
+    const gap = 22, across = Math.min(widest, (wide - gap * (columns - 1) - 6) / columns), down = height + 64;
+    const place = (i) => ({ left: 3 + (i % columns) * (across + gap), top: 5 + Math.floor(i / columns) * down });
     const lines = (panel) => (panel.under ? 2 : 1);
     draw(name, "svg", Math.ceil(panels.length / columns) * down, {
       title: panels.map((panel, i) => ({
-        text: cut(panel.title, 26), subtext: panel.under ? cut(panel.under, 34) : "", ...place(i), padding: 0, itemGap: 2,
-        textStyle: { fontSize: 12.5, fontWeight: 600, color: INK }, subtextStyle: { fontSize: 10.5, color: SOFT },
+        text: cut(panel.title, 26), subtext: panel.under ? cut(panel.under, 34) : "", ...place(i), padding: 0, itemGap: 1,
+        textStyle: { fontSize: 12.5, lineHeight: 16, fontWeight: 600, color: INK }, subtextStyle: { fontSize: 10.5, lineHeight: 14, color: SOFT },
       })),
-      grid: panels.map((panel, i) => ({ left: place(i).left + (axes ? 30 : 0), top: place(i).top + (lines(panel) === 2 ? 32 : 19), width: across - (axes ? 34 : 0), height: height - (lines(panel) === 2 ? 13 : 0) })),
+      grid: panels.map((panel, i) => ({ left: place(i).left + (axes ? 30 : 0), top: place(i).top + (lines(panel) === 2 ? 36 : 21), width: across - (axes ? 34 : 0), height: height - (lines(panel) === 2 ? 15 : 0) })),
       xAxis: panels.map((panel, i) => numberAxis({ gridIndex: i, splitNumber: 3, ...panel.x })),
       yAxis: panels.map((panel, i) => numberAxis({ gridIndex: i, show: Boolean(axes), splitNumber: 2, ...panel.y })),
       series: panels.flatMap((panel, i) => panel.series.map((s) => ({ type: "line", showSymbol: false, silent: true, xAxisIndex: i, yAxisIndex: i, ...s }))),
@@ -297,6 +297,8 @@
     const top = Math.max(...heights) || 1;
     return heights.map((height, bin) => [bins.low[marker] + (bin + 0.5) * width, height / top]);
   }
+  const made = data.generated && unpack(data.generated.shares);
+  let histogramMode = "rest";
   function drawHistograms() {
     const k = Number(byId("histogram-cluster").value);
     const colour = data.clusters[k].colour;
@@ -304,7 +306,9 @@
     const weights = data.clusters.map((c, j) => (j === k ? 0 : c.events / Math.max(total - data.clusters[k].events, 1)));
     const panels = data.markers.map((marker, m) => {
       const own = Array.from({ length: nBins }, (_, bin) => shareOf(k, m, bin));
-      const rest = own.map((_, bin) => weights.reduce((sum, w, j) => sum + (w && w * shareOf(j, m, bin)), 0));
+      const rest = histogramMode === "generated"
+        ? Array.from(made.subarray((k * data.markers.length + m) * nBins, (k * data.markers.length + m + 1) * nBins))
+        : own.map((_, bin) => weights.reduce((sum, w, j) => sum + (w && w * shareOf(j, m, bin)), 0));
       return {
         title: marker, x: { min: bins.low[m], max: bins.high[m], axisLabel: { formatter: (v) => (Number.isInteger(v) ? v : ""), color: SOFT, fontSize: 11 } }, y: { min: 0, max: 1.05 },
         series: [
@@ -322,6 +326,7 @@
       drawHistograms();
     };
     select.addEventListener("change", drawHistograms);
+    if (made) segments("histogram-mode", (mode) => { histogramMode = mode; drawHistograms(); });
     byId("histogram-back").addEventListener("click", () => step(-1));
     byId("histogram-next").addEventListener("click", () => step(1));
     drawHistograms();
@@ -344,7 +349,7 @@
     const last = data.training.at(-1).step;
     const words = { partition: "Partition loss", reconstruction: "Reconstruction loss", similarity: "Similarity loss", kl: "KL loss", depict: "DEPICT loss", clusters: "Clusters in a batch" };
     const panels = [...names, "clusters"].map((name) => ({
-      title: words[name] || name, x: { min: 0, max: last, name: "" }, y: { scale: true },
+      title: words[name] || name, x: { min: 0, max: last, name: "" }, y: { min: 0 },
       series: [{
         data: data.training.filter((r) => name in r).map((r) => [r.step, r[name]]), lineStyle: { color: "#24629a", width: 1.8 },
         markArea: warm ? { silent: true, itemStyle: { color: "#f0f3f6" }, data: [[{ xAxis: 0 }, { xAxis: warm }]] } : undefined,
@@ -392,6 +397,45 @@
     });
   }
 
+  /* Rows by markers, values from 0 to 1, with a number behind each row. */
+  function drawDistances(name, rows, distances, { beside, heading, describe }) {
+    const wide = byId(name).clientWidth, phone = wide < 560;
+    const names = phone ? 105 : 232, after = 96;
+    const cell = Math.max(phone ? 24 : 30, Math.min(90, Math.floor((wide - names - after) / data.markers.length)));
+    const width = cell * data.markers.length, top = 84, height = 23 * rows.length;
+    const rich = Object.fromEntries(rows.map((row, i) => [`c${i}`, { color: row.colour || "transparent", fontSize: 14 }]));
+    byId(`chart-${name}`).style.width = `${names + width + after}px`;
+    draw(name, "svg", top + height + 8, {
+      title: { text: heading, right: 0, top: top - 20, padding: 0, textStyle: { fontSize: 11.5, fontWeight: 400, color: SOFT } },
+      grid: { left: names, width, top, height },
+      xAxis: { type: "category", data: data.markers, position: "top", axisLine: { show: false }, axisTick: { show: false }, axisLabel: { interval: 0, rotate: 50, color: INK, fontSize: 12, formatter: (text) => cut(text, 12) } },
+      yAxis: [
+        { type: "category", data: rows.map((_, i) => String(i)), inverse: true, axisLine: { show: false }, axisTick: { show: false },
+          axisLabel: { interval: 0, color: INK, fontSize: 12, rich, formatter: (i) => `${rows[i].colour ? `{c${i}|●} ` : ""}${rows[i].shown(phone ? 12 : 30)}` } },
+        { type: "category", data: beside, inverse: true, position: "right", axisLine: { show: false }, axisTick: { show: false }, axisLabel: { interval: 0, color: INK, fontSize: 12 } },
+      ],
+      visualMap: { show: false, min: 0, max: 1, inRange: { color: data.palettes.sequential } },
+      tooltip: tooltip((p) => `<b>${esc(data.markers[p.value[0]])}</b> in ${esc(rows[p.value[1]].name)}<br>${describe(p.value[1], p.value[0])}`),
+      series: [{
+        type: "heatmap", itemStyle: { borderColor: "#fff", borderWidth: 1 }, emphasis: { itemStyle: { borderColor: INK } },
+        data: distances.flatMap((row, i) => row.map((value, marker) => [marker, i, value ?? "-"])),
+        label: { show: cell >= 30, fontSize: 10.5, formatter: (p) => (Number(p.value[2]) >= 0.05 ? p.value[2].toFixed(2) : "") },
+      }],
+    });
+  }
+  function drawDrift() {
+    const { samples, distance, outside, unfit } = data.drift;
+    drawDistances("drift", samples.map((name) => ({ name, shown: (length) => cutMiddle(name, length) })), distance, {
+      heading: "fit no expert", beside: unfit.map(percent),
+      describe: (s, m) => `distance ${short(distance[s][m])}<br>${percent(outside[s][m])} of the cells beyond the training's range`,
+    });
+  }
+  function drawGenerated() {
+    const { distance, returned } = data.generated;
+    const rows = data.clusters.map((c, k) => ({ name: clusterName(k), colour: c.colour, shown: (length) => `${c.number} ${cut(c.title, length - 2)}` }));
+    drawDistances("generated", rows, distance, { heading: "back in cluster", beside: returned.map(percent), describe: (k, m) => `distance ${short(distance[k][m])}` });
+  }
+
   /* ------------------------------------------------------------------ page */
   function startButtons() {
     document.querySelectorAll("[data-save]").forEach((button) => button.addEventListener("click", () => {
@@ -422,6 +466,9 @@
   if (byId("samples")) redraws.push(drawAbundance);
   if (data.confusion) redraws.push(drawConfusion);
   if (data.training.length) redraws.push(drawTraining);
+  if (data.drift) redraws.push(drawDrift);
+  if (data.generated) redraws.push(drawGenerated);
+  document.querySelectorAll(".key").forEach((key) => { key.style.background = `linear-gradient(90deg, ${data.palettes.sequential.join(",")})`; });
 
   startMap();
   segments("heatmap-mode", (mode) => { heatmapMode = mode; drawHeatmap(); });
