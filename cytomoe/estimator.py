@@ -25,11 +25,12 @@ from cytomoe.fit_summary import FitSummary, misfit, summarise
 from cytomoe.generation import Spread, draw_own, draw_unit
 from cytomoe.model.inference import CHUNK, codes_and_experts, decode, map_cells
 from cytomoe.model_file import check_tensor, load_network, one_line, read_model, write_model
+from cytomoe.preparation import Prepared, prepare
 from cytomoe.preprocessing import Preprocessor
 from cytomoe.settings import Settings, preset
-from cytomoe.similarity import Prior, build_similarity, name_by_types, with_prior
+from cytomoe.similarity import Prior, name_by_types
 from cytomoe.training.loop import History, Progress, build_network
-from cytomoe.training.recovery import train_safely
+from cytomoe.training.recovery import Trained, train_safely
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -138,32 +139,39 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         chosen = self.settings or preset(
             self.preset, experts=self.experts, similarity=self.similarity, metric=self.metric
         )
-        device = _device(self.device)
+        find_device(self.device)
         self.preprocessor_ = self.preprocessor or _fit_preprocessor(X, chosen)
-        expression = self._expression(X)
-        if len(expression) < 2:
-            raise InputError(f"{len(expression)} cells are too few to cluster; at least 2 are needed")
-        streams = np.random.default_rng(self.seed).spawn(3)
-        known = _as_prior(prior, len(expression))
-        rows = _draw(len(expression), self.subsample, streams[0], None if known is None else known.known)
-        training = expression if rows is None else expression[rows]
-        similarity = build_similarity(training, chosen, streams[1])
-        types = None
-        if known is not None:
-            known = known if rows is None else known.take(rows)
-            similarity, types = with_prior(similarity, training, known, sampling_power=chosen.sampling_power)
-            _check_experts(similarity.partition, chosen.experts)
-        scaled = self.preprocessor_.scale(training)
-        trained = train_safely(scaled, similarity, chosen, streams[2], device=device, report=self.progress)
+        prepared = prepare(
+            self._expression(X), self.preprocessor_, chosen, seed=self.seed, subsample=self.subsample, prior=prior
+        )
+        return self.fit_prepared(prepared)
+
+    def fit_prepared(self, prepared: Prepared) -> Self:
+        """Learn the clusters of cells whose similarity has been worked out; see :meth:`fit`."""
+        trained = train_safely(
+            prepared.preprocessor.scale(prepared.training),
+            prepared.similarity,
+            prepared.settings,
+            prepared.rng,
+            device=find_device(self.device),
+            report=self.progress,
+        )
+        return self.adopt(prepared, trained)
+
+    def adopt(self, prepared: Prepared, trained: Trained) -> Self:
+        """Become the model of a network that was trained on prepared cells."""
+        self.preprocessor_, similarity = prepared.preprocessor, prepared.similarity
         self.network_, self.history_ = trained.network, trained.history
         self.settings_, self.notes_ = trained.settings, trained.notes
         self.names_: ClusterNames | None = None
-        experts = self._keep_used_experts(training, scaled, similarity)
+        training = prepared.training
+        experts = self._keep_used_experts(training, self.preprocessor_.scale(training), similarity)
         self.known_as_ = [""] * self.n_clusters_
-        if known is not None and types is not None:
+        if prepared.known is not None and prepared.types is not None:
+            types = prepared.types
             decided = np.flatnonzero(types >= 0) if similarity.partition is None else np.arange(len(types))
-            self.known_as_ = name_by_types(experts[decided], types[decided], known.names, self.n_clusters_)
-        self.labels_ = self.number_by_size(self.map_all(expression)[1])
+            self.known_as_ = name_by_types(experts[decided], types[decided], prepared.known.names, self.n_clusters_)
+        self.labels_ = self.number_by_size(self.map_all(prepared.expression)[1])
         return self
 
     def _keep_used_experts(
@@ -396,7 +404,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         model.known_as_ = [""] * n_clusters
         shapes = replace(settings, experts=n_clusters)
         network = load_network(lambda: build_network(n_markers, shapes), tensors, path)
-        model.network_ = network.to(_device(device)).eval()
+        model.network_ = network.to(find_device(device)).eval()
         model.settings_, model.n_clusters_, model.preprocessor_ = settings, n_clusters, preprocessor
         return model
 
@@ -412,43 +420,20 @@ def _whole(number: object, *, least: int = 0) -> int:
     return number
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device that ``auto``, ``cpu`` or ``cuda`` means here.
+
+    Raises
+    ------
+    InputError
+        If there is no such device.
+    """
     available = torch.cuda.is_available()
     if name not in ("auto", "cpu", "cuda"):
         raise InputError(f"unknown device {name}; use auto, cpu or cuda")
     if name == "cuda" and not available:
         raise InputError("no CUDA device was found; use --device cpu, or --device auto to take what there is")
     return torch.device("cuda" if name != "cpu" and available else "cpu")
-
-
-def _draw(
-    n_cells: int, n: int | None, rng: np.random.Generator, always: NDArray[np.bool_] | None
-) -> NDArray[np.int64] | None:
-    """Rows of at most ``n`` cells, drawn at random and left in their order, with those of ``always``; None for all."""
-    if n is None or n >= n_cells:
-        return None
-    if n < 2:
-        raise InputError(f"a subsample of {n} cells is too small to cluster; at least 2 are needed")
-    drawn = rng.choice(n_cells, size=n, replace=False)
-    return np.sort(drawn) if always is None else np.union1d(drawn, np.flatnonzero(always))
-
-
-def _as_prior(prior: Prior | ArrayLike | None, n_cells: int) -> Prior | None:
-    if prior is None:
-        return None
-    known = prior if isinstance(prior, Prior) else Prior.of(prior)
-    if len(known.types) != n_cells:
-        raise InputError(f"the prior has {len(known.types):,} entries for {n_cells:,} cells; it needs one for each")
-    if not known.known.any():
-        raise InputError("the prior knows no cell; name the population of some, and leave the others empty")
-    return known
-
-
-def _check_experts(partition: NDArray[np.int64] | None, experts: int) -> None:
-    """Refuse fewer experts than there are populations that training starts from."""
-    needed = 0 if partition is None else int(partition.max()) + 1
-    if needed > experts:
-        raise InputError(f"{needed} populations are known or found in the data, but --experts is {experts}; raise it")
 
 
 def _as_expression(X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

@@ -60,15 +60,16 @@ class _SimilarityLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, similarity: Tensor, probabilities: Tensor) -> Tensor:
-        agreement = (probabilities @ probabilities.T).clamp(_EPS, 1 - _EPS)
+        agreement = (probabilities @ probabilities.mT).clamp(_EPS, 1 - _EPS)
         ctx.save_for_backward(similarity, probabilities, agreement)
-        return -((1 - agreement).log() + similarity * torch.logit(agreement)).mean()
+        return -((1 - agreement).log() + similarity * torch.logit(agreement)).mean((-2, -1))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
         similarity, probabilities, agreement = ctx.saved_tensors
         by_pair = (agreement - similarity) / (agreement * (1 - agreement))
-        return None, (gradients[0] * 2 / by_pair.numel()) * (by_pair @ probabilities)
+        n_pairs = by_pair.shape[-1] * by_pair.shape[-2]
+        return None, (gradients[0] * 2 / n_pairs)[..., None, None] * (by_pair @ probabilities)
 
 
 def similarity_loss(similarity: Tensor, probabilities: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ def similarity_loss(similarity: Tensor, probabilities: Tensor) -> Tensor:
     similarity
         S in [0, 1], symmetric, shape (N, N). It gets no gradient.
     probabilities
-        P, rows summing to 1, shape (N, K).
+        P, rows summing to 1, shape (N, K). Both may have a first dimension more, of models; then so has the loss.
     """
     return cast(Tensor, _SimilarityLoss.apply(similarity, probabilities))
 

@@ -156,12 +156,11 @@ class MoESimVAENetwork(nn.Module):
         """Reorder the experts and drop those not in ``order``, in gating network and decoders alike."""
         index = torch.as_tensor(list(order))
         with torch.no_grad():
-            old = self.gating.logits
-            new = nn.utils.skip_init(nn.Linear, old.in_features, len(order))
-            new.weight.copy_(old.weight[index])
-            new.bias.copy_(old.bias[index])
-            self.gating.logits = new.to(old.weight.device)
+            logits = self.gating.logits
+            index = index.to(logits.weight.device)
+            logits.weight, logits.bias = nn.Parameter(logits.weight[index]), nn.Parameter(logits.bias[index])
+            logits.out_features = len(order)
             for parameters in (self.experts.weights, self.experts.biases):
                 for i, parameter in enumerate(parameters):
-                    parameters[i] = nn.Parameter(parameter[index.to(parameter.device)].clone())
+                    parameters[i] = nn.Parameter(parameter[index])
         self.n_experts = len(order)

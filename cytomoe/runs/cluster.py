@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +15,8 @@ from numpy.typing import NDArray
 
 from cytomoe.errors import CytomoeError, InputError
 from cytomoe.io.atomic import atomic_directory
-from cytomoe.reference import read_reference
+from cytomoe.preparation import Prepared, prepare
+from cytomoe.reference import Population, read_reference
 from cytomoe.runs import outputs
 from cytomoe.runs.events import (
     Events,
@@ -129,6 +133,39 @@ class ClusterJob:
     key: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A run whose files are read and whose network is still to be trained.
+
+    Attributes
+    ----------
+    job, listener, watch
+        What is done, who is told, and the seconds so far.
+    events, gated, held_out
+        The events, their gates if there are any, and whether a row is kept out of the fit, shape (events,), or None.
+    n_fitted
+        Events that train.
+    known, prior
+        Known populations of all events, and of those that train; None where nothing is known.
+    reference
+        Populations to name the clusters after, or None.
+    prepared
+        The cells that train, and their similarity.
+    """
+
+    job: ClusterJob
+    listener: Listener
+    watch: Stopwatch
+    events: Events
+    gated: GatedEvents | None
+    held_out: NDArray[np.bool_] | None
+    n_fitted: int
+    known: Gates | None
+    prior: Prior | None
+    reference: Sequence[Population] | None
+    prepared: Prepared
+
+
 def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
     """Cluster files and write the results.
 
@@ -139,7 +176,12 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
     RunError
         If the training fails.
     """
-    listener = listener or Listener()
+    begun = begin(job, listener or Listener())
+    return finish(begun, _train(job, begun.prepared, begun.listener, begun.watch))
+
+
+def begin(job: ClusterJob, listener: Listener) -> Begun:
+    """Read the files of a run, and prepare its fit; raises InputError as :func:`run_cluster` does."""
     outputs.check_output(job.out, job.force)
     reference = None if job.reference is None else read_reference(job.reference)
     watch = Stopwatch()
@@ -166,12 +208,19 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
     prior = None if known is None else _prior(events, rows, known)
     if prior is not None:
         listener.say(f"{int(prior.known.sum()):,} events are known: {_count_known(prior)}")
-    model = fit_model(job, training, listener, watch, prior=prior)
-    mapped = map_and_name(model, events, reference=reference)
+    prepared = _prepare(job, training, listener, watch, prior)
+    return Begun(job, listener, watch, events, gated, held_out, n_fitted, known, prior, reference, prepared)
+
+
+def finish(begun: Begun, model: MoESimVAE) -> RunResult:
+    """Map the events of a run with the model that it made, and write the results."""
+    job, events, gated, watch, listener = begun.job, begun.events, begun.gated, begun.watch, begun.listener
+    mapped = map_and_name(model, events, reference=begun.reference)
     watch.lap("map")
+    held_out, known = begun.held_out, begun.known
     measured = held_out if known is None else ~known.gated if held_out is None else held_out & ~known.gated
     evaluation = measure(mapped, gated, held_out=measured, min_population=job.min_population)
-    warnings = [*events.warnings, *model.notes_, *_without_cluster(prior, model.known_as_)]
+    warnings = [*events.warnings, *model.notes_, *_without_cluster(begun.prior, model.known_as_)]
     for warning in warnings:
         listener.warn(warning)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
@@ -180,9 +229,9 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
         watch.lap("write")
         manifest = {
             "key": job.key,
-            "events_fitted": n_fitted,
+            "events_fitted": begun.n_fitted,
             "holdout": job.holdout,
-            "prior": None if prior is None else prior.counts(),
+            "prior": None if begun.prior is None else begun.prior.counts(),
             "training": model.history_.records,
         }
         outputs.write_manifest(
@@ -233,20 +282,50 @@ def fit_model(
         If the training fails.
     """
     watch = watch or Stopwatch()
+    return _train(job, _prepare(job, training, listener, watch, prior), listener, watch)
+
+
+def _prepare(
+    job: ClusterJob, training: Sequence[AnnData], listener: Listener, watch: Stopwatch, prior: Prior | None
+) -> Prepared:
+    """Fit preprocessing to the events that train, and work out how alike they are."""
     preprocessor = _preprocessor(job, training)
     for line in preprocessor.describe():
         listener.say(line)
     expression = np.concatenate([preprocessor.expression(adata) for adata in training])
     watch.lap("preprocess")
+    if job.device == "cuda":
+        from cytomoe.estimator import find_device
 
-    from cytomoe.estimator import MoESimVAE  # brings torch: not before the input is known to be right
+        find_device(job.device)  # refused now, if at all, and not after a minute of work
+    load_torch()
+    prepared = prepare(expression, preprocessor, job.settings, seed=job.seed, prior=prior)
+    watch.lap("similarity")
+    return prepared
+
+
+def _train(job: ClusterJob, prepared: Prepared, listener: Listener, watch: Stopwatch) -> MoESimVAE:
+    from cytomoe.estimator import MoESimVAE
 
     watch.lap("import")
     model = MoESimVAE(
-        settings=job.settings, seed=job.seed, device=job.device, preprocessor=preprocessor, progress=listener.progress
-    ).fit(expression, prior=prior)
+        settings=job.settings,
+        seed=job.seed,
+        device=job.device,
+        preprocessor=prepared.preprocessor,
+        progress=listener.progress,
+    ).fit_prepared(prepared)
     watch.lap("fit")
     return model
+
+
+def load_torch() -> None:
+    """Start to import torch in a thread: a second or two that pass while similarities are worked out on another core.
+
+    Called when the input is known to be right, so that a wrong one is refused at once.
+    """
+    if "torch" not in sys.modules:
+        threading.Thread(target=importlib.import_module, args=("torch",)).start()
 
 
 def read_training(job: ClusterJob, events: Events, listener: Listener) -> tuple[dict[int, AnnData], dict[int, str]]:

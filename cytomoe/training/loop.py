@@ -98,7 +98,7 @@ def build_network(n_markers: int, settings: Settings) -> MoESimVAENetwork:
     )
 
 
-class _Batches:
+class Batches:
     """Draws batches of cells with the sampling weights of the similarity."""
 
     def __init__(self, weights: NDArray[np.float64], size: int, rng: np.random.Generator) -> None:
@@ -107,6 +107,7 @@ class _Batches:
         self._rng = rng
 
     def draw(self) -> NDArray[np.int64]:
+        """Cells of the next batch."""
         cells = np.searchsorted(self._cumulative, self._rng.random(self._size))
         return np.minimum(cells, len(self._cumulative) - 1)  # rounding may leave the last sum just below 1
 
@@ -145,7 +146,8 @@ def _warm_losses(
     return losses, logits.argmax(dim=1)
 
 
-def _loss_weights(settings: Settings) -> dict[str, float]:
+def loss_weights(settings: Settings) -> dict[str, float]:
+    """How much each loss counts in their sum."""
     return {
         "reconstruction": settings.coef_reconstruction,
         "similarity": settings.coef_clustering,
@@ -220,8 +222,8 @@ def train(
     warm_steps = settings.warm_steps if warm is not None and warm.max() < settings.experts else 0
     total = warm_steps + settings.steps
     optimizer = Adam(network.parameters(), settings.learning_rate, total if settings.one_cycle else None)
-    batches = _Batches(similarity.weights, settings.batch_size, rng)
-    weights = _loss_weights(settings)
+    batches = Batches(similarity.weights, settings.batch_size, rng)
+    weights = loss_weights(settings)
     history = History()
     recorder = _Recorder(history, total, report)
     started = time.perf_counter()

@@ -49,6 +49,7 @@ def train_safely(
     *,
     device: torch.device,
     report: Callable[[Progress], None] | None = None,
+    collapsed: str | None = None,
 ) -> Trained:
     """Build and train a network, again with safer settings where it collapses.
 
@@ -56,14 +57,22 @@ def train_safely(
     ----------
     scaled, similarity, settings, rng, device, report
         As :func:`cytomoe.training.loop.train` takes them.
+    collapsed
+        How a first attempt collapsed that was made elsewhere; None if there was none.
 
     Raises
     ------
     RunError
         If every attempt collapsed.
     """
-    notes: list[str] = []
-    for attempt in range(_ATTEMPTS):
+    problem, notes = collapsed, []
+    for _ in range(_ATTEMPTS if collapsed is None else _ATTEMPTS - 1):
+        if problem is not None:
+            settings = safer(settings)
+            notes.append(
+                f"training collapsed ({problem}); tried again with learning rate {settings.learning_rate:g} "
+                "and without the DEPICT loss"
+            )
         with seeded_torch(int(rng.integers(2**63)), device), single_thread():
             network = build_network(scaled.shape[1], settings)
             try:
@@ -73,12 +82,6 @@ def train_safely(
                 problem = str(error)
         if problem is None:
             return Trained(network, history, settings, notes)
-        if attempt + 1 < _ATTEMPTS:
-            settings = safer(settings)
-            notes.append(
-                f"training collapsed ({problem}); tried again with learning rate {settings.learning_rate:g} "
-                "and without the DEPICT loss"
-            )
     raise RunError(
         f"training collapsed {_ATTEMPTS} times ({problem}); try --similarity consensus or another --seed, and look at "
         "the markers with cytomoe check"

@@ -1,0 +1,130 @@
+"""What a fit needs before there is a network: the cells it is made on and the similarity between them.
+
+Nothing here needs torch, so that it can be worked out while torch is loaded, or in processes that never load it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cytomoe.errors import InputError
+from cytomoe.preprocessing import Preprocessor
+from cytomoe.settings import Settings
+from cytomoe.similarity import Prior, Similarity, build_similarity, with_prior
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A fit, ready for the network to be trained.
+
+    Attributes
+    ----------
+    settings
+        Of similarity, model and training.
+    preprocessor
+        Made the expression, and scales it for the network.
+    expression
+        Transformed marker values of all cells, shape (cells, markers).
+    rows
+        The cells that train, shape (trained,); None for all.
+    similarity
+        Between the cells that train.
+    known, types
+        What is known of the cells that train, and the type of each part of the similarity (see
+        :func:`cytomoe.similarity.with_prior`); None where nothing is known.
+    rng
+        Source of the randomness of training.
+    """
+
+    settings: Settings
+    preprocessor: Preprocessor
+    expression: NDArray[np.float32]
+    rows: NDArray[np.int64] | None
+    similarity: Similarity
+    known: Prior | None
+    types: NDArray[np.int64] | None
+    rng: np.random.Generator
+
+    @property
+    def training(self) -> NDArray[np.float32]:
+        """Transformed marker values of the cells that train, shape (trained, markers)."""
+        return self.expression if self.rows is None else self.expression[self.rows]
+
+
+def prepare(
+    expression: NDArray[np.float32],
+    preprocessor: Preprocessor,
+    settings: Settings,
+    *,
+    seed: int,
+    subsample: int | None = None,
+    prior: Prior | ArrayLike | None = None,
+) -> Prepared:
+    """Draw the cells that train and work out how alike they are.
+
+    Parameters
+    ----------
+    expression
+        Transformed marker values, shape (cells, markers).
+    preprocessor
+        Made them.
+    settings
+        Names the similarity.
+    seed
+        Seed of all randomness of the fit.
+    subsample
+        Cells that train, at most; None for all.
+    prior
+        What is known of the cells, shape (cells,).
+
+    Raises
+    ------
+    InputError
+        If there are too few cells, or the prior does not fit them.
+    """
+    if len(expression) < 2:
+        raise InputError(f"{len(expression)} cells are too few to cluster; at least 2 are needed")
+    streams = np.random.default_rng(seed).spawn(3)
+    known = _as_prior(prior, len(expression))
+    rows = _draw(len(expression), subsample, streams[0], None if known is None else known.known)
+    training = expression if rows is None else expression[rows]
+    similarity = build_similarity(training, settings, streams[1])
+    types = None
+    if known is not None:
+        known = known if rows is None else known.take(rows)
+        similarity, types = with_prior(similarity, training, known, sampling_power=settings.sampling_power)
+        _check_experts(similarity.partition, settings.experts)
+    return Prepared(settings, preprocessor, expression, rows, similarity, known, types, streams[2])
+
+
+def _draw(
+    n_cells: int, n: int | None, rng: np.random.Generator, always: NDArray[np.bool_] | None
+) -> NDArray[np.int64] | None:
+    """Rows of at most ``n`` cells, drawn at random and left in their order, with those of ``always``; None for all."""
+    if n is None or n >= n_cells:
+        return None
+    if n < 2:
+        raise InputError(f"a subsample of {n} cells is too small to cluster; at least 2 are needed")
+    drawn = rng.choice(n_cells, size=n, replace=False)
+    return np.sort(drawn) if always is None else np.union1d(drawn, np.flatnonzero(always))
+
+
+def _as_prior(prior: Prior | ArrayLike | None, n_cells: int) -> Prior | None:
+    if prior is None:
+        return None
+    known = prior if isinstance(prior, Prior) else Prior.of(prior)
+    if len(known.types) != n_cells:
+        raise InputError(f"the prior has {len(known.types):,} entries for {n_cells:,} cells; it needs one for each")
+    if not known.known.any():
+        raise InputError("the prior knows no cell; name the population of some, and leave the others empty")
+    return known
+
+
+def _check_experts(partition: NDArray[np.int64] | None, experts: int) -> None:
+    """Refuse fewer experts than there are populations that training starts from."""
+    needed = 0 if partition is None else int(partition.max()) + 1
+    if needed > experts:
+        raise InputError(f"{needed} populations are known or found in the data, but --experts is {experts}; raise it")
