@@ -269,3 +269,49 @@ def test_clusters_are_matched_by_their_medians():
     assert (matching.groupby("truth")["plate_cluster"].nunique() == 1).all()
     assert (matching.groupby("plate_cluster")["truth"].nunique() == 1).all()
     assert matching["sample"].tolist() == ["x"] * 4 + ["y"] * 5 + ["z"] * 2
+
+
+@pytest.fixture(scope="module")
+def nine(tmp_path_factory):
+    """Nine wells of 400 events, which make groups of two and one of one."""
+    folder = tmp_path_factory.mktemp("nine") / "p2"
+    folder.mkdir()
+    for well, sample in simulate_plate(5, wells=9, events=400).items():
+        write_fcs(sample, folder / f"p2_{well}.fcs")
+    return folder
+
+
+def test_models_of_their_own_are_stacked_and_one_bad_well_hurts_no_other(nine, tmp_path, monkeypatch, capsys):
+    from cytomoe.runs import outputs, well_groups
+
+    folder, out, sizes = tmp_path / "in", tmp_path / "out", []
+    shutil.copytree(nine, folder)
+    (folder / "p2_A03.fcs").write_bytes((folder / "p2_A03.fcs").read_bytes()[:5000])
+    holes = read_fcs(folder / "p2_A05.fcs")
+    holes.X[5, holes.var_names.get_loc("CD4")] = np.nan
+    write_fcs(holes, folder / "p2_A05.fcs")
+    train, write = well_groups._train, outputs.write_labels
+    monkeypatch.setattr(well_groups, "_train", lambda begun: sizes.append(len(begun)) or train(begun))
+    arguments = ["batch", str(folder), "--per-sample", "--out", str(out), "--quiet"]
+    assert run(arguments) == 1
+    assert sizes == [2, 1, 2, 2]  # A03 can't be opened, and makes no group; A05 leaves A06 alone
+    failed = pd.read_csv(out / "failed.csv").set_index("sample")["reason"]
+    assert failed.index.tolist() == ["p2_A03", "p2_A05"]
+    assert "CD4 (1 NaN)" in failed["p2_A05"]
+    before = contents(out)
+
+    def full(folder, events, *rest):
+        write(folder, events, *rest)
+        if events.names == ["p2_A02.fcs"]:
+            raise OSError(28, "No space left on device", str(folder / "labels.csv"))
+
+    shutil.rmtree(out / "wells" / "p2_A02")
+    monkeypatch.setattr(outputs, "write_labels", full)
+    sizes.clear()
+    capsys.readouterr()
+    assert run([*arguments, "--resume"]) == 1
+    assert "p2_A02" in capsys.readouterr().err
+    monkeypatch.setattr(outputs, "write_labels", write)
+    assert run([*arguments, "--resume"]) == 1
+    assert sizes == [2, 0, 2, 0]  # A01 is trained once more, since a stack is whole; A06 is not, since A05 can't be
+    assert contents(out) == before

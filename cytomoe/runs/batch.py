@@ -32,6 +32,7 @@ from cytomoe.runs.job import Listener
 from cytomoe.runs.mapping import H5adChoice, name_fitted
 from cytomoe.runs.panels import PanelMismatch, agree_on_markers
 from cytomoe.runs.predict import PredictJob
+from cytomoe.runs.well_groups import group_wells, run_group
 from cytomoe.runs.wells import WellResult, WellTask, checksums, content_key, run_well
 from cytomoe.settings import Settings
 
@@ -155,7 +156,7 @@ def run_batch(
                 _tell(name, results[name], listener, each)
             samples = [sample for sample in samples if sample.name not in unfit]
         tasks = [_task(job, sample, sums[sample.name], model) for sample in samples]
-        for done, (task, outcome) in enumerate(run_tasks(run_well, tasks, job.engine), start=1):
+        for done, (task, outcome) in enumerate(_work(job, tasks), start=1):
             result = outcome if isinstance(outcome, WellResult) else WellResult(problem=_defect(outcome))
             results[task.name] = result
             _tell(task.name, result, listener, each)
@@ -164,6 +165,16 @@ def run_batch(
         in_order = {sample.name: results[sample.name] for sample in job.samples}
         _write_tables(job, in_order)
     return BatchResult(job.out, in_order)
+
+
+def _work(job: BatchJob, tasks: Sequence[WellTask]) -> Iterator[tuple[WellTask, WellResult | BaseException]]:
+    """Each sample with what became of it, in the order in which they are done; models of their own in stacks."""
+    if job.mode != "per-sample":
+        yield from run_tasks(run_well, tasks, job.engine)
+        return
+    for group, outcome in run_tasks(run_group, group_wells(tasks), job.engine):
+        outcomes = outcome if isinstance(outcome, list) else [outcome] * len(group.tasks)
+        yield from zip(group.tasks, outcomes, strict=True)
 
 
 def _tell(name: str, result: WellResult, listener: Listener, each: Callable[[str, WellResult], None] | None) -> None:

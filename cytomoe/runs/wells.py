@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from cytomoe.errors import CytomoeError
 from cytomoe.runs import outputs
 from cytomoe.runs.cluster import ClusterJob, run_cluster
+from cytomoe.runs.job import RunResult
 from cytomoe.runs.predict import PredictJob, run_predict
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -81,17 +85,29 @@ def run_well(task: WellTask) -> WellResult:
     done = finished(task.job.out, task.key)
     if done is not None:
         return done
+    return or_problem(_run, task)
+
+
+def _run(task: WellTask) -> WellResult:
+    if isinstance(task.job, ClusterJob):
+        return well_result(run_cluster(replace(task.job, force=True, key=task.key)))
+    return well_result(run_predict(replace(task.job, force=True, key=task.key)))
+
+
+def well_result(result: RunResult) -> WellResult:
+    """A run's result, as that of a sample."""
+    return WellResult(result.n_events, result.n_clusters, round(sum(result.seconds.values()), 3))
+
+
+def or_problem(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | WellResult:
+    """What the work gives, or what the user can mend where it fails; other errors are raised."""
     try:
-        if isinstance(task.job, ClusterJob):
-            result = run_cluster(replace(task.job, force=True, key=task.key))
-        else:
-            result = run_predict(replace(task.job, force=True, key=task.key))
+        return work(*arguments, **named)
     except CytomoeError as error:
         return WellResult(problem=str(error))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return WellResult(problem=f"{where}{error.strerror or error}")
-    return WellResult(result.n_events, result.n_clusters, round(sum(result.seconds.values()), 3))
 
 
 def checksums(paths: Sequence[Path]) -> list[str]:

@@ -249,7 +249,7 @@ def _train(
     warm_steps: int,
     device: torch.device,
 ) -> list[History]:
-    """Train the stack in place; the losses of each model."""
+    """Train the stack in place; the losses of each model, and its share of the seconds."""
     started = time.perf_counter()
     together = _Class(lessons, settings, device)
     total = warm_steps + settings.steps
@@ -278,7 +278,8 @@ def _train(
             stack.clip_gradients(settings.clip_gradient)
         optimizer.step()
         recorder.add(step, losses, experts)
-    return [History(records, time.perf_counter() - started) for records in recorder.records]
+    share = (time.perf_counter() - started) / len(lessons)
+    return [History(records, share) for records in recorder.records]
 
 
 def _further_losses(
