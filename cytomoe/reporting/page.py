@@ -6,6 +6,7 @@ writes them into the script so that they can't end it. A content security policy
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,19 @@ def write_report(folder: Path, *, figures: bool = False) -> Path:
 
 def render(material: Material) -> str:
     """Render the report of a run as one HTML document."""
+    return render_page("report.html", _context(material))
+
+
+def render_page(template: str, context: Mapping[str, Any]) -> str:
+    """Render a template with our style; every name in it is escaped.
+
+    Parameters
+    ----------
+    template
+        File in ``assets/``.
+    context
+        Names that it uses, beside ``style`` and ``report_version``.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -66,7 +80,8 @@ def render(material: Material) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "percent": _percent, "colour": cluster_colour}
-    return environment.get_template("report.html").render(**_context(material))
+    ours = {"style": _asset("report.css"), "report_version": __version__}
+    return environment.get_template(template).render(**ours, **context)
 
 
 def _context(material: Material) -> dict[str, Any]:
@@ -80,7 +95,6 @@ def _context(material: Material) -> dict[str, Any]:
         "folder": run.folder.name,
         "mapped": "model" in run.manifest,
         "finished": datetime.fromisoformat(run.manifest["finished"]),
-        "report_version": __version__,
         "level": level,
         "headline": words,
         "findings": findings,
@@ -92,7 +106,6 @@ def _context(material: Material) -> dict[str, Any]:
         "evaluation": run.evaluation,
         "methods": methods_of(run),
         "data": payload_of(material),
-        "style": _asset("report.css"),
         "script": _asset("report.js"),
         "echarts": _asset("echarts/echarts.min.js"),
     }

@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from cytomoe import __version__
 from cytomoe.errors import CytomoeError, InputError, RunError
-from cytomoe.io.tables import read_safe_table
 from cytomoe.plates.engine import Engine, run_tasks
-from cytomoe.plates.matching import match_clusters
 from cytomoe.plates.samples import Sample
 from cytomoe.reference import read_reference
 from cytomoe.runs import outputs
+from cytomoe.runs.batch_tables import write_tables
 from cytomoe.runs.cluster import ClusterJob, PreprocessingChoice, fit_model, read_training
 from cytomoe.runs.events import open_events
 from cytomoe.runs.job import Listener
@@ -163,7 +161,7 @@ def run_batch(
             failed = sum(bool(r.problem) for r in results.values())
             listener.say(f"{done} of {len(tasks)} samples done, {failed} failed, {len(tasks) - done} left")
         in_order = {sample.name: results[sample.name] for sample in job.samples}
-        _write_tables(job, in_order)
+        write_tables(job, in_order, _choices(job))
     return BatchResult(job.out, in_order)
 
 
@@ -317,51 +315,3 @@ def _defect(error: BaseException | Any) -> str:
     if type(error).__name__ == "KilledWorker":
         return "its worker died again and again, perhaps for want of memory; try fewer --jobs"
     return f"unexpected {type(error).__name__}: {message}"
-
-
-def _write_tables(job: BatchJob, results: dict[str, WellResult]) -> None:
-    """Write the tables of all samples and, last, the manifest."""
-    good = [sample for sample in job.samples if not results[sample.name].problem]
-    wells = {sample.name: job.out / "wells" / sample.name for sample in good}
-    clusters = {name: read_safe_table(folder / "clusters.csv") for name, folder in wells.items()}
-    names = pd.DataFrame([_about(sample) for sample in good], columns=_about_columns(job.samples))
-    if clusters:
-        counts = pd.concat(
-            {name: table.set_index("cluster")["events"] for name, table in clusters.items()}, names=["sample"]
-        )
-        label = "cluster"
-        if job.mode == "per-sample":
-            label = "plate_cluster"
-            matching = match_clusters(clusters)
-            outputs.write_csv(job.out / "matching.csv", matching)
-            counts = matching.set_index(["sample", "plate_cluster"])["events"]
-        wide = counts.unstack(fill_value=0).reindex(names["sample"]).astype(int)
-        wide.insert(0, "events", wide.sum(axis=1))
-        wide.columns = ["events", *(f"{label}_{number}" for number in wide.columns[1:])]
-        outputs.write_csv(job.out / "abundance.csv", names.merge(wide.reset_index(), on="sample"))
-        medians = pd.concat(clusters, names=["sample"]).reset_index(level=0)
-        outputs.write_csv(job.out / "medians.csv", medians)
-    problems = [(name, result.problem) for name, result in results.items() if result.problem]
-    outputs.write_csv(job.out / "failed.csv", pd.DataFrame(problems, columns=["sample", "reason"]))
-    manifest = {
-        "version": __version__,
-        "command": shlex.join(job.command),
-        "mode": job.mode,
-        "samples": {
-            name: {"events": r.events, "clusters": r.clusters, "seconds": r.seconds}
-            | ({"problem": r.problem} if r.problem else {})
-            for name, r in results.items()
-        },
-        "failed": len(problems),
-        **_choices(job),
-        "software": outputs.software(),
-    }
-    outputs.write_json(job.out / outputs.MANIFEST, manifest)
-
-
-def _about_columns(samples: Sequence[Sample]) -> list[str]:
-    return ["sample", "plate", "well", *dict.fromkeys(name for sample in samples for name, _ in sample.fields)]
-
-
-def _about(sample: Sample) -> dict[str, str]:
-    return {"sample": sample.name, "plate": sample.plate, "well": sample.well, **dict(sample.fields)}
