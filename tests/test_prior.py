@@ -37,6 +37,20 @@ def test_a_part_with_known_cells_of_two_types_is_shared_out_between_them():
     assert np.mean(shared == truth) > 0.99
 
 
+def test_a_single_known_cell_names_its_part_but_divides_none():
+    partition = np.repeat([0, 1, 2], [100, 50, 20])
+    known = np.full(170, -1)
+    known[[0, 1, 2, 3, 4]] = 0
+    known[50] = 1  # among the known cells of type 0
+    known[120] = 2  # alone in its part
+    known[[155, 156]] = [3, 4]  # two types, of each one cell
+    shared = share_out_parts(partition, np.zeros((170, 2), np.float32), known, np.zeros((5, 2), np.float32))
+    assert (shared[:100] == 0).all()
+    assert (shared[100:150] == 2).all()
+    assert len(set(shared[150:])) == 1
+    assert shared[150] >= 5  # the data decides
+
+
 def test_a_label_among_cells_of_another_type_is_not_trusted():
     values = np.concatenate([np.zeros((20, 2)), np.full((20, 2), 5.0)]).astype(np.float32)
     values += np.random.default_rng(0).normal(0, 0.2, values.shape).astype(np.float32)

@@ -3,7 +3,7 @@
 Partitions of the cells are made to agree with the known ones. A part with known cells of one type belongs to that type;
 a part with several is shared out among them; parts of one type are joined; a part without known cells stays as it is,
 so that a population nobody named is still found. A known cell that lies among those of other types, and few against
-many, do not count: labels may be wrong.
+many, do not count: labels may be wrong. A type of which a single cell is known only names the part in which it lies.
 """
 
 from __future__ import annotations
@@ -190,15 +190,21 @@ def share_out_parts(
         The type of cells whose part belongs to types, else the part plus the number of types; shape (cells,).
     """
     shared = partition + len(means)
+    # One cell says what its part is called, but neither where a part divides nor which parts belong together.
+    lone = np.bincount(trusted[trusted >= 0], minlength=len(means)) == 1
     order = np.argsort(partition, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(partition[order])) + 1):
         known = rows[trusted[rows] >= 0]
         if len(known) == 0:
             continue
         counts = np.bincount(trusted[known], minlength=len(means))
-        present = np.flatnonzero(counts >= max(1.0, SHARE * len(known)))
-        if len(present) <= 1:
-            shared[rows] = counts.argmax()
+        present = np.flatnonzero((counts >= max(1.0, SHARE * len(known))) & ~lone)
+        if len(present) == 0:
+            if len(known) == 1:
+                shared[rows] = trusted[known[0]]
+            continue
+        if len(present) == 1:
+            shared[rows] = present[0]
             continue
         known = known[np.isin(trusted[known], present)]
         shared[rows] = present[_share_out(expression[rows], expression[known], trusted[known], present, means[present])]
