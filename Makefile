@@ -10,8 +10,9 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint co
 .PHONY: demo docs test test-slow quality lint format clean
 
 demo: .venv/installed
-	$(DEMO)/cytomoe cluster example_data/*.fcs --gate-channel gate --out demo_results --force
+	$(DEMO)/cytomoe cluster example_data/*.fcs --gate-channel gate --gate-names example_data/gates.csv --reference pbmc --out demo_results --force
 	@echo "Open demo_results/report.html in a browser, or the files in demo_results/fcs in FlowJo."
+	@echo "To use cytomoe in this terminal: . .venv/bin/activate"
 
 test: .venv-dev/installed lint
 	$(DEV)/python -m pytest -n auto

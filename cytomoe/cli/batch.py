@@ -12,7 +12,7 @@ from cytomoe.cli import options
 from cytomoe.cli.console import listening
 
 
-@click.command()
+@click.command(short_help="Cluster many samples: one folder each, and tables of all.")
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the results.")
 @click.option("--pooled", "mode", flag_value="pooled", default="pooled", help="One model for all samples (default).")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group()
+@click.group(short_help="Repeat the experiments of the MoE-Sim-VAE paper.")
 def benchmark() -> None:
     """Repeat the experiments of the MoE-Sim-VAE paper, each beside its published table.
 

@@ -11,7 +11,7 @@ import click
 from cytomoe.cli import options
 
 
-@click.command()
+@click.command(short_help="Look for what would go wrong in a run, before it starts.")
 @options.files_argument
 @options.marker_options
 @options.data_set_option

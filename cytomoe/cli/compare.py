@@ -10,7 +10,7 @@ import click
 from cytomoe.cli import options
 
 
-@click.command()
+@click.command(short_help="Test which populations differ between conditions.")
 @click.argument("run", type=options.FILE)
 @click.option("--by", required=True, metavar="COLUMN", help="Column of the samples to compare, such as condition.")
 @click.option(

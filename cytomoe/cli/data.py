@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.group()
+@click.group(short_help="List, download and find public data sets.")
 def data() -> None:
     """List, download and find the public data that the benchmarks use.
 

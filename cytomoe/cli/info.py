@@ -12,7 +12,7 @@ from cytomoe.cli import options
 from cytomoe.errors import CytomoeError
 
 
-@click.command()
+@click.command(short_help="Show channels, antigens, events, ranges and instrument.")
 @options.files_argument
 @options.data_set_option
 @options.truncated_option

@@ -11,7 +11,7 @@ from cytomoe.cli import options
 from cytomoe.cli.console import merge_and_print
 
 
-@click.command()
+@click.command(short_help="Name the clusters of a run, and merge them by name.")
 @click.argument("run", type=options.FILE)
 @click.option(
     "--map",

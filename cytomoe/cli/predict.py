@@ -11,7 +11,7 @@ from cytomoe.cli import options
 from cytomoe.cli.console import default_out, listening, print_result
 
 
-@click.command()
+@click.command(short_help="Map new FCS files with the model of an earlier run.")
 @click.argument("model", type=options.FILE)
 @options.files_argument
 @options.gate_options

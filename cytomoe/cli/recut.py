@@ -11,7 +11,7 @@ from cytomoe.cli import options
 from cytomoe.cli.console import merge_and_print
 
 
-@click.command()
+@click.command(short_help="Merge the clusters of a run into fewer.")
 @click.argument("run", type=options.FILE)
 @click.option("--clusters", type=click.IntRange(min=1), required=True, help="How many populations to leave.")
 @options.merge_options("<run>_<number>")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Make report.html of an earlier run again.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--figures", is_flag=True, help="Also write the figures as PNG and SVG, into RUN/figures.")
 def report(run: Path, figures: bool) -> None:
