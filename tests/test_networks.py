@@ -52,3 +52,37 @@ def test_kept_experts_answer_as_before():
     torch.testing.assert_close(network.gating(codes), logits[:, [4, 1]])
     torch.testing.assert_close(network.experts.decode(codes, 0), decoded)
     assert network.n_experts == 2
+
+
+@pytest.mark.parametrize("n_cells", [1, 31, 33, 500])
+def test_blocks_that_nobody_waits_for_give_the_same(n_cells):
+    """On a GPU nothing waits for the device to count: more blocks than are needed, of which some are empty."""
+    experts = Experts(7, 3, (8,), 5, "relu")
+    chosen = torch.randint(0, 7, (n_cells,), generator=torch.Generator().manual_seed(n_cells))
+    rows, filled = experts._layout(chosen, wait=True)
+    same_rows, blocks = experts._layout(chosen, wait=False)
+    torch.testing.assert_close(rows, same_rows)
+    torch.testing.assert_close(filled, blocks[: len(filled)])
+    codes = torch.randn(n_cells, 3)
+    expected = torch.stack([experts.decode(code[None], int(k))[0] for code, k in zip(codes, chosen, strict=True)])
+    torch.testing.assert_close(experts(codes, chosen), expected)
+
+
+def test_where_memory_runs_out_half_as_many_cells_are_mapped_at_once(monkeypatch):
+    from cytomoe.errors import RunError
+    from cytomoe.model import inference
+
+    done, limit = [], [300]
+
+    def work(rows):
+        if rows.stop - rows.start > limit[0]:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        done.append((rows.start, rows.stop))
+        return rows.stop - rows.start
+
+    monkeypatch.setattr(inference, "CHUNK", 1000)
+    assert list(inference.in_chunks(1700, work)) == [250] * 6 + [200]
+    assert done[-1] == (1500, 1700)
+    limit[0] = 0
+    with pytest.raises(RunError, match="--device cpu"):
+        list(inference.in_chunks(10, work))

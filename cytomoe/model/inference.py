@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cytomoe.errors import RunError
 from cytomoe.model.networks import MoESimVAENetwork
 
 # Cells mapped at once: large enough for full speed, small enough that memory does not depend on the file.
 CHUNK = 65_536
+
+T = TypeVar("T")
+
+
+def in_chunks(n_cells: int, work: Callable[[slice], T]) -> Iterator[T]:
+    """Do some work for at most ``CHUNK`` cells at a time, and for half as many once a device's memory has run out.
+
+    Parameters
+    ----------
+    n_cells
+        Cells to work on.
+    work
+        Gives a result for a slice of the cells; called again for a part of it where memory ran out.
+
+    Raises
+    ------
+    RunError
+        If the memory does not do for one cell.
+    """
+    start, size = 0, CHUNK
+    while start < n_cells:
+        rows = slice(start, min(start + size, n_cells))
+        try:
+            result = work(rows)
+        except torch.cuda.OutOfMemoryError as error:
+            if size == 1:
+                raise RunError("the device has no memory left for a single cell; use --device cpu") from error
+            torch.cuda.empty_cache()
+            size = max(1, min(size, rows.stop - rows.start) // 2)
+            continue
+        yield result
+        start = rows.stop
 
 
 def map_cells(
@@ -27,11 +61,14 @@ def map_cells(
         Marker values in [0, 1], shape (cells, markers).
     """
     device = next(network.parameters()).device
-    for start in range(0, len(scaled), CHUNK):
+
+    def mapped(rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         with torch.inference_mode():
-            codes = network.encoder(torch.from_numpy(scaled[start : start + CHUNK]).to(device))
+            codes = network.encoder(torch.from_numpy(scaled[rows]).to(device))
             probabilities = torch.softmax(network.gating(codes), dim=1)
-        yield codes.cpu().numpy(), probabilities.cpu().numpy()
+        return codes.cpu().numpy(), probabilities.cpu().numpy()
+
+    return in_chunks(len(scaled), mapped)
 
 
 def codes_and_experts(
@@ -45,11 +82,12 @@ def codes_and_experts(
 def decode(network: MoESimVAENetwork, codes: NDArray[np.float32], experts: NDArray[np.int64]) -> NDArray[np.float32]:
     """Scaled markers (n, D) that the experts make of codes (n, L), each by its own (n,), chunk by chunk."""
     parameter = next(network.parameters())
-    decoded = [np.empty((0, network.experts.biases[-1].shape[-1]), dtype=np.float32)]
-    for start in range(0, len(codes), CHUNK):
-        rows = slice(start, start + CHUNK)
+
+    def decoded(rows: slice) -> NDArray[np.float32]:
         with torch.inference_mode():
             chosen = torch.from_numpy(np.ascontiguousarray(experts[rows])).to(parameter.device)
             logits = network.experts(torch.from_numpy(codes[rows]).to(parameter), chosen)
-            decoded.append(torch.sigmoid(logits).cpu().numpy())
-    return np.concatenate(decoded)
+            return torch.sigmoid(logits).cpu().numpy()
+
+    none = np.empty((0, network.experts.biases[-1].shape[-1]), dtype=np.float32)
+    return np.concatenate([none, *in_chunks(len(codes), decoded)])

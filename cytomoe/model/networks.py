@@ -89,7 +89,7 @@ class Experts(nn.Module):
 
     def forward(self, codes: Tensor, experts: Tensor) -> Tensor:
         """Logits (N, D) of each cell from its own expert; ``experts`` int64, shape (N,)."""
-        rows, block_experts = self._layout(experts)
+        rows, block_experts = self._layout(experts, wait=experts.device.type == "cpu")
         hidden = codes.new_zeros(len(block_experts) * self.BLOCK, codes.shape[1])
         hidden = hidden.index_copy(0, rows, codes).unflatten(0, (len(block_experts), self.BLOCK))
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -98,18 +98,24 @@ class Experts(nn.Module):
             hidden = torch.baddbmm(bias[block_experts], hidden, weight[block_experts])
         return hidden.flatten(0, 1)[rows]
 
-    def _layout(self, experts: Tensor) -> tuple[Tensor, Tensor]:
-        """Row of each cell among the blocks, shape (N,), and the expert of each block, shape (blocks,)."""
-        n_experts = self.weights[0].shape[0]
-        counts = torch.bincount(experts, minlength=n_experts)
+    def _layout(self, experts: Tensor, *, wait: bool) -> tuple[Tensor, Tensor]:
+        """Row of each cell among the blocks, shape (N,), and the expert of each block, shape (blocks,).
+
+        How many blocks are filled is known once the device has counted; not to ``wait`` for it makes as many as there
+        could be, of which some stay empty.
+        """
+        n_experts, n_cells = self.weights[0].shape[0], len(experts)
+        counts = experts.new_zeros(n_experts).index_add_(0, experts, torch.ones_like(experts))
         blocks = (counts + self.BLOCK - 1) // self.BLOCK
         order = torch.argsort(experts, stable=True)
         ends, block_ends = counts.cumsum(0), blocks.cumsum(0)
         sorted_experts = experts[order]
-        rank = torch.arange(len(experts), device=experts.device) - (ends - counts)[sorted_experts]
+        rank = torch.arange(n_cells, device=experts.device) - (ends - counts)[sorted_experts]
         rows = torch.empty_like(experts)
         rows[order] = (block_ends - blocks)[sorted_experts] * self.BLOCK + rank
-        return rows, torch.repeat_interleave(torch.arange(n_experts, device=experts.device), blocks)
+        most = int(block_ends[-1]) if wait else n_cells // self.BLOCK + min(n_experts, n_cells)
+        numbers = torch.arange(most, device=experts.device)
+        return rows, torch.searchsorted(block_ends, numbers, right=True).clamp(max=n_experts - 1)
 
     def decode(self, codes: Tensor, expert: int) -> Tensor:
         """Logits (N, D) of codes that all go to one expert."""

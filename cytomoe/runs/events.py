@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -217,32 +217,6 @@ class Events:
             parts.append(adata.X[rows[low:high] - (where.start - first)])
         return AnnData(np.concatenate(parts), var=adata.var, uns=adata.uns)
 
-    def preview(self, index: int) -> tuple[AnnData, NDArray[np.bool_]]:
-        """What is needed to judge a large file by: events spread over it, and one that is highest in every channel.
-
-        Returns
-        -------
-        adata
-            Some ``PREVIEW_EVENTS`` events of the file and, as the last, its greatest finite value in every channel.
-        broken
-            Channels that hold a value that is no finite number, shape (channels,).
-        """
-        from anndata import AnnData
-
-        step = max(1, self.files[index].n_events // PREVIEW_EVENTS)
-        parts, highest, broken, first = [], None, None, int(self.starts[index])
-        for where, adata in self.chunks(index):
-            finite = np.isfinite(adata.X)
-            tops = np.max(adata.X, axis=0, initial=-np.inf, where=finite)
-            highest = tops if highest is None else np.maximum(highest, tops)
-            bad = ~finite.all(axis=0)
-            broken = bad if broken is None else broken | bad
-            parts.append(adata.X[-(where.start - first) % step :: step])
-        assert highest is not None  # a file has at least one piece, maybe empty
-        assert broken is not None
-        values = np.concatenate([*parts, highest[None].astype(parts[0].dtype)])
-        return AnnData(values, var=adata.var, uns=adata.uns), broken
-
     def _chunks(self, index: int, step: int) -> Iterator[AnnData]:
         from cytomoe.io.fcs_read import to_anndata
 
@@ -252,6 +226,43 @@ class Events:
             known = self._notes.setdefault(index, [])
             known += [note for note in adata.uns["fcs"]["warnings"] if note not in known]
             yield adata
+
+
+class Preview:
+    """What a large file's scale is judged by, gathered while its pieces go by.
+
+    Parameters
+    ----------
+    n_events
+        Events of the file.
+    """
+
+    def __init__(self, n_events: int) -> None:
+        self._step = max(1, n_events // PREVIEW_EVENTS)
+        self._done = 0
+        self._parts: list[NDArray[Any]] = []
+        self._highest: NDArray[Any] | None = None
+        self._last: AnnData | None = None
+
+    def add(self, adata: AnnData) -> None:
+        """Look at the next piece."""
+        values = np.asarray(adata.X)
+        highest = values.max(axis=0, initial=-np.inf)
+        if not np.isfinite(highest).all():
+            highest = np.max(values, axis=0, initial=-np.inf, where=np.isfinite(values))
+        self._highest = highest if self._highest is None else np.maximum(self._highest, highest)
+        self._parts.append(values[-self._done % self._step :: self._step].copy())
+        self._done += len(values)
+        self._last = adata
+
+    def adata(self) -> AnnData:
+        """Some ``PREVIEW_EVENTS`` events spread over the file and, as the last, its greatest values of all channels."""
+        from anndata import AnnData
+
+        assert self._last is not None  # a file has at least one piece, maybe empty
+        assert self._highest is not None
+        values = np.concatenate([*self._parts, self._highest[None].astype(self._parts[0].dtype)])
+        return AnnData(values, var=self._last.var, uns=self._last.uns)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.annotation import ClusterNames, Enrichment, enrichment, labels
+from cytomoe.errors import InputError
 from cytomoe.reference import Population, name_clusters, with_known, with_populations
 from cytomoe.runs import memory, outputs
 from cytomoe.runs.cells import write_cells
-from cytomoe.runs.events import Events, GatedEvents
+from cytomoe.runs.events import Events, GatedEvents, Preview
 from cytomoe.runs.job import Listener
 from cytomoe.runs.sampling import rows_of_clusters
 
@@ -183,18 +184,27 @@ def name_fitted(model: MoESimVAE, training: Sequence[AnnData], reference: Sequen
 def expressions(events: Events, index: int, preprocessor: Preprocessor) -> Iterator[tuple[slice, FloatArray]]:
     """Transformed marker values of a file, piece by piece: the rows of the run that a piece is, and its values.
 
+    The scale of a large file is judged when its last piece has gone by, so that it is read once.
+
     Raises
     ------
     InputError
         As :meth:`cytomoe.preprocessing.Preprocessor.expression` does of the whole file.
     """
-    if not events.held:
-        preview, broken = events.preview(index)
-        preprocessor.refuse_other_scale(preview)
-        if broken[preview.var_names.get_indexer(preprocessor.locate(preview))].any():
-            preprocessor.expression(events.read(index))  # raises, and counts the values over the whole file
+    if events.held:
+        for rows, adata in events.chunks(index):
+            yield rows, preprocessor.expression(adata)
+        return
+    preview = Preview(events.sizes[index])
     for rows, adata in events.chunks(index):
-        yield rows, preprocessor.expression(adata, judge_scale=events.held)
+        preview.add(adata)
+        try:
+            expression = preprocessor.expression(adata, judge_scale=False)
+        except InputError:
+            preprocessor.expression(events.read(index))  # raises, and counts the values over the whole file
+            raise
+        yield rows, expression
+    preprocessor.refuse_other_scale(preview.adata())
 
 
 def _map(model: MoESimVAE, events: Events) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

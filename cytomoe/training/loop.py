@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,6 +97,12 @@ def build_network(n_markers: int, settings: Settings) -> MoESimVAENetwork:
         batch_norm=settings.batch_norm,
         dropout=settings.dropout,
     )
+
+
+def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array as a tensor on a device, sent without waiting for what the device is doing."""
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 class Batches:
@@ -229,11 +236,11 @@ def train(
     started = time.perf_counter()
     for step in range(1, total + 1):
         drawn = batches.draw()
-        batch = cells[torch.from_numpy(drawn).to(device)]
+        batch = cells[on_device(drawn, device)]
         if step <= warm_steps and warm is not None:
-            losses, experts = _warm_losses(network, batch, torch.from_numpy(warm[drawn]).to(device), settings)
+            losses, experts = _warm_losses(network, batch, on_device(warm[drawn], device), settings)
         else:
-            known = torch.from_numpy(similarity.batch(drawn)).to(device)
+            known = on_device(similarity.batch(drawn), device)
             losses, experts = _joint_losses(network, batch, known, settings)
         loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         optimizer.zero_grad()

@@ -22,7 +22,7 @@ from cytomoe.model.losses import depict_loss, kl_loss, similarity_loss
 from cytomoe.model.networks import Experts, MoESimVAENetwork
 from cytomoe.settings import Settings
 from cytomoe.similarity import Similarity
-from cytomoe.training.loop import Batches, History, build_network, loss_weights, seeded_torch, single_thread
+from cytomoe.training.loop import Batches, History, build_network, loss_weights, on_device, seeded_torch, single_thread
 from cytomoe.training.optimizer import Adam
 from cytomoe.training.recovery import Trained, collapse, train_safely
 
@@ -226,19 +226,19 @@ class _Class:
     def draw(self) -> tuple[list[NDArray[np.int64]], Tensor]:
         """Cells of each lesson's batch, and their markers (models, N, D)."""
         drawn = [batches.draw() for batches in self.batches]
-        rows = torch.from_numpy(np.stack(drawn) + self.starts).to(self.device)
+        rows = on_device(np.stack(drawn) + self.starts, self.device)
         return drawn, self.cells[rows]
 
     def partitions(self, drawn: Sequence[NDArray[np.int64]]) -> Tensor:
         """Part of each cell of the batches, shape (models, N)."""
         parts = [one.similarity.partition for one in self.lessons]
         known = [part[cells] for part, cells in zip(parts, drawn, strict=True) if part is not None]
-        return torch.from_numpy(np.stack(known)).to(self.device)
+        return on_device(np.stack(known), self.device)
 
     def similarities(self, drawn: Sequence[NDArray[np.int64]]) -> Tensor:
         """S between the cells of each batch, shape (models, N, N)."""
         known = [one.similarity.batch(cells) for one, cells in zip(self.lessons, drawn, strict=True)]
-        return torch.from_numpy(np.stack(known)).to(self.device)
+        return on_device(np.stack(known), self.device)
 
 
 def _train(
