@@ -1,9 +1,11 @@
 """Time and memory of whole processes over the number of cells, cytomoe beside its peers on the same simulated files.
 
-Run with ``python benchmarks/scale.py [--cells 100000,1000000] [--methods cytomoe,flowsom]``. Each run is a process of
-its own that reads FCS files of 32 markers and ends with labels on disk. Wall time, processor time (all threads) and
-peak memory are those that the operating system counted for it. The table goes to docs/results/scale.md with the load of
-the machine: on a machine that has other work, processor time says more than wall time.
+Run with ``python benchmarks/scale.py --all``, or choose with ``--cells 100000,1000000 --methods cytomoe,flowsom``. Each
+run is a process of its own that reads FCS files of 32 markers and ends with labels on disk. Wall time, processor time
+(all threads) and peak memory are those that the operating system counted for it. The table and the plot go to
+docs/results (``--out``) after every run, with the load of the machine: on a machine that has other work, processor
+time says more than wall time. What was stopped goes on with ``--resume``, which keeps the rows that are there;
+``--files DIR`` keeps the simulated files for another time.
 """
 
 from __future__ import annotations
@@ -25,6 +27,12 @@ MARKERS, POPULATIONS = 32, 24
 EVENTS_PER_FILE = 500_000
 FILES_AT_LEAST = 10
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
+# What --all runs: first what matters most, so that it can be stopped at any time.
+ALL = (
+    *(("cytomoe", 1_000_000), ("cytomoe", 265_000), ("flowsom", 265_000), ("cytomoe", 100_000), ("flowsom", 1_000_000)),
+    *(("flowsom", 100_000), ("cytomoe", 30_000), ("flowsom", 30_000), ("phenograph", 30_000), ("parc", 30_000)),
+    *(("cytomoe", 5_000_000), ("cytomoe", 20_000_000), ("parc", 100_000), ("phenograph", 100_000)),
+)
 LIMITS = {"cytomoe": 20_000_000, "flowsom": 1_000_000, "phenograph": 100_000, "parc": 100_000}
 COLUMNS = ("method", "cells", "seconds", "processor_seconds", "peak_gb", "clusters", "f_measure", "mean_f1", "load")
 
@@ -123,7 +131,7 @@ def in_own_process(task: str, *arguments: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def write_report(rows: list[dict[str, object]]) -> None:
+def write_report(rows: list[dict[str, object]], out: Path) -> None:
     """Write the table as Markdown and CSV, and the plot."""
     import matplotlib as mpl
     import pandas as pd
@@ -131,34 +139,85 @@ def write_report(rows: list[dict[str, object]]) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    table.to_csv(RESULTS / "scale.csv", index=False)
+    out.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame(rows, columns=COLUMNS).sort_values(["cells", "method"])
+    table.to_csv(out / "scale.csv", index=False)
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(str(row[c]) for c in COLUMNS) + " |" for row in rows]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
     heading = (
         "# Time and memory over the number of cells\n\n"
         f"Whole processes, FCS files in, labels on disk; {MARKERS} markers, {POPULATIONS} simulated populations, "
         f"{os.cpu_count()} cores ({os.environ.get('OMP_NUM_THREADS', 'all')} used by each library), no GPU, "
         f"{date.today().isoformat()}. Peak memory as the operating "
         "system counted it. `load` is the load of the machine when the run began: above the number of cores its "
-        "seconds are not those of a quiet machine, and `processor_seconds` (all threads) compare better.\n\n"
-        f"Made by `python benchmarks/scale.py {' '.join(sys.argv[1:])}`.\n\n"
+        "seconds are not those of a quiet machine, and `processor_seconds` (all threads) compare better. These "
+        "populations lie far apart: they show time and memory, not how well real ones are told apart.\n\n"
+        "Made by `python benchmarks/scale.py`; what is not in the table has not been measured.\n\n"
     )
-    (RESULTS / "scale.md").write_text(heading + "\n".join(lines) + "\n\n![scale](scale.svg)\n", encoding="utf-8")
+    (out / "scale.md").write_text(heading + "\n".join(lines) + "\n\n![scale](scale.svg)\n", encoding="utf-8")
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for axis, column in zip(axes, ("processor_seconds", "peak_gb"), strict=True):
         for method, part in table.groupby("method"):
             axis.plot(part["cells"], part[column], marker="o", label=method)
         axis.set(xscale="log", yscale="log", xlabel="cells", ylabel=column.replace("_", " "))
     axes[0].legend()
-    figure.savefig(RESULTS / "scale.svg", metadata={"Date": None})
+    figure.savefig(out / "scale.svg", metadata={"Date": None})
+
+
+def plan(arguments: argparse.Namespace) -> list[tuple[str, int]]:
+    """Method and cells of each run, in order."""
+    if arguments.all:
+        return list(ALL)
+    sizes, methods = map(int, arguments.cells.split(",")), arguments.methods.split(",")
+    return [(method, cells) for cells in sizes for method in methods if cells <= LIMITS[method]]
+
+
+def run_all(runs: list[tuple[str, int]], out: Path, files: Path, *, resume: bool) -> None:
+    """Do the runs that have no row yet, and write the results after each.
+
+    Parameters
+    ----------
+    runs
+        Method and cells of each.
+    out
+        Folder of the results.
+    files
+        Folder of the simulated files; those that are there are taken as they are.
+    resume
+        Whether the rows of an earlier table are kept.
+    """
+    import pandas as pd
+
+    kept = pd.read_csv(out / "scale.csv").to_dict("records") if resume and (out / "scale.csv").is_file() else []
+    rows: list[dict[str, object]] = [{str(key): value for key, value in row.items()} for row in kept]
+    done = {(row["method"], row["cells"]) for row in rows}
+    for method, cells in runs:
+        if (method, cells) in done:
+            continue
+        folder = files / str(cells)
+        if not folder.is_dir():
+            unfinished = files / f"{cells}.unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            in_own_process("write", str(unfinished), str(cells))
+            unfinished.rename(folder)
+        with tempfile.TemporaryDirectory() as name:
+            work = Path(name, "out")
+            row = {"method": method, "cells": cells, **measure(method, folder, work)}
+            row |= json.loads(in_own_process("quality", method, str(folder), str(work)))
+        print(json.dumps(row), flush=True)
+        rows.append(row)
+        write_report(rows, out)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--all", action="store_true", help="every run of the published table, the important ones first")
     parser.add_argument("--cells", default="30000,100000,265000,1000000,5000000,20000000")
     parser.add_argument("--methods", default=",".join(LIMITS))
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--files", type=Path, help="folder that keeps the simulated files")
+    parser.add_argument("--resume", action="store_true", help="keep the rows of the table that is there")
     for task, count in (("peer", 3), ("write", 2), ("quality", 3)):
         parser.add_argument(f"--{task}", nargs=count, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -169,20 +228,8 @@ def main() -> None:
     elif arguments.quality:
         print(json.dumps(quality(arguments.quality[0], Path(arguments.quality[1]), Path(arguments.quality[2]))))
     else:
-        rows: list[dict[str, object]] = []
-        for cells in map(int, arguments.cells.split(",")):
-            with tempfile.TemporaryDirectory() as name:
-                folder, work = Path(name, "files"), Path(name, "out")
-                folder.mkdir()
-                in_own_process("write", str(folder), str(cells))
-                for method in arguments.methods.split(","):
-                    if cells > LIMITS[method]:
-                        continue
-                    row = {"method": method, "cells": cells, **measure(method, folder, work)}
-                    row |= json.loads(in_own_process("quality", method, str(folder), str(work)))
-                    print(json.dumps(row), flush=True)
-                    rows.append(row)
-                    write_report(rows)
+        with tempfile.TemporaryDirectory() as name:
+            run_all(plan(arguments), arguments.out, arguments.files or Path(name), resume=arguments.resume)
 
 
 if __name__ == "__main__":
