@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cytomoe import estimator
+from cytomoe import preparation
 from cytomoe.estimator import MoESimVAE
 from cytomoe.metrics import Contingency
 from cytomoe.preprocessing import Preprocessor
@@ -54,7 +54,7 @@ def draw(gates, unique, share, least, wrong, seed):
 def find_partitions_once():
     """Give every fit of a well and seed the same partitions of the data, which no prior changes: most of the time."""
     found = {}
-    build = estimator.build_similarity
+    build = preparation.build_similarity
 
     def build_once(expression, settings, rng):
         key = (len(expression), float(expression.sum()), str(rng.bit_generator.state["state"]))
@@ -62,7 +62,7 @@ def find_partitions_once():
             found[key] = build(expression, settings, rng)
         return found[key]
 
-    estimator.build_similarity = build_once
+    preparation.build_similarity = build_once
 
 
 def measure(well, case, seeds):
