@@ -19,9 +19,13 @@ FloatArray = NDArray[np.float32]
 
 SIDE = 28
 DIGITS = 10
-_COMPONENTS = 50  # principal components that UMAP sees
-_BLUR = 1.0  # standard deviation in pixels
-_MICRO_CLUSTERS, _PARTITIONS = 100, 10
+# Orientation features: blur before the gradient and reach of the smoothing after it (standard deviations in pixels),
+# directions, how sharply they are told apart, and the pixels from one place to the next. Neighbours by these features
+# are of one digit in 97 %, by blurred pixels in 95 %.
+_BLUR, _REACH = 0.7, 2.0
+_DIRECTIONS, _SHARPNESS, _EVERY = 8, 4, 3
+_COMPONENTS = 50  # principal components in which neighbours are looked for
+_NEIGHBOURS = (8, 10, 12, 15, 20)  # a partition each
 _PARTS = ("t10k", "train")
 
 
@@ -109,16 +113,41 @@ def straighten(images: FloatArray) -> FloatArray:
     return straight.reshape(len(images), -1)
 
 
-def digit_similarity(images: FloatArray, settings: Settings, rng: np.random.Generator) -> Similarity:
-    """Ward's method on micro-clusters of a UMAP projection of straightened, blurred digits, cut at ten."""
+def orientation_features(images: FloatArray) -> FloatArray:
+    """Where strokes run in which direction: histograms of gradient orientations (Dalal & Triggs 2005), smoothed.
+
+    A pen that writes a little higher, or bolder, changes every pixel of a stroke's edge and few of these values.
+
+    Parameters
+    ----------
+    images
+        Shape (digits, 784).
+
+    Returns
+    -------
+    ndarray
+        Shape (digits, 8 directions x 9 x 9 places), float32, each row of length 1.
+    """
     from scipy.ndimage import gaussian_filter
 
-    from cytomoe.benchmarks.similarities import principal_components, ward_similarity
-    from cytomoe.similarity.projection import umap_projection
+    blurred = gaussian_filter(images.reshape(-1, SIDE, SIDE), (0, _BLUR, _BLUR))
+    along_rows, along_columns = np.gradient(blurred, axis=(1, 2))
+    strength = np.hypot(along_rows, along_columns)
+    angle = np.arctan2(along_rows, along_columns)
+    maps = []
+    for direction in 2 * np.pi / _DIRECTIONS * np.arange(_DIRECTIONS):
+        towards = strength * np.cos(angle - direction).clip(min=0) ** _SHARPNESS
+        smooth = gaussian_filter(towards, (0, _REACH, _REACH))
+        maps.append(smooth[:, _EVERY - 1 :: _EVERY, _EVERY - 1 :: _EVERY].reshape(len(images), -1))
+    features = np.concatenate(maps, axis=1)
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return (features / np.maximum(lengths, 1e-12)).astype(np.float32)
 
-    blurred = gaussian_filter(straighten(images).reshape(-1, SIDE, SIDE), (0, _BLUR, _BLUR)).reshape(len(images), -1)
-    components = principal_components(blurred, _COMPONENTS, int(rng.integers(2**31)))
-    points = umap_projection(components, metric="euclidean", neighbours=settings.projection_neighbours, rng=rng)
-    return ward_similarity(
-        points, clusters=DIGITS, most=DIGITS, micro_clusters=_MICRO_CLUSTERS, partitions=_PARTITIONS, rng=rng
-    )
+
+def digit_similarity(images: FloatArray, settings: Settings, rng: np.random.Generator) -> Similarity:
+    """Spectral clustering of straightened digits by their orientation features, into ten."""
+    from cytomoe.benchmarks.similarities import principal_components, spectral_similarity
+
+    features = orientation_features(straighten(images))
+    points = principal_components(features, _COMPONENTS, int(rng.integers(2**31)))
+    return spectral_similarity(points, clusters=DIGITS, neighbours=_NEIGHBOURS, rng=rng)

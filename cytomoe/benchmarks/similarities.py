@@ -1,12 +1,13 @@
 """The similarity for data that is no cytometry: Gaussians that overlap in every dimension, projected images.
 
-Such data has no valleys in single dimensions, which cytomoe's default looks for. Here cells are grouped into k-means
-micro-clusters, these merged by Ward's method, and two cells are as similar as often they meet over several partitions.
+Such data has no valleys in single dimensions, which cytomoe's default looks for. Here it is partitioned several times,
+by k-means micro-clusters merged by Ward's method or by spectral clustering, and two cells are as similar as often as
+they meet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from cytomoe.similarity.consensus import ConsensusSimilarity, agreed_clusters
 from cytomoe.training.recovery import train_safely
 
 FloatArray = NDArray[np.float32]
+# The neighbour whose distance is the scale around a cell, in the graph of spectral clustering.
+_LOCAL = 6
 Build = Callable[[FloatArray, Settings, np.random.Generator], Similarity]
 
 
@@ -112,6 +115,51 @@ def ward_similarity(
     found = np.stack([(fcluster(tree, number, "maxclust") - 1)[micro] for micro, tree in grouped]).astype(np.int64)
     agreed = agreed_clusters(found, points, most=most)
     return ConsensusSimilarity(found, agreed, np.ones(len(points)))
+
+
+def spectral_similarity(
+    points: FloatArray, *, clusters: int, neighbours: Sequence[int], rng: np.random.Generator
+) -> ConsensusSimilarity:
+    """Consensus of spectral clusterings, one for each number of neighbours in the graph.
+
+    Parameters
+    ----------
+    points
+        Where cells lie, shape (cells, dimensions); near neighbours in Euclidean distance must be alike.
+    clusters
+        Number of clusters.
+    neighbours
+        Neighbours of each cell in the graph, a partition each.
+    rng
+        Source of all randomness.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    wanted = sorted({min(number, len(points) - 1) for number in neighbours})
+    search = NearestNeighbors(n_neighbors=wanted[-1], algorithm="brute").fit(points)
+    distances, indices = search.kneighbors()  # of the points themselves, without each one's own
+    found = np.stack([_spectral_partition(distances[:, :k], indices[:, :k], clusters, rng) for k in wanted])
+    return ConsensusSimilarity(found, agreed_clusters(found, points, most=clusters), np.ones(len(points)))
+
+
+def _spectral_partition(
+    distances: NDArray[np.float64], indices: NDArray[np.int64], clusters: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Ng, Jordan & Weiss 2001 on a graph of neighbours scaled by local distances (Zelnik-Manor & Perona 2004)."""
+    from scipy.sparse import csr_matrix, diags
+    from scipy.sparse.linalg import eigsh
+    from sklearn.cluster import KMeans
+
+    n, k = distances.shape
+    local = np.maximum(distances[:, min(_LOCAL, k) - 1], 1e-12)
+    weights = np.exp(-np.square(distances) / (local[:, None] * local[indices]))
+    directed = csr_matrix((weights.ravel(), indices.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
+    graph = directed + directed.T
+    root = diags(1 / np.sqrt(np.asarray(graph.sum(axis=1)).ravel()))
+    _, vectors = eigsh(root @ graph @ root, clusters, which="LA", v0=np.ones(n), tol=1e-4)
+    rows = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    k_means = KMeans(clusters, n_init=10, random_state=int(rng.integers(2**31))).fit(rows)
+    return k_means.labels_.astype(np.int64)
 
 
 def widest_gap(heights: NDArray[np.float64], most: int) -> int:
