@@ -129,7 +129,10 @@ class Experiment(ABC):
 
     @abstractmethod
     def compute(self, unit: Unit, request: Request) -> list[Row]:
-        """Measure one unit; the rows are JSON-ready. It may run in another process."""
+        """Measure one unit; the rows are JSON-ready. It may run in another process.
+
+        What a column holds whose name begins with ``_`` is for tables and figures, and not in ``rows.csv``.
+        """
 
     @abstractmethod
     def report(self, rows: pd.DataFrame, request: Request) -> Report:

@@ -98,12 +98,17 @@ def find_wells(folder: Path) -> list[tuple[str, list[Path]]]:
 
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; --data names the folder of the wells")
-    paths = sorted(path for path in folder.rglob("*.fcs") if _WELL.fullmatch(path.stem.rsplit("_", 1)[-1]))
+    paths = well_files(sorted(folder.rglob("*.fcs")))
     if not paths:
         raise InputError(
             f"{folder}: holds no files named <inhibitor>_<population>_<well>.fcs, such as AKTi_cd4+_A02.fcs"
         )
     return [(sample.name, list(sample.paths)) for sample in GatePattern(PATTERN).group(paths)]
+
+
+def well_files(paths: Iterable[Path]) -> list[Path]:
+    """Those of the files that are named ``<inhibitor>_<population>_<well>.fcs``."""
+    return [path for path in paths if path.stem.count("_") >= 2 and _WELL.fullmatch(path.stem.rsplit("_", 1)[-1])]
 
 
 def measure_well(unit: Unit, request: Request, paths: list[Path]) -> list[Row]:

@@ -28,6 +28,11 @@ def table_a1() -> pd.DataFrame:
     return _read("bodenmiller_table_a1.csv")
 
 
+def generation() -> pd.DataFrame:
+    """Generation of digits: columns method, threshold, accuracy (published), draws (published), of 100,000 images."""
+    return _read("generation.csv")
+
+
 def _read(name: str) -> pd.DataFrame:
     with (files("cytomoe.benchmarks") / "published" / name).open(encoding="utf-8") as file:
         return pd.read_csv(file)

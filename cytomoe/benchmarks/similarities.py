@@ -8,6 +8,7 @@ they meet.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from cytomoe.settings import Settings
 from cytomoe.similarity import Similarity, build_similarity
 from cytomoe.similarity.consensus import ConsensusSimilarity, agreed_clusters
 from cytomoe.training.recovery import train_safely
+
+if TYPE_CHECKING:
+    import torch
 
 FloatArray = NDArray[np.float32]
 # The neighbour whose distance is the scale around a cell, in the graph of spectral clustering.
@@ -38,18 +42,28 @@ class SimilarityModel:
         Of all randomness.
     device
         ``auto``, ``cpu`` or ``cuda``.
+    scaled
+        Whether values lie in [0, 1] by their nature, as pixels do, and are left as they are.
 
     Attributes
     ----------
+    network_
+        Trained; its experts are those that have cells.
+    codes_
+        Code of each cell, shape (cells, L).
     labels_
         Cluster of each cell, from 0, shape (cells,).
     n_clusters_
         Clusters that have cells.
+    centres_
+        Mean code of each cluster (eq. 6), shape (clusters, L).
     """
 
-    def __init__(self, build: Build | None, *, settings: Settings, seed: int = 0, device: str = "auto") -> None:
+    def __init__(
+        self, build: Build | None, *, settings: Settings, seed: int = 0, device: str = "auto", scaled: bool = False
+    ) -> None:
         self.build = build or build_similarity
-        self.settings, self.seed, self.device = settings, seed, device
+        self.settings, self.seed, self.device, self.scaled = settings, seed, device, scaled
 
     def fit(self, values: FloatArray) -> SimilarityModel:
         """Cluster cells.
@@ -59,20 +73,36 @@ class SimilarityModel:
         values
             Shape (cells, dimensions).
         """
-        import torch
-
-        on_gpu = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
         building, training = np.random.default_rng(self.seed).spawn(2)
         similarity = self.build(values, self.settings, building)
-        limits = np.array([fit_limits(column, from_zero=False) for column in values.T], dtype=np.float32)
-        scaled = scale(values, limits[:, 0], limits[:, 1])
-        trained = train_safely(
-            scaled, similarity, self.settings, training, device=torch.device("cuda" if on_gpu else "cpu")
-        )
-        _, experts = codes_and_experts(trained.network, scaled)
+        scaled = values if self.scaled else to_unit_interval(values)
+        trained = train_safely(scaled, similarity, self.settings, training, device=choose_device(self.device))
+        self.network_ = trained.network
+        self.codes_, experts = codes_and_experts(self.network_, scaled)
         used, self.labels_ = np.unique(experts, return_inverse=True)
+        self.network_.keep_experts(used.tolist())
         self.n_clusters_ = len(used)
+        self.centres_ = cluster_means(self.codes_, self.labels_)
         return self
+
+
+def choose_device(name: str) -> torch.device:
+    """``cpu``, ``cuda``, or for ``auto`` the GPU where there is one."""
+    import torch
+
+    on_gpu = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+def to_unit_interval(values: FloatArray) -> FloatArray:
+    """Each column brought to [0, 1] between its 0.1st and 99.9th percentile, shape (cells, dimensions)."""
+    limits = np.array([fit_limits(column, from_zero=False) for column in values.T], dtype=np.float32)
+    return scale(values, limits[:, 0], limits[:, 1])
+
+
+def cluster_means(codes: FloatArray, labels: NDArray[np.int64]) -> FloatArray:
+    """Mean code of each cluster from 0 (eq. 6), shape (clusters, L); no cluster is empty."""
+    return np.array([codes[labels == k].mean(axis=0) for k in range(int(labels.max()) + 1)], dtype=np.float32)
 
 
 def ward_similarity(

@@ -46,7 +46,7 @@ def write_report(
 
     out, report = outcome.out, outcome.report
     finished = datetime.now(UTC).isoformat(timespec="seconds")
-    write_csv(out / "rows.csv", rows)
+    write_csv(out / "rows.csv", rows.loc[:, [not str(name).startswith("_") for name in rows.columns]])
     for title, table in report.tables.items():
         write_csv(out / f"{file_name(title)}.csv", table)
     for name, figure in report.figures.items():

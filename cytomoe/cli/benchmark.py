@@ -139,6 +139,32 @@ def mnist(command: list[str], **choices: Any) -> None:
 
 
 @benchmark.command()
+@click.option(
+    "--data",
+    "files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="PATH",
+    help="FCS files, or folders of them, to generate cells from; or a folder of digits. Default: the digits.",
+)
+@_experiment_options(runs=1)
+@click.pass_obj
+def generation(command: list[str], files: tuple[Path, ...], **choices: Any) -> None:
+    """Generate digits, or cells, of one cluster, cluster them again, and compare with VaDE (section 4.2.1).
+
+    Of FCS files, generated and real cells of each population are compared too.
+
+    \b
+    Examples:
+      cytomoe benchmark generation
+      cytomoe benchmark generation --data donor1.fcs --data donor2.fcs
+    """
+    from cytomoe.benchmarks.generation import Generation
+
+    _run(Generation(), command, choices, files=[str(path) for path in files])
+
+
+@benchmark.command()
 @_data_option
 @click.option("--simulate", is_flag=True, help="Files simulated in the layout and size of two real ones, for time.")
 @_baselines_option

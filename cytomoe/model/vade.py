@@ -25,7 +25,13 @@ from cytomoe.training.loop import seeded_torch, single_thread
 from cytomoe.training.optimizer import Adam
 
 FloatArray = NDArray[np.float32]
+Likelihood = Literal["bernoulli", "gaussian"]
+Phase = Literal["pretraining", "training"]
 _EPS = 1e-10
+# Variances of codes start at this share of a component's: wider ones drown the components before they are trained.
+_NARROW = 0.1
+# Start and lower end of the logarithm of a Gaussian likelihood's variances, of values in [0, 1].
+_NOISE, _LEAST_NOISE = -4.0, -9.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,9 @@ class VaDESettings:
 
     Attributes
     ----------
+    likelihood
+        Of values given a code: ``bernoulli`` for pixels; ``gaussian``, each dimension with a learned variance, for
+        others.
     code_size
         Dimensions of the code (L).
     widths
@@ -49,6 +58,7 @@ class VaDESettings:
         at 0.001.
     """
 
+    likelihood: Likelihood = "bernoulli"
     code_size: int = 10
     widths: tuple[int, ...] = (500, 500, 2000)
     batch_size: int = 100
@@ -65,7 +75,7 @@ class VaDESettings:
 
 # As the authors' program trains on MNIST; and networks that one core trains in minutes.
 AUTHORS = VaDESettings()
-SMALL = replace(AUTHORS, widths=(500, 200), batch_size=250, pretraining_epochs=20, epochs=60, decay_every=5)
+SMALL = replace(AUTHORS, widths=(500, 200), batch_size=250, pretraining_epochs=100, epochs=40, decay_every=5)
 
 
 class VaDENetwork(nn.Module):
@@ -83,6 +93,7 @@ class VaDENetwork(nn.Module):
 
     def __init__(self, n_inputs: int, n_components: int, settings: VaDESettings) -> None:
         super().__init__()
+        self.n_inputs, self.likelihood = n_inputs, settings.likelihood
         widths, size = settings.widths, settings.code_size
         self.hidden = hidden_layers(n_inputs, widths, "relu", batch_norm=False)
         self.mean = nn.Linear(widths[-1], size)
@@ -90,6 +101,7 @@ class VaDENetwork(nn.Module):
         self.decoder = nn.Sequential(
             hidden_layers(size, widths[::-1], "relu", batch_norm=False), nn.Linear(widths[0], n_inputs)
         )
+        self.noise = nn.Parameter(torch.full((n_inputs,), _NOISE), requires_grad=settings.likelihood == "gaussian")
         self.weights = nn.Parameter(torch.zeros(n_components))  # logarithms, up to a constant
         self.centres = nn.Parameter(torch.zeros(n_components, size))
         self.log_variances = nn.Parameter(torch.zeros(n_components, size))
@@ -98,6 +110,15 @@ class VaDENetwork(nn.Module):
         """Means and logarithms of variances of codes, both (N, L)."""
         hidden = self.hidden(scaled)
         return self.mean(hidden), self.log_variance(hidden)
+
+    def reconstruction_loss(self, codes: Tensor, scaled: Tensor) -> Tensor:
+        """Negative logarithm of the likelihood of scaled values (N, D) given their codes (N, L), mean over cells."""
+        logits = self.decoder(codes)
+        if self.likelihood == "bernoulli":
+            return F.binary_cross_entropy_with_logits(logits, scaled, reduction="none").sum(1).mean()
+        noise = self.noise.clamp(min=_LEAST_NOISE)
+        errors = (scaled - torch.sigmoid(logits)).square() / noise.exp()
+        return 0.5 * (math.log(2 * math.pi) + noise + errors).sum(1).mean()
 
     def log_joint(self, codes: Tensor) -> Tensor:
         """Return ``log p(k) p(z | k)`` of codes (N, L), shape (N, K)."""
@@ -122,8 +143,8 @@ def negative_elbo(network: VaDENetwork, scaled: Tensor) -> Tensor:
     """
     means, log_variances = network.encode(scaled)
     codes = means + torch.randn_like(means) * (0.5 * log_variances).exp()
-    reconstruction = F.binary_cross_entropy_with_logits(network.decoder(codes), scaled, reduction="none").sum(1)
-    return (reconstruction + prior_divergence(network, codes, means, log_variances)).mean()
+    divergence = prior_divergence(network, codes, means, log_variances).mean()
+    return network.reconstruction_loss(codes, scaled) + divergence
 
 
 def prior_divergence(network: VaDENetwork, codes: Tensor, means: Tensor, log_variances: Tensor) -> Tensor:
@@ -144,9 +165,6 @@ def prior_divergence(network: VaDENetwork, codes: Tensor, means: Tensor, log_var
     entropy = 0.5 * (1 + math.log(2 * math.pi) + log_variances).sum(1)
     of_components = (shares * ((shares + _EPS).log() - torch.log_softmax(network.weights, 0))).sum(1)
     return (shares * crossed).sum(1) - entropy + of_components
-
-
-Phase = Literal["pretraining", "training"]
 
 
 def fit_vade(
@@ -186,14 +204,12 @@ def fit_vade(
         cells = torch.from_numpy(scaled).to(device)
 
         def reconstruct(batch: Tensor) -> Tensor:
-            logits = network.decoder(network.encode(batch)[0])
-            return F.binary_cross_entropy_with_logits(logits, batch, reduction="none").sum(1).mean()
+            return network.reconstruction_loss(network.encode(batch)[0], batch)
 
-        modules = (network.hidden, network.mean, network.decoder)
-        first = [parameter for module in modules for parameter in module.parameters()]
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         plan: list[tuple[Phase, Callable[[Tensor], Tensor], Sequence[Tensor], list[float]]] = [
-            ("pretraining", reconstruct, first, [1e-3] * settings.pretraining_epochs),
-            ("training", lambda batch: negative_elbo(network, batch), list(network.parameters()), _rates(settings)),
+            ("pretraining", reconstruct, trained, [1e-3] * settings.pretraining_epochs),
+            ("training", lambda batch: negative_elbo(network, batch), trained, _rates(settings)),
         ]
         for phase, loss_of, parameters, rates in plan:
             if phase == "training":
@@ -235,7 +251,7 @@ def _epoch(
 
 
 def _start_prior(network: VaDENetwork, scaled: FloatArray, seed: int) -> None:
-    """Set the prior to a mixture of Gaussians with diagonal covariances, fitted to the codes of the autoencoder."""
+    """Start from a mixture of Gaussians with diagonal covariances, fitted to the codes of the autoencoder."""
     from sklearn.mixture import GaussianMixture
 
     codes = encode_means(network, scaled)
@@ -244,6 +260,8 @@ def _start_prior(network: VaDENetwork, scaled: FloatArray, seed: int) -> None:
     ).fit(codes)
     found = (np.log(mixture.weights_), mixture.means_, np.log(mixture.covariances_))
     with torch.no_grad():
+        network.log_variance.weight.zero_()
+        network.log_variance.bias.copy_(torch.from_numpy(np.log(_NARROW * mixture.covariances_.mean(axis=0))))
         for parameter, values in zip((network.weights, network.centres, network.log_variances), found, strict=True):
             parameter.copy_(torch.from_numpy(values))
 
@@ -268,14 +286,28 @@ def posteriors(network: VaDENetwork, codes: FloatArray) -> FloatArray:
     return np.concatenate(found)
 
 
-def decode_codes(network: VaDENetwork, codes: FloatArray) -> FloatArray:
-    """Values in [0, 1] that the decoder makes of codes, shape (codes, D), chunk by chunk."""
-    found = [np.empty((0, network.decoder[-1].out_features), np.float32)]
+def decode_codes(network: VaDENetwork, codes: FloatArray, noise: np.random.Generator | None = None) -> FloatArray:
+    """Values that the decoder makes of codes, shape (codes, D), chunk by chunk.
+
+    Parameters
+    ----------
+    network
+        Trained.
+    codes
+        Shape (codes, L).
+    noise
+        Draws what a Gaussian likelihood leaves open; None gives the mean, which lies in [0, 1].
+    """
+    found = [np.empty((0, network.n_inputs), np.float32)]
     for start in range(0, len(codes), CHUNK):
         with torch.inference_mode():
             chunk = torch.from_numpy(codes[start : start + CHUNK]).to(network.centres)
             found.append(torch.sigmoid(network.decoder(chunk)).cpu().numpy())
-    return np.concatenate(found)
+    means = np.concatenate(found)
+    if noise is None or network.likelihood == "bernoulli":
+        return means
+    deviations = (0.5 * network.noise.detach().clamp(min=_LEAST_NOISE)).exp().cpu().numpy()
+    return np.asarray(means + deviations * noise.standard_normal(means.shape, dtype=np.float32), dtype=np.float32)
 
 
 def draw_accepted(
