@@ -151,3 +151,27 @@ def digit_similarity(images: FloatArray, settings: Settings, rng: np.random.Gene
     features = orientation_features(straighten(images))
     points = principal_components(features, _COMPONENTS, int(rng.integers(2**31)))
     return spectral_similarity(points, clusters=DIGITS, neighbours=_NEIGHBOURS, rng=rng)
+
+
+def most_frequent_digits(clusters: NDArray[np.int64], labels: NDArray[np.int64], n_clusters: int) -> NDArray[np.int64]:
+    """Most frequent digit of each cluster from 0, shape (clusters,); 0 for one without digits."""
+    counts = np.zeros((n_clusters, DIGITS), dtype=np.int64)
+    np.add.at(counts, (clusters, labels), 1)
+    return counts.argmax(axis=1)
+
+
+class Judge:
+    """Says from outside which digit an image shows: five neighbours among the real digits, by their labels."""
+
+    def __init__(self, images: FloatArray, labels: NDArray[np.int64]) -> None:
+        from sklearn.neighbors import KNeighborsClassifier
+
+        self.neighbours = KNeighborsClassifier(5, algorithm="brute").fit(self._features(images), labels)
+
+    @staticmethod
+    def _features(images: FloatArray) -> FloatArray:
+        return orientation_features(straighten(images))
+
+    def digits(self, images: FloatArray) -> NDArray[np.int64]:
+        """Digit of each image, shape (n,)."""
+        return np.asarray(self.neighbours.predict(self._features(images)), dtype=np.int64)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cytomoe.benchmarks import published
 from cytomoe.benchmarks.base import Experiment, Report, Request, Row, Unit
 from cytomoe.benchmarks.cytometry import OWN
-from cytomoe.benchmarks.digits import SIDE, digit_similarity, orientation_features, read_digits, straighten
+from cytomoe.benchmarks.digits import SIDE, Judge, digit_similarity, most_frequent_digits, read_digits
 from cytomoe.benchmarks.generators import SHOWN_THRESHOLD, Generator, returned
 from cytomoe.benchmarks.presets import settings_for
 from cytomoe.benchmarks.writing import mean_and_spread
@@ -112,11 +112,9 @@ def measure_digits(unit: Unit, request: Request) -> list[Row]:
     seconds = time.process_time() - started
     clusters = generator.assign(images)
     table = Contingency.of(labels, clusters)
-    shares = np.zeros((generator.n_clusters, 10))
-    np.add.at(shares, (clusters, labels), 1)
-    digit_of = shares.argmax(axis=1)
+    digit_of = most_frequent_digits(clusters, labels, generator.n_clusters)
     common = {"method": method, "seed": seed, "digits": what}
-    judge = _Judge(images, labels)
+    judge = Judge(images, labels)
     members = [images[clusters == k] for k in range(generator.n_clusters)]
     variances = [float(part.var(axis=0).sum()) if len(part) else 0.0 for part in members]
     rows: list[Row] = []
@@ -150,30 +148,13 @@ def fit_digits(method: str, images: FloatArray, seed: int, request: Request) -> 
     return VaDEGenerator(fit_vade(images, 10, vade_settings(request), seed, device=choose_device(request.device)))
 
 
-class _Judge:
-    """Says from outside which digit an image shows: five neighbours among the real digits, by their labels."""
-
-    def __init__(self, images: FloatArray, labels: NDArray[np.int64]) -> None:
-        from sklearn.neighbors import KNeighborsClassifier
-
-        self.neighbours = KNeighborsClassifier(5, algorithm="brute").fit(self._features(images), labels)
-
-    @staticmethod
-    def _features(images: FloatArray) -> FloatArray:
-        return orientation_features(straighten(images))
-
-    def digits(self, images: FloatArray) -> NDArray[np.int64]:
-        """Digit of each image, shape (n,)."""
-        return np.asarray(self.neighbours.predict(self._features(images)), dtype=np.int64)
-
-
 def _generated(
     generator: Generator,
     n: int,
     threshold: float,
     digit_of: NDArray[np.int64],
     variances: list[float],
-    judge: _Judge,
+    judge: Judge,
     rng: np.random.Generator,
 ) -> Row:
     """What comes of n images of every cluster at one threshold."""

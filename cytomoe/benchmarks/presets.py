@@ -31,8 +31,9 @@ _DEFAULT: dict[str, Settings] = {
         warm_steps=300, steps=150, learning_rate=3e-3, sampling_power=0.0,
     ),
     "mnist": Settings(
-        experts=10, code_size=10, encoder_widths=(500, 200), gating_widths=(100, 100), expert_widths=(200,),
-        activation="elu", warm_steps=400, steps=400, learning_rate=3e-3, sampling_power=0.0, coef_kl=0.024,
+        experts=10, code_size=10, encoder_widths=(300, 100), gating_widths=(100, 100), expert_widths=(100,),
+        activation="elu", batch_size=128, warm_steps=900, steps=400, learning_rate=3e-3, sampling_power=0.0,
+        coef_kl=0.024,
     ),
 }  # fmt: skip
 

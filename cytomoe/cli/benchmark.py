@@ -139,6 +139,22 @@ def mnist(command: list[str], **choices: Any) -> None:
 
 
 @benchmark.command()
+@_data_option
+@_experiment_options(runs=1)
+@click.pass_obj
+def ablation(command: list[str], **choices: Any) -> None:
+    """Cluster and generate digits without similarity, DEPICT, KL, or experts (figure A4).
+
+    \b
+    Example:
+      cytomoe benchmark ablation --runs 3
+    """
+    from cytomoe.benchmarks.ablation import Ablation
+
+    _run(Ablation(), command, choices)
+
+
+@benchmark.command()
 @click.option(
     "--data",
     "files",

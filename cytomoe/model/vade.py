@@ -75,7 +75,7 @@ class VaDESettings:
 
 # As the authors' program trains on MNIST; and networks that one core trains in minutes.
 AUTHORS = VaDESettings()
-SMALL = replace(AUTHORS, widths=(500, 200), batch_size=250, pretraining_epochs=100, epochs=40, decay_every=5)
+SMALL = replace(AUTHORS, widths=(300, 100), batch_size=250, pretraining_epochs=100, epochs=40, decay_every=5)
 
 
 class VaDENetwork(nn.Module):
