@@ -27,8 +27,9 @@ _PAPER_OF = {"generation": "mnist", "ablation": "mnist"}
 # training starts from the clusters on which its partitions agree.
 _DEFAULT: dict[str, Settings] = {
     "synthetic": Settings(
-        code_size=10, encoder_widths=(200,), gating_widths=(100, 100), activation="elu", batch_size=512,
-        warm_steps=300, steps=150, learning_rate=3e-3, sampling_power=0.0,
+        # Thirty components that overlap are not told apart in a code of ten dimensions with unit noise.
+        code_size=30, encoder_widths=(200,), gating_widths=(100, 100), activation="elu", batch_size=512,
+        warm_steps=400, steps=50, learning_rate=3e-3, sampling_power=0.0,
     ),
     "mnist": Settings(
         experts=10, code_size=10, encoder_widths=(300, 100), gating_widths=(100, 100), expert_widths=(100,),

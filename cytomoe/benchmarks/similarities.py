@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float32]
 # The neighbour whose distance is the scale around a cell, in the graph of spectral clustering.
 _LOCAL = 6
+_MICRO_PER_CLUSTER = 5  # of a start by Ward's method
 Build = Callable[[FloatArray, Settings, np.random.Generator], Similarity]
 
 
@@ -145,6 +146,59 @@ def ward_similarity(
     found = np.stack([(fcluster(tree, number, "maxclust") - 1)[micro] for micro, tree in grouped]).astype(np.int64)
     agreed = agreed_clusters(found, points, most=most)
     return ConsensusSimilarity(found, agreed, np.ones(len(points)))
+
+
+def spherical_similarity(
+    values: FloatArray, points: FloatArray, *, clusters: int, starts: int, rng: np.random.Generator
+) -> ConsensusSimilarity:
+    """The likeliest of several mixtures of spherical Gaussians, started from partitions of principal components.
+
+    k-means alone loses clusters that overlap, and a mixture keeps what its start has joined. So half of the starts are
+    k-means, which serves clusters that overlap, and half are micro-clusters merged by Ward's method, which joins no two
+    that lie apart.
+
+    Parameters
+    ----------
+    values
+        Shape (cells, dimensions).
+    points
+        Their principal components, shape (cells, components).
+    clusters
+        Number of clusters.
+    starts
+        Starts of either kind.
+    rng
+        Source of all randomness.
+    """
+    from scipy.cluster.hierarchy import fcluster, ward
+    from sklearn.cluster import KMeans
+    from sklearn.mixture import GaussianMixture
+
+    mixtures = []
+    for start in range(2 * starts):
+        seed = int(rng.integers(2**31))
+        if start % 2:
+            labels = KMeans(clusters, n_init=3, random_state=seed).fit(points).labels_
+        else:
+            micro = KMeans(min(_MICRO_PER_CLUSTER * clusters, len(points)), n_init=1, random_state=seed).fit(points)
+            merged = fcluster(ward(micro.cluster_centers_), clusters, "maxclust")[micro.labels_]
+            labels = np.unique(merged, return_inverse=True)[1]
+        if len(np.unique(labels)) < clusters:
+            continue
+        variance = np.mean([values[labels == k].var(axis=0).mean() for k in range(clusters)])
+        mixture = GaussianMixture(
+            clusters,
+            covariance_type="spherical",
+            max_iter=200,
+            weights_init=np.full(clusters, 1 / clusters),
+            means_init=cluster_means(values, labels),
+            precisions_init=np.full(clusters, 1 / max(float(variance), 1e-12)),
+            random_state=0,
+        )
+        mixtures.append(mixture.fit(values))
+    best = max(mixtures, key=lambda mixture: mixture.lower_bound_)
+    found = np.unique(best.predict(values), return_inverse=True)[1].astype(np.int64)
+    return ConsensusSimilarity(found[None], found, np.ones(len(values)))
 
 
 def spectral_similarity(

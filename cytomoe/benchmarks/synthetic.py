@@ -32,6 +32,7 @@ MOST_EXPERTS, FIXED_COMPONENTS = 40, 23
 _QUICK = (2, 10)
 # k-means micro-clusters per expert, and at least; partitions; principal components beyond the number of experts.
 _MICRO_PER_EXPERT, _MICRO, _PARTITIONS, _COMPONENTS = 3, 120, 10, 60
+_STARTS = 5  # of spherical mixtures, where the number is known
 
 
 class Synthetic(Experiment):
@@ -148,18 +149,19 @@ def _fit_cytomoe(
 def _similarity(
     values: NDArray[np.float32], settings: Settings, rng: np.random.Generator, *, known: int | None
 ) -> Similarity:
-    """k-means on principal components where the number is known, else micro-clusters merged up to the widest gap."""
-    from cytomoe.benchmarks.similarities import principal_components, ward_similarity
+    """Spherical mixtures where the number is known, else micro-clusters merged up to the widest gap."""
+    from cytomoe.benchmarks.similarities import principal_components, spherical_similarity, ward_similarity
 
     # The means of K components span K - 1 dimensions at most.
     points = principal_components(values, known or min(settings.experts + 10, _COMPONENTS), int(rng.integers(2**31)))
+    if known:
+        return spherical_similarity(values, points, clusters=known, starts=_STARTS, rng=rng)
     return ward_similarity(
         points,
-        clusters=known,
+        clusters=None,
         most=settings.experts,
-        micro_clusters=known or max(_MICRO, _MICRO_PER_EXPERT * settings.experts),
+        micro_clusters=max(_MICRO, _MICRO_PER_EXPERT * settings.experts),
         partitions=_PARTITIONS,
-        starts=3 if known else 1,
         rng=rng,
     )
 
