@@ -15,7 +15,7 @@ HEAD = """# Commands
 
 Written from the commands' own help by `python docs/commands.py`; `cytomoe COMMAND --help` prints the same.
 
-Exit codes: 0 all is well, 1 the run failed, 2 the input is wrong, 130 interrupted.
+Exit codes: 0 all is well, 1 the run failed, 2 the input is wrong, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 

@@ -17,6 +17,7 @@ from cytomoe.cli.main import run
 from cytomoe.datasets.simulate import simulate_plate
 from cytomoe.errors import InputError
 from cytomoe.io import read_fcs, write_fcs
+from cytomoe.io.lock import alone
 from cytomoe.plates.matching import match_clusters
 from cytomoe.plates.samples import find_samples
 
@@ -132,7 +133,7 @@ def test_a_full_disk_fails_one_well_and_leaves_nothing_half_done(pooled, plate, 
     monkeypatch.setattr(outputs, "write_labels", full)
     arguments = ["batch", str(plate), "--out", str(tmp_path / "out"), "--quiet", *QUICK]
     assert run(arguments) == 1
-    assert "No space left on device" in capsys.readouterr().err
+    assert "no space is left on the disk" in capsys.readouterr().err
     assert not list((tmp_path / "out").rglob(".p1_A02*"))
     monkeypatch.setattr(outputs, "write_labels", write)
     assert run([*arguments, "--resume"]) == 0
@@ -210,14 +211,11 @@ def test_panels_that_differ_are_refused_with_a_table_or_reduced(plate, tmp_path,
 
 
 def test_a_second_batch_in_the_same_folder_is_refused(plate, pooled, tmp_path, capsys):
-    import fcntl
-
     out = tmp_path / "out"
     shutil.copytree(pooled, out)
-    with (out / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(out):
         assert run(["batch", str(plate), "--out", str(out), "--resume"]) == 2
-    assert "another batch is working there" in capsys.readouterr().err
+    assert "another run is writing there" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_batch_is_never_replaced(plate, tmp_path, capsys):

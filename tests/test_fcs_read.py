@@ -226,7 +226,7 @@ def test_file_that_shrinks_after_opening_is_refused(tmp_path):
     path = written(tmp_path / "sample.fcs")
     data_set = open_fcs(path)
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(FCSError, match="can't be read"):
+    with pytest.raises(FCSError, match="shorter"):
         data_set.values()
 
 

@@ -99,13 +99,13 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
         if choices["as_json"]:
             problem = {"problem": result.problem} if result.problem else {}
             line = {"sample": name, "events": result.events, "clusters": result.clusters, "reused": result.reused}
-            click.echo(json.dumps(line | problem, ensure_ascii=False))
+            click.echo(json.dumps(line | problem))
 
     with listening(choices["quiet"] or choices["as_json"]) as listener:
         result = run_batch(job, listener, each)
     done = len(result.results) - len(result.failed)
     if choices["as_json"]:
-        click.echo(json.dumps({"out": str(result.out), "samples": done, "failed": result.failed}, ensure_ascii=False))
+        click.echo(json.dumps({"out": str(result.out), "samples": done, "failed": result.failed}))
     else:
         for name in result.failed if choices["quiet"] else ():
             click.echo(f"Error: {name}: {result.results[name].problem}", err=True)

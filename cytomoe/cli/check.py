@@ -43,7 +43,7 @@ def check(files: tuple[Path, ...], **choices: Any) -> None:
     )
     for finding in findings:
         if choices["as_json"]:
-            click.echo(json.dumps(finding.to_dict(), ensure_ascii=False))
+            click.echo(json.dumps(finding.to_dict()))
         else:
             where = f"{finding.file}: " if finding.file else ""
             advice = f" -> {finding.advice}" if finding.advice else ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cytomoe.io.atomic import path_of
 from cytomoe.runs.job import Listener, RunResult
 
 # Clusters that a run lists on the terminal.
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 def default_out(files: tuple[Path, ...]) -> Path:
     """Folder of the results where the user names none: by the first file, in the working directory."""
     name = files[0].name.removesuffix(".gz")
-    return Path(f"{os.fsencode(Path(name).stem)[:200].decode(errors='replace')}_cytomoe")
+    stem = os.fsencode(Path(name).stem)[:200].decode(errors="replace")
+    return Path(f"{path_of(stem)}_cytomoe")
 
 
 @contextmanager
@@ -90,7 +92,7 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
         }
         if result.evaluation is not None:
             summary["evaluation"] = result.evaluation
-        click.echo(json.dumps(summary, ensure_ascii=False))
+        click.echo(json.dumps(summary))
         return
     if not quiet:
         click.echo(f"{result.n_clusters} clusters of {result.n_events:,} events")
@@ -109,7 +111,7 @@ def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict
     out = choices["out"] or run.with_name(f"{run.name}_{suffix}")
     populations = run_merge(MergeJob(run, naming, out, choices["force"], command))
     if choices["as_json"]:
-        click.echo(json.dumps({"out": str(out), "populations": populations}, ensure_ascii=False))
+        click.echo(json.dumps({"out": str(out), "populations": populations}))
         return
     for name, events in populations.items():
         click.echo(f"  {events:>10,}  {name}")

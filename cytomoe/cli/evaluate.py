@@ -43,6 +43,6 @@ def evaluate(labels: Path, files: tuple[Path, ...], as_json: bool, **choices: An
         )
     )
     if as_json:
-        click.echo(json.dumps(evaluation, ensure_ascii=False))
+        click.echo(json.dumps(evaluation))
     else:
         print_evaluation(evaluation)

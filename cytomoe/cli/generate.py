@@ -57,7 +57,7 @@ def generate(
     result = run_generate(job, listener)
     if as_json:
         summary = {"out": str(result.out), "cells": result.cells, "clusters": result.clusters}
-        click.echo(json.dumps(summary, ensure_ascii=False))
+        click.echo(json.dumps(summary))
         return
     for row in result.clusters:
         click.echo(f"  {row['cluster']:>3} {row['cells']:>9,}  {row['assigned']:>6.1%} assigned to it  {row['name']}")

@@ -36,7 +36,7 @@ def info(files: tuple[Path, ...], data_set: int, allow_truncated: bool, as_json:
             failed = error
             click.echo(f"Error: {error}", err=True)
             continue
-        click.echo(json.dumps(description, ensure_ascii=False) if as_json else _readable(description))
+        click.echo(json.dumps(description) if as_json else _readable(description))
     if failed is not None:
         raise click.exceptions.Exit(failed.exit_code)
 

@@ -5,6 +5,7 @@ Commands import torch, pandas and the rest of what they need when they run, so t
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -26,10 +27,9 @@ from cytomoe.cli.merge import merge
 from cytomoe.cli.predict import predict
 from cytomoe.cli.recut import recut
 from cytomoe.cli.report import report
+from cytomoe.cli.signals import Ending, ended_by_signals
 from cytomoe.cli.simulate import simulate
 from cytomoe.errors import CytomoeError
-
-INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -66,43 +66,70 @@ for command in COMMANDS:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 when all is well, 1 for a failed run, 2 for wrong input, 130 for Ctrl-C."""
+    """Run the command line and exit.
+
+    0 when all is well, 1 for a failed run, 2 for wrong input, 130 for Ctrl-C, 143 for SIGTERM.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal can't show ends no run
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
+    with ended_by_signals() as ending:
+        try:
+            return _run(arguments)
+        except (click.Abort, KeyboardInterrupt) as error:
+            return _ended(ending, error)
+        except Exception as error:
+            # Libraries in the middle of an import or of compiled code make errors of their own of an interruption.
+            return _failed(error) if ending.signal is None else _ended(ending, error)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         return cli.main(arguments, prog_name="cytomoe", standalone_mode=False, obj=["cytomoe", *arguments]) or 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
+
+
+def _ended(ending: Ending, error: BaseException) -> int:
+    """Say that a signal ended the command, and what a job noted of what it leaves behind."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+        causes.append(cause)
+    notes = [note for cause in causes for note in getattr(cause, "__notes__", ())]
+    return _say("; ".join([ending.word, *(notes or ["no result is left half done"])]), ending.exit_code)
+
+
+def _failed(error: Exception) -> int:
+    """Say why the command failed, in one line."""
+    if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted; nothing was written", INTERRUPTED)
-    except CytomoeError as error:
-        return _fail(str(error), error.exit_code)
-    except BrokenPipeError:
+    if isinstance(error, CytomoeError):
+        return _say(str(error), error.exit_code)
+    if isinstance(error, BrokenPipeError):
         # The reader of our output has gone (such as `head`). Python must not try to flush to it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except MemoryError:
-        return _fail("out of memory; use fewer files at once, or --subsample", 1)
-    except OSError as error:
+    if isinstance(error, MemoryError):
+        return _say("out of memory; use fewer files at once, or --subsample", 1)
+    if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}", 1)
-    except Exception as error:  # a defect of cytomoe: say so in a line, and how to see where
-        if os.environ.get("CYTOMOE_DEBUG"):
-            traceback.print_exc()
-        message = " ".join(str(error).split())
-        return _fail(
-            f"unexpected {type(error).__name__}: {message}; this is a defect of cytomoe, please report it with the "
-            "output of the same command under CYTOMOE_DEBUG=1",
-            1,
-        )
+        return _say(f"{where}{error.strerror or error}", 1)
+    if os.environ.get("CYTOMOE_DEBUG"):
+        traceback.print_exception(error)
+    message = " ".join(str(error).split())
+    return _say(
+        f"unexpected {type(error).__name__}: {message}; this is a defect of cytomoe, please report it with the "
+        "output of the same command under CYTOMOE_DEBUG=1",
+        1,
+    )
 
 
-def _fail(message: str, code: int) -> int:
+def _say(message: str, code: int) -> int:
     click.echo(f"Error: {message}", err=True)
     return code

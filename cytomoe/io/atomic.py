@@ -6,14 +6,22 @@ fails half way, leaves neither a half file nor a damaged old one.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cytomoe.errors import InputError
+from cytomoe.errors import InputError, RunError
+
+# Marks the temporary name of old results that are moved aside for the moment in which new ones take their place.
+REPLACED = "replaced-"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_SPACE = "no space is left on the disk"
+_FULL_WORDS = re.compile(rf"errno[ =]+(28|27|122)\b|No space left on device|Disk quota exceeded|{_NO_SPACE}", re.I)
 
 
 @contextmanager
@@ -34,6 +42,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     ------
     InputError
         If the folder does not exist, or ``path`` is itself a folder.
+    RunError
+        If the disk is full.
     """
     final = Path(path)
     if not final.parent.is_dir():
@@ -42,9 +52,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputError(f"{final}: is a folder, so no file can be written there; give a file name")
     temporary = _temporary_name(final)
     try:
-        yield temporary
-        _flush_to_disk(temporary)
-        temporary.replace(final)
+        with _disk_may_be_full(final):
+            yield temporary
+            _flush_to_disk(temporary)
+            temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
     _flush_to_disk(final.parent)
@@ -71,14 +82,17 @@ def atomic_directory(path: str | os.PathLike[str], *, replace: bool = False) -> 
     ------
     InputError
         If ``path`` exists and ``replace`` is false, or if it is not a folder.
+    RunError
+        If the disk is full.
     """
-    final = Path(path)
+    final = Path(path).resolve()  # a link to a folder stays one
     _refuse_existing(final, replace)
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(final)
     temporary.mkdir()
     try:
-        yield temporary
+        with _disk_may_be_full(final):
+            yield temporary
         _refuse_existing(final, replace)  # a second run may have finished meanwhile
         _swap_directory(temporary, final)
     finally:
@@ -99,7 +113,7 @@ def _swap_directory(temporary: Path, final: Path) -> None:
     if not final.exists():
         temporary.rename(final)
         return
-    old = _temporary_name(final)
+    old = _temporary_name(final, REPLACED)
     final.rename(old)
     try:
         temporary.rename(final)
@@ -109,11 +123,64 @@ def _swap_directory(temporary: Path, final: Path) -> None:
     shutil.rmtree(old)
 
 
-def _temporary_name(final: Path) -> Path:
+def short(name: str, size: int = 150) -> str:
+    """A file name cut to so many bytes, so that it has room for more: most file systems end at 255."""
+    return path_of(os.fsencode(name)[:size].decode(errors="ignore"))
+
+
+def path_of(text: str) -> str:
+    """A text as a file name, in UTF-8 whatever the locale; in one that is not UTF-8, Python writes it otherwise."""
+    return os.fsdecode(text.encode())
+
+
+def temporary_names(final: Path) -> re.Pattern[str]:
+    """The temporary names of a path, those of results moved aside with the group ``replaced``."""
+    stem, suffix = re.escape(short(final.stem)), re.escape(final.suffix[-50:])
+    return re.compile(rf"\.{stem}\.(?P<replaced>{REPLACED})?[0-9]+-[0-9a-f]{{8}}{suffix}")
+
+
+def _temporary_name(final: Path, kind: str = "") -> Path:
     # The suffix stays last, because many writers choose their format by it.
-    # A long name is cut: most file systems end at 255 bytes.
-    stem = os.fsencode(final.stem)[:150].decode(errors="ignore")
-    return final.with_name(f".{stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{final.suffix[-50:]}")
+    return final.with_name(f".{short(final.stem)}.{kind}{os.getpid()}-{uuid.uuid4().hex[:8]}{final.suffix[-50:]}")
+
+
+@contextmanager
+def _disk_may_be_full(final: Path) -> Iterator[None]:
+    """Turn what writers raise when no space is left into one line that says so."""
+    try:
+        yield
+    except Exception as error:
+        # HDF5 and Arrow wrap the system's error and keep its number, or only its words.
+        if getattr(error, "errno", None) in _FULL or _FULL_WORDS.search(str(error)):
+            raise RunError(
+                f"{final}: {_NO_SPACE}, so nothing was written; make room, or give --out elsewhere"
+            ) from error
+        raise
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make sure that a file that will be written has room.
+
+    HDF5 does not survive a full disk: it prints pages and may crash. So room for its files is taken, and given back,
+    before it begins.
+
+    Parameters
+    ----------
+    path
+        The file; it must not exist yet.
+    size
+        Bytes that it will have, rather too many than too few.
+
+    Raises
+    ------
+    OSError
+        If there is less room.
+    """
+    try:
+        with path.open("xb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -1,11 +1,10 @@
-"""The DATA segment: mapped, and decoded slice by slice into one matrix of floats.
+"""The DATA segment: read and decoded slice by slice into one matrix of floats.
 
-Pages are given back once they are decoded, so that the whole file never stands in memory beside the whole result.
+So the whole file never stands in memory beside the whole result.
 """
 
 from __future__ import annotations
 
-import mmap
 from typing import Any
 
 import numpy as np
@@ -53,30 +52,19 @@ def read_values(source: FCSSource, layout: Layout, begin: int, start: int, stop:
     values: Values = np.empty((stop - start, len(layout.channels)), dtype=value_dtype(layout))
     if values.size == 0:
         return values, []
-    # Packed events need not begin on a whole byte.
-    origin = start * layout.event_bits // 8
-    mapped = source.map(begin + origin, layout.data_size(stop) - origin)
     masked: set[int] = set()
     step = max(1, _SLICE_BYTES * 8 // layout.event_bits)
-    for first in range(start, stop, step):
-        last = min(first + step, stop)
-        first_byte, skipped_bits = divmod(first * layout.event_bits, 8)
-        end = layout.data_size(last) - origin
-        block = values[first - start : last - start]
-        if layout.is_packed:
-            _decode_packed(mapped[first_byte - origin : end], skipped_bits, layout, block, masked)
-        else:
-            _decode_bytes(mapped[first_byte - origin : end], layout, block, masked)
-        _give_back(mapped, end)
+    with source.reader() as read:
+        for first in range(start, stop, step):
+            last = min(first + step, stop)
+            first_byte, skipped_bits = divmod(first * layout.event_bits, 8)  # packed events begin amid a byte
+            raw = read(begin + first_byte, layout.data_size(last) - first_byte)
+            block = values[first - start : last - start]
+            if layout.is_packed:
+                _decode_packed(raw, skipped_bits, layout, block, masked)
+            else:
+                _decode_bytes(raw, layout, block, masked)
     return values, sorted(masked)
-
-
-def _give_back(mapped: np.memmap[Any, Any], end: int) -> None:
-    """Let the system take back the pages of the first ``end`` bytes, which would count as this process's memory."""
-    mapping = mapped.base
-    if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        whole_pages = (mapped.offset % mmap.ALLOCATIONGRANULARITY + end) // mmap.PAGESIZE * mmap.PAGESIZE
-        mapping.madvise(mmap.MADV_DONTNEED, 0, whole_pages)
 
 
 def _decode_bytes(raw: npt.NDArray[np.uint8], layout: Layout, block: Values, masked: set[int]) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cytomoe.io.atomic import atomic_path
+from cytomoe.io.atomic import atomic_path, reserve
 from cytomoe.io.fcs_names import distinct
 
 if TYPE_CHECKING:
@@ -36,10 +36,18 @@ def write_h5ad(adata: AnnData, path: str | os.PathLike[str]) -> None:
     names = adata.obs_names
     with atomic_path(path) as temporary:
         try:
+            reserve(temporary, _size(adata))
             adata.obs_names = names.astype(object)
             adata.write_h5ad(temporary)
         finally:
             adata.obs_names = names
+
+
+def _size(adata: AnnData) -> int:
+    """Bytes of the file, rather too many: its arrays, and names and tables of the events."""
+    arrays = [adata.X, *adata.layers.values(), *adata.obsm.values()]
+    tables = 100 * adata.n_obs * (2 + adata.obs.shape[1])
+    return 4_000_000 + tables + sum(int(getattr(array, "nbytes", 0)) for array in arrays if array is not None)
 
 
 def hdf5_names(names: Sequence[str]) -> list[str]:

@@ -10,10 +10,14 @@ import os
 import tempfile
 import weakref
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cytomoe.errors import FCSError
 
@@ -78,24 +82,39 @@ class FCSSource:
             handle.seek(begin)
             return handle.read(size)
 
-    def map(self, begin: int, size: int) -> np.memmap[Any, Any]:
-        """Map ``size`` bytes, at least one, from ``begin``.
+    @contextmanager
+    def reader(self) -> Iterator[Callable[[int, int], NDArray[np.uint8]]]:
+        """Give a function that reads ``size`` bytes from ``begin``, all of them.
+
+        The file is read, not mapped: where another program cuts a mapped file short, the system ends the process.
 
         Raises
         ------
         FCSError
-            If the file has become shorter since it was opened.
+            If the bytes can't be read, or the file has become shorter since it was opened.
         """
         try:
-            return np.memmap(self._mappable(), dtype=np.uint8, mode="r", offset=begin, shape=(size,))
-        except (OSError, ValueError) as error:
-            raise FCSError(self.path, f"its bytes {begin} to {begin + size - 1} can't be read: {error}") from error
+            with self._open() as handle:
+                yield partial(self._read_all, handle.fileno())
+        except OSError as error:
+            raise FCSError(self.path, f"can't be read: {error.strerror or error}") from error
+
+    def _read_all(self, descriptor: int, begin: int, size: int) -> NDArray[np.uint8]:
+        buffer = np.empty(size, dtype=np.uint8)
+        rest = buffer.data
+        done = 0
+        while done < size:  # the system reads at most 2 GB at once
+            got = os.preadv(descriptor, [rest[done:]], begin + done)
+            if got == 0:
+                raise FCSError(self.path, "has become shorter since it was opened", offset=begin + done)
+            done += got
+        return buffer
 
     def finish(self) -> None:
         """Check what follows the last data set: nothing to check in a plain file."""
 
-    def _mappable(self) -> str | os.PathLike[str] | BinaryIO:
-        return self.path
+    def _open(self) -> AbstractContextManager[BinaryIO]:
+        return Path(self.path).open("rb", buffering=0)
 
 
 class _GzipSource(FCSSource):
@@ -142,8 +161,8 @@ class _GzipSource(FCSSource):
                 )
             self._inflate(_CHUNK)
 
-    def _mappable(self) -> BinaryIO:
-        return self._unpacked  # type: ignore[return-value]  # typeshed gives the wrapper type
+    def _open(self) -> AbstractContextManager[BinaryIO]:
+        return nullcontext(self._unpacked)  # type: ignore[arg-type]  # typeshed gives the wrapper type
 
     def _inflate(self, size: int) -> None:
         """Append at most ``size`` unpacked bytes to the temporary file."""

@@ -47,7 +47,7 @@ def write_report(folder: Path, *, figures: bool = False) -> Path:
     material = gather(RunFiles.read(folder))
     page = render(material)
     with atomic_path(folder / FILE_NAME) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", errors="replace")  # a folder's name may be no text
     if figures:
         from cytomoe.reporting.figures import write_figures
 

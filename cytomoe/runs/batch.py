@@ -10,7 +10,6 @@ import json
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +18,7 @@ import numpy as np
 
 from cytomoe import __version__
 from cytomoe.errors import CytomoeError, InputError, RunError
+from cytomoe.io.lock import alone
 from cytomoe.plates.engine import Engine, run_tasks
 from cytomoe.plates.samples import Sample
 from cytomoe.reference import read_reference
@@ -26,6 +26,7 @@ from cytomoe.runs import outputs
 from cytomoe.runs.batch_tables import write_tables
 from cytomoe.runs.cluster import ClusterJob, PreprocessingChoice, fit_model, read_training
 from cytomoe.runs.events import open_events
+from cytomoe.runs.inputs import Stamp
 from cytomoe.runs.job import Listener
 from cytomoe.runs.mapping import H5adChoice, name_fitted
 from cytomoe.runs.panels import PanelMismatch, agree_on_markers
@@ -131,37 +132,46 @@ def run_batch(
     RunError
         If no model can be fitted.
     """
-    listener = listener or Listener()
+    with alone(job.out):
+        try:
+            return _batch(job, listener or Listener(), each)
+        except KeyboardInterrupt as stop:
+            if (job.out / STARTED).is_file():
+                stop.add_note(f"samples that are done are kept in {job.out}; --resume does the others")
+            raise
+
+
+def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], None] | None) -> BatchResult:
+    """Cluster or map all samples into an output folder that is ours."""
     _check_folder(job)
     if job.reference is not None:
         read_reference(job.reference)  # a wrong one is refused before any work
-    samples, results = _readable(job)
+    samples, stamps, results = _readable(job)
     job, dropped = agree_on_markers(job, samples, listener) if job.mode != "model" else (job, {})
     results |= {name: WellResult(problem=reason) for name, reason in dropped.items()}
     samples = [sample for sample in samples if sample.name not in results]
     job.out.mkdir(parents=True, exist_ok=True)
-    with _alone(job.out):
-        outputs.write_json(job.out / STARTED, {"version": __version__, "command": shlex.join(job.command)})
-        (job.out / outputs.MANIFEST).unlink(missing_ok=True)
-        for name, result in results.items():
-            _tell(name, result, listener, each)
-        sums = {sample.name: checksums(sample.paths) for sample in samples}
-        model = job.model
-        if job.mode == "pooled":
-            model, unfit = _pooled_model(job, samples, sums, listener)
-            for name, reason in unfit.items():
-                results[name] = WellResult(problem=reason)
-                _tell(name, results[name], listener, each)
-            samples = [sample for sample in samples if sample.name not in unfit]
-        tasks = [_task(job, sample, sums[sample.name], model) for sample in samples]
-        for done, (task, outcome) in enumerate(_work(job, tasks), start=1):
-            result = outcome if isinstance(outcome, WellResult) else WellResult(problem=_defect(outcome))
-            results[task.name] = result
-            _tell(task.name, result, listener, each)
-            failed = sum(bool(r.problem) for r in results.values())
-            listener.say(f"{done} of {len(tasks)} samples done, {failed} failed, {len(tasks) - done} left")
-        in_order = {sample.name: results[sample.name] for sample in job.samples}
-        write_tables(job, in_order, _choices(job))
+    outputs.write_json(job.out / STARTED, {"version": __version__, "command": shlex.join(job.command)})
+    (job.out / outputs.MANIFEST).unlink(missing_ok=True)
+    for name, result in results.items():
+        _tell(name, result, listener, each)
+    sums = {sample.name: checksums(sample.paths) for sample in samples}
+    model = job.model
+    if job.mode == "pooled":
+        model, unfit = _pooled_model(job, samples, sums, listener)
+        for name, reason in unfit.items():
+            results[name] = WellResult(problem=reason)
+            _tell(name, results[name], listener, each)
+        samples = [sample for sample in samples if sample.name not in unfit]
+    tasks = [_task(job, sample, sums[sample.name], model) for sample in samples]
+    for done, (task, outcome) in enumerate(_work(job, tasks), start=1):
+        result = outcome if isinstance(outcome, WellResult) else WellResult(problem=_defect(outcome))
+        results[task.name] = _unless_changed(result, stamps[task.name])
+        _tell(task.name, results[task.name], listener, each)
+        failed = sum(bool(r.problem) for r in results.values())
+        listener.say(f"{done} of {len(tasks)} samples done, {failed} failed, {len(tasks) - done} left")
+    in_order = {sample.name: results[sample.name] for sample in job.samples}
+    write_tables(job, in_order, _choices(job))
     return BatchResult(job.out, in_order)
 
 
@@ -173,6 +183,16 @@ def _work(job: BatchJob, tasks: Sequence[WellTask]) -> Iterator[tuple[WellTask, 
     for group, outcome in run_tasks(run_group, group_wells(tasks), job.engine):
         outcomes = outcome if isinstance(outcome, list) else [outcome] * len(group.tasks)
         yield from zip(group.tasks, outcomes, strict=True)
+
+
+def _unless_changed(result: WellResult, stamps: Sequence[Stamp]) -> WellResult:
+    """What became of a sample, which failed if a file of it is not the one any more that the batch began with."""
+    try:
+        for stamp in stamps:
+            stamp.check()
+    except InputError as error:
+        return WellResult(problem=result.problem or str(error))
+    return result
 
 
 def _tell(name: str, result: WellResult, listener: Listener, each: Callable[[str, WellResult], None] | None) -> None:
@@ -194,32 +214,14 @@ def _check_folder(job: BatchJob) -> None:
         raise InputError(f"{job.out} exists already; --resume does what is missing in it, --force starts anew")
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second batch out of the folder, and clear away what a killed one left half done."""
-    import fcntl
-
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{folder}: another batch is working there; wait for it, or give another --out") from None
-        for left in [
-            *folder.glob(".*-????????"),
-            *folder.glob(".*-????????.*"),
-            *(folder / "wells").glob(".*-????????"),
-        ]:
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        yield
-
-
-def _readable(job: BatchJob) -> tuple[list[Sample], dict[str, WellResult]]:
-    """Samples whose files open, and why the others do not."""
+def _readable(job: BatchJob) -> tuple[list[Sample], dict[str, list[Stamp]], dict[str, WellResult]]:
+    """Samples whose files open, their files as they stand, and why the others do not."""
     from cytomoe.io.fcs_read import open_fcs
 
-    good, failures = [], {}
+    good, stamps, failures = [], {}, {}
     for sample in job.samples:
         try:
+            stamps[sample.name] = [Stamp.of(path) for path in sample.paths]
             events = sum(open_fcs(path, data_set=job.data_set).n_events for path in sample.paths)
         except (CytomoeError, OSError) as error:
             failures[sample.name] = WellResult(problem=str(error))
@@ -228,7 +230,7 @@ def _readable(job: BatchJob) -> tuple[list[Sample], dict[str, WellResult]]:
             failures[sample.name] = WellResult(problem="holds no events")
         else:
             good.append(sample)
-    return good, failures
+    return good, stamps, failures
 
 
 def _pooled_model(
@@ -278,7 +280,7 @@ def _task(job: BatchJob, sample: Sample, sums: list[str], model: Path | None) ->
     out = job.out / "wells" / sample.name
     if model is None:
         key = content_key("per-sample", __version__, sums, _choices(job), job.subsample, job.h5ad, sample.name)
-        return WellTask(sample.name, _cluster_job(job, sample.paths, out), key)
+        return WellTask(sample.name, _cluster_job(job, sample.paths, out), key, sums)
     key = content_key("map", __version__, sums, outputs.sha256(model), job.data_set, job.h5ad, sample.name)
     mapping = PredictJob(
         model,
@@ -290,7 +292,7 @@ def _task(job: BatchJob, sample: Sample, sums: list[str], model: Path | None) ->
         report=False,
         command=job.command,
     )
-    return WellTask(sample.name, replace(mapping, model=model.absolute()), key)
+    return WellTask(sample.name, replace(mapping, model=model.absolute()), key, sums)
 
 
 def _cluster_job(job: BatchJob, paths: Sequence[Path], out: Path) -> ClusterJob:

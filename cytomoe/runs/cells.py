@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cytomoe import __version__
-from cytomoe.io.atomic import atomic_path
+from cytomoe.io.atomic import atomic_path, reserve
 from cytomoe.io.fcs_h5ad import hdf5_names
 
 if TYPE_CHECKING:
@@ -36,9 +36,19 @@ def write_cells(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> 
     import h5py
 
     with atomic_path(path) as temporary:
+        reserve(temporary, _size(mapped))
         others = _write_tables(temporary, mapped, gated)
         with h5py.File(temporary, "a") as file:
             _write_matrices(file, mapped, others)
+
+
+def _size(mapped: MappedEvents) -> int:
+    """Bytes of the file, rather too many: every channel and code, the markers once more, names and tables."""
+    n_markers, codes = len(mapped.model.preprocessor_.markers), mapped.model.settings_.code_size
+    columns = 0 if mapped.events.conditions is None else mapped.events.conditions.shape[1]
+    return 4_000_000 + sum(
+        file.n_events * (4 * (n_markers + codes + file.n_channels + columns) + 200) for file in mapped.events.files
+    )
 
 
 def _write_tables(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> list[str]:

@@ -176,8 +176,9 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
     RunError
         If the training fails.
     """
-    begun = begin(job, listener or Listener())
-    return finish(begun, _train(job, begun.prepared, begun.listener, begun.watch))
+    with outputs.output_folder(job.out, job.force):
+        begun = begin(job, listener or Listener())
+        return finish(begun, _train(job, begun.prepared, begun.listener, begun.watch))
 
 
 def begin(job: ClusterJob, listener: Listener) -> Begun:

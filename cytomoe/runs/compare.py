@@ -14,6 +14,7 @@ from cytomoe import __version__
 from cytomoe.comparison import compare_abundance
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.atomic import atomic_directory
+from cytomoe.io.lock import alone
 from cytomoe.io.tables import read_safe_table
 from cytomoe.runs import outputs
 from cytomoe.runs.merge import population_abundance
@@ -67,6 +68,12 @@ def run_compare(job: CompareJob) -> pd.DataFrame:
     InputError
         If the run has no such column, or too few samples.
     """
+    with alone(job.out):
+        return _compare(job)
+
+
+def _compare(job: CompareJob) -> pd.DataFrame:
+    """Compare into an output folder that is ours."""
     if job.out.exists() and not (job.force and (job.out / "comparison.csv").is_file()):
         raise InputError(f"{job.out} exists already; give another --out, or --force to replace an earlier comparison")
     counts, totals, conditions = _tables(job)

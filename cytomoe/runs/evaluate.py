@@ -14,7 +14,7 @@ import pandas as pd
 from cytomoe.errors import InputError
 from cytomoe.io.tables import plain_cell
 from cytomoe.runs.events import Events, GateSource, find_gates, open_events
-from cytomoe.runs.outputs import MANIFEST
+from cytomoe.runs.outputs import MANIFEST, sha256
 
 _COLUMNS = ["file", "event", "cluster"]
 
@@ -111,9 +111,11 @@ def _files_of_run(labels: Path) -> list[Path]:
         raise InputError(f"{manifest} is not there, so the FCS files are not known; name them after {labels}")
     inputs = json.loads(manifest.read_text(encoding="utf-8"))["inputs"]
     paths = [Path(entry["path"]) for entry in inputs]
-    for path in paths:
+    for path, entry in zip(paths, inputs, strict=True):
         if not path.is_file():
             raise InputError(f"{path} was clustered but is not there any more; name the FCS files after {labels}")
+        if sha256(path) != entry["sha256"]:
+            raise InputError(f"{path} is not the file any more that was clustered; name the FCS files after {labels}")
     return paths
 
 

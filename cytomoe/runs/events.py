@@ -21,6 +21,7 @@ from cytomoe.io.gates import (
     read_gate_names,
 )
 from cytomoe.io.overlaps import Overlaps, find_overlaps
+from cytomoe.runs.inputs import Stamp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +74,8 @@ class EventFile:
     ----------
     path
         The file.
+    stamp
+        As it stood before it was read.
     n_events, n_channels
         Counts.
     data_set
@@ -82,6 +85,7 @@ class EventFile:
     """
 
     path: Path
+    stamp: Stamp
     n_events: int
     n_channels: int
     data_set: int = 1
@@ -97,10 +101,8 @@ class EventFile:
         """
         from cytomoe.io.fcs_read import open_fcs
 
-        opened = open_fcs(self.path, data_set=self.data_set, allow_truncated=self.allow_truncated)
-        if (opened.n_events, len(opened.channels)) != (self.n_events, self.n_channels):
-            raise InputError(f"{self.path} has changed during the run; start again when it is complete")
-        return opened
+        self.stamp.check()
+        return open_fcs(self.path, data_set=self.data_set, allow_truncated=self.allow_truncated)
 
 
 @dataclass(frozen=True, eq=False)
@@ -340,8 +342,9 @@ def open_events(
         file_sample = np.array([sample_of[path] for path in paths])
     events = Events([], names, list(samples), file_sample)
     for i, path in enumerate(paths):
+        stamp = Stamp.of(path)
         opened = open_fcs(path, data_set=data_set, allow_truncated=allow_truncated)
-        events.files.append(EventFile(path, opened.n_events, len(opened.channels), data_set, allow_truncated))
+        events.files.append(EventFile(path, stamp, opened.n_events, len(opened.channels), data_set, allow_truncated))
         events._notes[i] = list(opened.warnings)
     return events
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cytomoe import __version__
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.atomic import atomic_path
+from cytomoe.io.lock import alone
 from cytomoe.io.tables import safe_table
 from cytomoe.runs.events import refuse_missing
 from cytomoe.runs.job import Listener
@@ -96,7 +97,12 @@ def run_generate(job: GenerateJob, listener: Listener | None = None) -> Generate
     if job.out.exists() and not job.force:
         raise InputError(f"{job.out} exists already; give another --out, or --force to replace it")
     refuse_missing([job.model, *([] if job.like is None else [job.like])])
+    with alone(job.out):
+        return _generate(job, listener)
 
+
+def _generate(job: GenerateJob, listener: Listener) -> Generated:
+    """Generate into an output file that is ours."""
     from cytomoe.estimator import MoESimVAE  # brings torch: not before the simplest mistakes are ruled out
 
     model = MoESimVAE.load(job.model, device="cpu")

@@ -15,6 +15,7 @@ import pandas as pd
 
 from cytomoe.errors import InputError
 from cytomoe.io.atomic import atomic_directory
+from cytomoe.io.fcs_h5ad import write_h5ad
 from cytomoe.io.tables import read_safe_table
 from cytomoe.runs import outputs
 
@@ -81,10 +82,10 @@ def run_merge(job: MergeJob) -> dict[str, int]:
     InputError
         If the run can't be read, or its clusters can't be named so.
     """
-    outputs.check_output(job.out, job.force)
-    clusters = read_clusters(job.run)
-    names, provenance = job.naming.names(clusters)
-    return write_named(job.run, job.out, clusters, names, {"command": shlex.join(job.command), **provenance})
+    with outputs.output_folder(job.out, job.force):
+        clusters = read_clusters(job.run)
+        names, provenance = job.naming.names(clusters)
+        return write_named(job.run, job.out, clusters, names, {"command": shlex.join(job.command), **provenance})
 
 
 def read_clusters(run: Path) -> pd.DataFrame:
@@ -177,7 +178,7 @@ def _rename_tables(folder: Path, clusters: pd.DataFrame, names: pd.Series[str]) 
     outputs.write_csv(folder / "medians.csv", medians)
     labels = pd.read_parquet(folder / "labels.parquet")
     labels["population"] = pd.Categorical(names.loc[labels["cluster"]].to_numpy())
-    labels.to_parquet(folder / "labels.parquet", index=False)
+    (folder / "labels.parquet").write_bytes(labels.to_parquet(index=False))  # Arrow knows only paths that are text
     outputs.write_csv(folder / "labels.csv", labels.round({"confidence": 4}))
     abundance = read_safe_table(folder / "abundance.csv")
     outputs.write_csv(folder / "populations.csv", population_abundance(abundance, names))
@@ -198,7 +199,7 @@ def _rename_cells(folder: Path, names: pd.Series[str]) -> None:
 
     cells = read_h5ad(path)
     cells.obs["population"] = pd.Categorical(names.loc[cells.obs["cytomoe"].astype(int)].to_numpy())
-    cells.write_h5ad(path)
+    write_h5ad(cells, path)
 
 
 def _rename_model(folder: Path, names: pd.Series[str]) -> None:

@@ -8,7 +8,8 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +20,15 @@ from numpy.typing import NDArray
 
 from cytomoe import __version__
 from cytomoe.errors import InputError
-from cytomoe.io.atomic import atomic_path
+from cytomoe.io.atomic import atomic_path, path_of
+from cytomoe.io.lock import alone
 from cytomoe.io.tables import safe_cell, safe_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from cytomoe.annotation import ClusterNames, Enrichment
-    from cytomoe.runs.events import Events
+    from cytomoe.runs.events import EventFile, Events
     from cytomoe.runs.mapping import MappedEvents
 
 # Bytes of a written file's name, so that it fits with the digits and the temporary suffix that it may get.
@@ -38,14 +40,40 @@ MANIFEST = "run.json"
 LABELS_AT_ONCE = 1 << 18
 
 
+@contextmanager
+def output_folder(out: Path, force: bool) -> Iterator[None]:
+    """Have the folder of the results to ourselves for a whole job, and refuse it before any work is done if need be.
+
+    An interruption of the block takes a note along of what stands in the folder.
+
+    Raises
+    ------
+    InputError
+        If another run is writing there; if the folder exists and ``force`` is off; if it holds anything but an earlier
+        run.
+    """
+    with alone(out):
+        check_output(out, force)
+        replaced = (out / MANIFEST).is_file()
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            if not getattr(stop, "__notes__", ()):
+                stop.add_note(f"the earlier results in {out} are as they were" if replaced else "nothing was written")
+            raise
+
+
 def check_output(out: Path, force: bool) -> None:
     """Refuse an output folder that exists, before any work is done.
 
     Raises
     ------
     InputError
-        If the folder exists and ``force`` is off, or if it holds anything but an earlier run.
+        If the folder exists and ``force`` is off, if it holds anything but an earlier run, or if it can't be moved.
     """
+    place = out.resolve()
+    if place == Path.cwd() or place.is_mount():
+        raise InputError(f"{out}: results come in a folder of their own; give one in it: --out {out / 'results'}")
     if not out.exists():
         return
     if not out.is_dir():
@@ -82,10 +110,10 @@ def write_labels(
     readable["confidence"] = pa.float64()
     schemas = pa.schema(columns), pa.schema(readable)
     with (
-        parquet.ParquetWriter(folder / "labels.parquet", schemas[0]) as binary,
-        csv.CSVWriter(
-            folder / "labels.csv", schemas[1], write_options=csv.WriteOptions(quoting_style="needed")
-        ) as plain,
+        (folder / "labels.parquet").open("wb") as binary_file,  # Arrow knows only paths that are text
+        (folder / "labels.csv").open("wb") as plain_file,
+        parquet.ParquetWriter(binary_file, schemas[0]) as binary,
+        csv.CSVWriter(plain_file, schemas[1], write_options=csv.WriteOptions(quoting_style="needed")) as plain,
     ):
         for i, start in enumerate(events.starts.tolist()):
             for first in range(start, start + events.sizes[i], LABELS_AT_ONCE):
@@ -208,7 +236,7 @@ def write_fcs_files(
         rows = slice(int(events.starts[i]), int(events.starts[i]) + events.sizes[i])
         added = {"cluster": clusters[rows], "confidence": confidence[rows]}
         source = events.read(i) if events.held else events.files[i].open()
-        write_fcs(source, folder / "fcs" / name, extra=added, keywords=keywords)
+        write_fcs(source, folder / "fcs" / path_of(name), extra=added, keywords=keywords)
 
 
 def fcs_names(names: Sequence[str]) -> list[str]:
@@ -254,10 +282,17 @@ def write_manifest(
     seconds: Mapping[str, float],
     further: Mapping[str, Any],
 ) -> None:
-    """Write ``run.json``: what was computed, from what, with what. It is the last file of a run."""
+    """Write ``run.json``: what was computed, from what, with what. It is the last file of a run.
+
+    Raises
+    ------
+    InputError
+        If a file that was read is not the one any more that it was.
+    """
     import torch
 
     events, model = mapped.events, mapped.model
+    sums = [_sum_of_input(file) for file in events.files]
     content = {
         "version": __version__,
         "command": shlex.join(command),
@@ -267,9 +302,9 @@ def write_manifest(
                 "file": name,
                 "path": str(path.resolve()),
                 "events": size,
-                "sha256": sha256(path),
+                "sha256": checksum,
             }
-            for name, path, size in zip(events.names, events.paths, events.sizes, strict=True)
+            for name, path, size, checksum in zip(events.names, events.paths, events.sizes, sums, strict=True)
         ],
         "samples": events.samples,
         "events": events.n_events,
@@ -285,6 +320,14 @@ def write_manifest(
         **further,
     }
     write_json(folder / MANIFEST, content)
+
+
+def _sum_of_input(file: EventFile) -> str:
+    """Checksum of a file that was read, which it must be as it was then."""
+    file.stamp.check()
+    checksum = sha256(file.path)
+    file.stamp.check()
+    return checksum
 
 
 def sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ from cytomoe.drift import measure_drift
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.runs import outputs
 from cytomoe.runs.events import GateSource, find_gates, open_events, refuse_missing
+from cytomoe.runs.inputs import Stamp
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import (
     H5adChoice,
@@ -61,13 +62,18 @@ def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
     InputError
         If the model or a file can't be read, or a file lacks a marker of the model; nothing is written then.
     """
-    listener = listener or Listener()
-    outputs.check_output(job.out, job.force)
+    with outputs.output_folder(job.out, job.force):
+        return _predict(job, listener or Listener())
+
+
+def _predict(job: PredictJob, listener: Listener) -> RunResult:
+    """Map files into an output folder that is ours."""
     refuse_missing([job.model, *job.files])
 
     from cytomoe.estimator import MoESimVAE  # brings torch: not before the simplest mistakes are ruled out
 
     watch = Stopwatch()
+    model_stamp = Stamp.of(job.model)
     model = MoESimVAE.load(job.model, device=job.device)
     events = open_events(
         job.files, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated
@@ -100,6 +106,7 @@ def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
         outputs.write_csv(folder / "drift.csv", drift.markers)
         watch.lap("write")
         model_file = {"path": str(job.model.resolve()), "sha256": outputs.sha256(job.model)}
+        model_stamp.check()
         outputs.write_manifest(
             folder,
             mapped,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cytomoe.io.lock import alone
 from cytomoe.runs.job import Listener
 
 
@@ -15,6 +16,11 @@ def run_report(folder: Path, *, figures: bool = False) -> Path:
     InputError
         If the folder is not that of a finished run, or a file in it can't be read.
     """
+    with alone(folder):
+        return _write(folder, figures)
+
+
+def _write(folder: Path, figures: bool = False) -> Path:
     from cytomoe.reporting.page import write_report
 
     return write_report(folder, figures=figures)
@@ -23,13 +29,16 @@ def run_report(folder: Path, *, figures: bool = False) -> Path:
 def report_of_run(folder: Path, listener: Listener) -> Path | None:
     """Make the report of a run whose results are all written; None, with a warning, where that fails.
 
-    Nothing that goes wrong here may cost the user the run, so every error, and an impatient Ctrl-C, becomes a warning.
+    Nothing that goes wrong here may cost the user the run, so every error becomes a warning. The folder is the caller's
+    (:func:`cytomoe.io.lock.alone`).
     """
     listener.say("writing the report")
     try:
-        return run_report(folder)
-    except (Exception, KeyboardInterrupt) as error:
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split())
-        reason = reason or type(error).__name__
+        return _write(folder)
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"the results in {folder} are complete, but for the report; try: cytomoe report {folder}")
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         listener.warn(f"the report was not made ({reason}); the results are complete; try: cytomoe report {folder}")
         return None

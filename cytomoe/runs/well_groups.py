@@ -64,7 +64,7 @@ def run_group(group: WellGroup) -> list[WellResult | Exception]:
     Where some are done already they are trained with the others again, since rounding depends on the whole stack, but
     not written again.
     """
-    done = [finished(task.job.out, task.key) for task in group.tasks]
+    done = [finished(task.job.out, task.key, task.sums) for task in group.tasks]
     if len(group.tasks) == 1 or None not in done:
         return [run_well(task) for task in group.tasks]
     missing = [i for i, result in enumerate(done) if result is None]

@@ -31,11 +31,14 @@ class WellTask:
         The run; it writes into a folder of its own.
     key
         Checksum of the files, the settings, the model and the version of cytomoe.
+    sums
+        Checksum of each file.
     """
 
     name: str
     job: ClusterJob | PredictJob
     key: str
+    sums: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,12 @@ def content_key(*parts: Any) -> str:
     return sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def finished(out: Path, key: str) -> WellResult | None:
+def finished(out: Path, key: str, sums: Sequence[str]) -> WellResult | None:
     """The result in a folder if it is complete and was made from the same; None otherwise."""
     try:
         manifest = json.loads((out / outputs.MANIFEST).read_text(encoding="utf-8"))
-        if manifest["key"] != key:
+        # A file that changed while it waited for its turn was not the one that the key is of.
+        if manifest["key"] != key or [entry["sha256"] for entry in manifest["inputs"]] != list(sums):
             return None
         return WellResult(manifest["events"], manifest["clusters"], sum(manifest["seconds"].values()), reused=True)
     except (OSError, ValueError, KeyError, TypeError):
@@ -82,7 +86,7 @@ def run_well(task: WellTask) -> WellResult:
 
     What the user can mend (a damaged file, a missing marker, a full disk) is a result; anything else is raised.
     """
-    done = finished(task.job.out, task.key)
+    done = finished(task.job.out, task.key, task.sums)
     if done is not None:
         return done
     return or_problem(_run, task)

@@ -1,0 +1,58 @@
+"""Files that a run reads must stay as they are until it ends; else its results would be of no file that exists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cytomoe.errors import InputError
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A file as it stood when a run began.
+
+    Attributes
+    ----------
+    path
+        The file.
+    size
+        Bytes.
+    modified
+        Time of the last change, nanoseconds.
+    inode
+        Which file of the file system it is: another one may have taken its name.
+    """
+
+    path: Path
+    size: int
+    modified: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> Stamp:
+        """The file as it stands now.
+
+        Raises
+        ------
+        InputError
+            If there is no such file.
+        """
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
+        return cls(path, found.st_size, found.st_mtime_ns, found.st_ino)
+
+    def check(self) -> None:
+        """Refuse a file that is not the one any more that it was.
+
+        Raises
+        ------
+        InputError
+            If it has changed or is gone.
+        """
+        if not self.path.exists():
+            raise InputError(f"{self.path} was removed during the run; start again when it is back")
+        if Stamp.of(self.path) != self:
+            raise InputError(f"{self.path} has changed during the run; start again when it is complete")
