@@ -25,6 +25,7 @@ from cytomoe.fit_summary import FitSummary, misfit, summarise
 from cytomoe.generation import Spread, draw_own, draw_unit
 from cytomoe.model.inference import CHUNK, codes_and_experts, decode, map_cells
 from cytomoe.model_file import check_tensor, load_network, one_line, read_model, write_model
+from cytomoe.outlyingness import outlyingness
 from cytomoe.preparation import Prepared, prepare
 from cytomoe.preprocessing import Preprocessor
 from cytomoe.settings import Settings, preset
@@ -195,20 +196,24 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         """Mean code of each cluster over the cells of the fit (eq. 6), shape (clusters, L)."""
         return self.summary_.centres
 
-    def number_by_size(self, clusters: NDArray[np.int32]) -> NDArray[np.int32]:
+    def number_by_size(
+        self, clusters: NDArray[np.int32], counted: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int32]:
         """Number the clusters anew, the largest first.
 
         Parameters
         ----------
         clusters
             Labels of the present numbering whose counts decide, shape (cells,).
+        counted
+            Which of the cells count, shape (cells,); None for all.
 
         Returns
         -------
         ndarray
             The same labels in the new numbering.
         """
-        counts = np.bincount(clusters, minlength=self.n_clusters_ + 1)[1:]
+        counts = np.bincount(clusters if counted is None else clusters[counted], minlength=self.n_clusters_ + 1)[1:]
         order = np.argsort(-counts, kind="stable")
         self.network_.keep_experts(order.tolist())
         self.summary_ = self.summary_.reorder(order)
@@ -327,20 +332,30 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             found[start : start + len(scaled)] = misfit(self.summary_, codes, experts, residuals)
         return found
 
-    def unassigned(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.bool_]:
-        """Whether the expert of each cell's cluster fails to reproduce it; shape (cells,).
+    def outlyingness(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
+        """How far the markers of each cell lie outside its cluster's ranges, shape (cells,); above 1: unassigned.
 
-        Its squared reconstruction error then exceeds that of 97 % of the cluster's cells in the fit, so 3 % of cells
-        like those of the fit are unassigned, and most of a population that the fit never saw.
+        The largest distance from a median of the cluster over the markers (see :mod:`cytomoe.outlyingness`), over the
+        limit that 4 % of cells like those of the fit exceed, and most of a population that the fit never saw.
+
+        Raises
+        ------
+        InputError
+            If the model was written by a version that kept no ranges.
         """
+        limit = self.summary_.outlyingness_limit[0]
+        if np.isnan(limit):
+            raise InputError(
+                "the model was written before cytomoe could tell cells that fit no cluster; fit it again, or leave "
+                "--unassigned out"
+            )
         expression = self._expression(X)
-        found = np.empty(len(expression), dtype=bool)
+        found = np.empty(len(expression), dtype=np.float32)
         for start in range(0, len(expression), CHUNK):
-            scaled = self.preprocessor_.scale(expression[start : start + CHUNK])
-            codes, experts = codes_and_experts(self.network_, scaled)
-            errors = np.square(scaled - decode(self.network_, codes, experts)).sum(axis=1)
-            found[start : start + len(scaled)] = errors > self.summary_.error_limits[experts]
-        return found
+            part = expression[start : start + CHUNK]
+            _, experts = codes_and_experts(self.network_, self.preprocessor_.scale(part))
+            found[start : start + len(part)] = outlyingness(self.summary_.ranges, part, experts)
+        return found / max(limit, np.float32(1e-6))
 
     # ---------------------------------------------------------------- saving
 
@@ -384,7 +399,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             model.names_ = None if names is None else ClusterNames.from_dict(names)
             if model.names_ is not None and any(len(c) != n_clusters for c in model.names_.columns.values()):
                 raise ValueError("it does not have a name for each cluster")
-            kept = {field.name: tensors[f"summary.{field.name}"] for field in fields(FitSummary)}
+            kept = _kept(tensors, description["format_version"])
         except InputError as error:
             raise InputError(
                 f"{path}: damaged model, or one of another version of cytomoe: {one_line(error)}"
@@ -395,7 +410,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             raise InputError(f"{path}: damaged model: it has fewer tensors than layers")
         n_markers = len(preprocessor.markers)
         for name, tensor in kept.items():
-            finite = name != "stability"  # NaN where the similarity can't tell
+            finite = name not in ("stability", "ranges", "outlyingness_limit")  # NaN where they are not known
             check_tensor(tensor, name, tensor.shape, torch.float32, path, finite=finite)
         model.summary_ = FitSummary(**{name: tensor.numpy() for name, tensor in kept.items()})
         problem = model.summary_.problem(n_clusters, settings.code_size, n_markers)
@@ -411,6 +426,21 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     def _check_fitted(self) -> None:
         if not hasattr(self, "network_"):
             raise NotFittedError("this MoESimVAE is not fitted yet; call fit first, or MoESimVAE.load(path)")
+
+
+def _kept(tensors: dict[str, torch.Tensor], format_version: int) -> dict[str, torch.Tensor]:
+    """Tensors of the summary; what models of format 2 did not keep is NaN."""
+    kept = {field.name: tensors.get(f"summary.{field.name}") for field in fields(FitSummary)}
+    if format_version == 2:
+        clusters, markers = tensors["summary.residual_means"].shape
+        kept |= {
+            "ranges": torch.full((clusters, 3, markers), torch.nan),
+            "outlyingness_limit": torch.full((1,), torch.nan),
+        }
+    missing = [name for name, tensor in kept.items() if tensor is None]
+    if missing:
+        raise KeyError(f"summary.{missing[0]}")
+    return {name: tensor for name, tensor in kept.items() if tensor is not None}
 
 
 def _whole(number: object, *, least: int = 0) -> int:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe.outlyingness import marker_ranges, outlyingness_limit
+
 FloatArray = NDArray[np.float32]
 
 # Shares of the cells at which the distribution of each marker is kept.
@@ -20,8 +22,6 @@ POOLED_CELLS = 20
 RIDGE = 1e-5
 # Share of the cells of the fit that fit their cluster.
 FITTING = 0.995
-# Share of the cells of each cluster that its expert reproduces; the others are unassigned if the user wants them to be.
-REPRODUCED = 0.97
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +44,11 @@ class FitSummary:
         The same within each cluster, shape (clusters, quantiles, markers).
     limit
         Largest misfit (see :func:`misfit`) of the best ``FITTING`` share of the cells, shape (1,).
-    error_limits
-        Largest squared reconstruction error of the best ``REPRODUCED`` share of each cluster, shape (clusters,).
+    ranges
+        Range of each marker in each cluster, shape (clusters, 3, markers): see :mod:`cytomoe.outlyingness`. NaN in
+        models of format 2.
+    outlyingness_limit
+        Outlyingness beyond which a cell is unassigned, shape (1,). NaN in models of format 2.
     stability
         How surely each cluster is found again, in [0, 1]; NaN where the similarity can't tell; shape (clusters,).
     """
@@ -58,12 +61,13 @@ class FitSummary:
     quantiles: FloatArray
     cluster_quantiles: FloatArray
     limit: FloatArray
-    error_limits: FloatArray
+    ranges: FloatArray
+    outlyingness_limit: FloatArray
     stability: FloatArray
 
     def reorder(self, order: NDArray[np.int64]) -> FitSummary:
         """Summary of the clusters in another order; ``order`` holds the old indices."""
-        whole = ("quantiles", "limit")
+        whole = ("quantiles", "limit", "outlyingness_limit")
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return FitSummary(**{name: v if name in whole else v[order] for name, v in values.items()})
 
@@ -79,7 +83,8 @@ class FitSummary:
             "quantiles": (n_quantiles, n_markers),
             "cluster_quantiles": (n_clusters, n_quantiles, n_markers),
             "limit": (1,),
-            "error_limits": (n_clusters,),
+            "ranges": (n_clusters, 3, n_markers),
+            "outlyingness_limit": (1,),
             "stability": (n_clusters,),
         }
         shapes = {name: array.shape for name, array in self.arrays().items()}
@@ -88,8 +93,11 @@ class FitSummary:
                 return f"{name} have shape {shapes[name]}"
         if not (self.residual_deviations > 0).all():
             return "residual_deviations are not positive"
-        if (self.error_limits < 0).any():
-            return "error_limits are below zero"
+        together = np.append(self.ranges, self.outlyingness_limit)
+        if not (np.isfinite(together).all() or np.isnan(together).all()):
+            return "ranges are not finite"
+        if (np.diff(self.ranges, axis=1) < 0).any() or (self.outlyingness_limit < 0).any():
+            return "ranges are not in order"
         if not (np.isnan(self.stability) | ((self.stability >= 0) & (self.stability <= 1))).all():
             return "stability lies outside 0 to 1"
         try:
@@ -149,16 +157,12 @@ def summarise(
         quantiles=_quantiles(expression),
         cluster_quantiles=np.array([_quantiles(expression[rows]) for rows in members]),
         limit=np.zeros(1, dtype=np.float32),
-        error_limits=_error_limits(residuals, members),
+        ranges=marker_ranges(expression, experts, len(sizes)),
+        outlyingness_limit=np.array([outlyingness_limit(expression, experts)], dtype=np.float32),
         stability=np.full(len(sizes), np.nan, np.float32) if stability is None else stability.astype(np.float32),
     )
     misfits = misfit(kept, codes, experts, residuals)
     return FitSummary(**{**kept.arrays(), "limit": np.quantile(misfits, [FITTING]).astype(np.float32)})
-
-
-def _error_limits(residuals: FloatArray, members: list[NDArray[np.int64]]) -> FloatArray:
-    errors = np.square(residuals).sum(axis=1)
-    return np.array([np.quantile(errors[rows], REPRODUCED) for rows in members], dtype=np.float32)
 
 
 def _scatter(codes: FloatArray, centre: FloatArray) -> NDArray[np.float64]:

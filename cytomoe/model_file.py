@@ -19,7 +19,9 @@ from cytomoe.errors import InputError
 from cytomoe.io.atomic import atomic_path
 
 FORMAT = "cytomoe-model"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+# Formats that can be read.
+_READABLE = (2, 3)
 _KEY = "cytomoe"
 # The description of the largest model is below 1 MB; parsed, a header of this size takes a few hundred.
 _MAX_HEADER_BYTES = 16 << 20
@@ -90,9 +92,9 @@ def _check_version(path: str | os.PathLike[str], description: dict[str, Any]) ->
     found, writer = description.get("format_version"), str(description.get("version", "of unknown version"))[:40]
     if type(found) is not int or found < 1:
         raise InputError(f"{path}: damaged model: its format version is {str(found)[:40]}")
-    if found != FORMAT_VERSION:
+    if found not in _READABLE:
         raise InputError(
-            f"{path}: has model format {found}, and this cytomoe reads format {FORMAT_VERSION}; "
+            f"{path}: has model format {found}, and this cytomoe reads formats {' and '.join(map(str, _READABLE))}; "
             f"use cytomoe {writer}, which wrote it"
         )
 

@@ -45,6 +45,11 @@ def test_golden_model_still_maps_as_it_did(path):
     np.testing.assert_allclose(codes, expected["codes"], atol=1e-4)
     np.testing.assert_allclose(confidence, expected["confidence"], atol=1e-4)
     assert model.preprocessor_.describe() == expected["preprocessing"]
+    if "outlyingness" in expected:
+        np.testing.assert_allclose(model.outlyingness(cells), expected["outlyingness"], atol=1e-4)
+    else:
+        with pytest.raises(InputError, match="fit it again, or leave --unassigned out"):
+            model.outlyingness(cells)
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
@@ -85,9 +90,19 @@ def weights(value):
     return change
 
 
+def values(name, repeated):
+    def change(header, description, data):
+        first, last = header[name]["data_offsets"]
+        clusters, edges, markers = header[name]["shape"]
+        new = np.broadcast_to(np.array(repeated, dtype="<f4")[:, None], (clusters, edges, markers))
+        return data[:first] + new.tobytes() + data[last:]
+
+    return change
+
+
 HOSTILE = {
     "a newer format": (edited(["format_version"], FORMAT_VERSION + 1), "reads format"),
-    "an older format": (edited(["format_version"], FORMAT_VERSION - 1), "reads format"),
+    "an older format": (edited(["format_version"], 1), "reads format"),
     "no format version": (edited(["format_version"], "1"), "format version"),
     "a billion clusters": (edited(["n_clusters"], 10**9), "a name for each cluster"),
     "no clusters": (edited(["n_clusters"], 0), "is no count"),
@@ -111,13 +126,16 @@ HOSTILE = {
     "weights that are not finite": (weights(np.nan), "not finite"),
     "shapes beyond the file": (shape("summary.centres", [10**9, 3]), "damaged"),
     "another program's": (edited(["format"], "other"), "not a cytomoe model"),
+    "no ranges": (lambda h, d, data: (h.pop("summary.ranges"), data)[1], "damaged"),
+    "ranges upside down": (values("summary.ranges", [3.0, 2.0, 1.0]), "not in order"),
+    "an endless range": (values("summary.ranges", [0.0, 1.0, np.inf]), "not finite"),
 }
 
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_model_is_refused_in_a_line(tmp_path, case):
     change, message = HOSTILE[case]
-    header, description, data = take_apart((ROOT / "tests" / "golden" / "mass_0.1.0.cytomoe").read_bytes())
+    header, description, data = take_apart((ROOT / "tests" / "golden" / "mass_format3_0.1.0.cytomoe").read_bytes())
     data = change(header, description, data)
     path = put_together(tmp_path / "model.cytomoe", header, description, data)
     with pytest.raises(InputError, match=message) as refusal:

@@ -26,6 +26,9 @@ Expression = NDArray[np.float32]
 FLOWSOM_METACLUSTERS = 15
 # Width and height of FlowSOM's grid, and cells per neighbourhood of PhenoGraph and PARC: the packages' own defaults.
 FLOWSOM_GRID = 10
+# Passes of FlowSOM over the cells: the default of 10 leaves the map of a few thousand cells half trained (H05, 15
+# metaclusters: F-measure 0.911 after 10 passes, 0.935 after 100).
+FLOWSOM_PASSES = 100
 NEIGHBOURS = 30
 
 
@@ -50,6 +53,7 @@ def flowsom(expression: Expression, *, seed: int, n_clusters: int | None = None)
             models.ConsensusCluster,
             xdim=FLOWSOM_GRID,
             ydim=FLOWSOM_GRID,
+            rlen=FLOWSOM_PASSES,
             seed=seed,
             n_clusters=n_clusters or FLOWSOM_METACLUSTERS,
         )

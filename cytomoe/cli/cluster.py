@@ -37,6 +37,7 @@ from cytomoe.cli.console import default_out, listening, print_result
 @options.data_set_option
 @options.truncated_option
 @options.device_option
+@options.unassigned_option
 @options.output_options
 @click.pass_obj
 def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None:
@@ -72,6 +73,7 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
         data_set=choices["data_set"],
         allow_truncated=choices["allow_truncated"],
         h5ad=choices["h5ad"],
+        unassigned=choices["unassigned"],
         force=choices["force"],
         report=not choices["no_report"],
         command=command,

@@ -86,6 +86,7 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
             "out": str(result.out),
             "events": result.n_events,
             "clusters": result.n_clusters,
+            **({} if result.unassigned is None else {"unassigned": result.unassigned}),
             "seconds": result.seconds,
             "populations": result.summary,
             "report": None if result.report is None else str(result.report),
@@ -97,6 +98,11 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
     if not quiet:
         click.echo(f"{result.n_clusters} clusters of {result.n_events:,} events")
         print_clusters(result.summary)
+        if result.unassigned is not None:
+            share = result.unassigned / max(result.n_events, 1)
+            click.echo(
+                f"    0 {result.unassigned:>10,} {share:>6.1%}  unassigned: far outside the range of their cluster"
+            )
         if result.evaluation is not None:
             print_evaluation(result.evaluation)
     click.echo(f"results: {result.out}")
@@ -122,9 +128,13 @@ def print_clusters(summary: list[dict[str, Any]]) -> None:
     """Print the clusters with their sizes and names; the smallest only by their number."""
     shown = [row for row in summary if row["events"]][:_CLUSTERS_SHOWN]
     called = max((len(row.get("population", "")) for row in shown), default=0)
+    if shown:
+        click.echo(f"  {'':>3} {'events':>10} {'':>6} {'stable':>5}")
     for row in shown:
         population = f"{row['population']:<{called}}  " if "population" in row else ""
-        click.echo(f"  {row['cluster']:>3} {row['events']:>10,} {row['fraction']:>6.1%}  {population}{row['label']}")
+        stable = "    -" if row["stability"] is None else f"{row['stability']:>5.2f}"
+        numbers = f"{row['cluster']:>3} {row['events']:>10,} {row['fraction']:>6.1%} {stable}"
+        click.echo(f"  {numbers}  {population}{row['label']}")
     rest = summary[len(shown) :]
     if rest:
         click.echo(f"  and {len(rest)} more of {sum(row['events'] for row in rest):,} events: see clusters.csv")

@@ -192,6 +192,13 @@ device_option = click.option(
     help="Where to compute. auto: a CUDA device if there is one.",
 )
 
+unassigned_option = click.option(
+    "--unassigned",
+    is_flag=True,
+    help="Events with a marker far outside the range of their cluster get cluster 0, unassigned: 4% of events like "
+    "those of the fit, most of a population that the fit never saw. No row is left out. Default: all get a cluster.",
+)
+
 h5ad_option = click.option(
     "--h5ad",
     type=click.Choice(["auto", "yes", "no"]),

@@ -19,6 +19,7 @@ from cytomoe.cli.console import default_out, listening, print_result
 @options.data_set_option
 @options.truncated_option
 @options.device_option
+@options.unassigned_option
 @options.output_options
 @click.pass_obj
 def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices: Any) -> None:
@@ -44,6 +45,7 @@ def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices:
         data_set=choices["data_set"],
         allow_truncated=choices["allow_truncated"],
         h5ad=choices["h5ad"],
+        unassigned=choices["unassigned"],
         force=choices["force"],
         report=not choices["no_report"],
         command=command,

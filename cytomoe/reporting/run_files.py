@@ -131,7 +131,7 @@ class Cells:
     path
         ``cells.h5ad``.
     cluster
-        From 1, shape (cells,).
+        From 1, shape (cells,); of unassigned cells the nearest.
     confidence
         Shape (cells,).
     file, sample, gate
@@ -164,7 +164,7 @@ class Cells:
             raise InputError(f"{path}: can't be read ({error})") from error
         return cls(
             path,
-            cluster=obs["cytomoe"].astype(np.int64),
+            cluster=obs.get("nearest_cluster", obs["cytomoe"]).astype(np.int64),
             confidence=obs["confidence"].astype(np.float32),
             file=obs["file"],
             sample=obs["sample"],
@@ -208,7 +208,7 @@ class Cells:
 
 
 def _obs_columns(file: Any) -> list[str]:
-    optional = [name for name in ("gate", "in_one_gate") if name in file["obs"]]
+    optional = [name for name in ("gate", "in_one_gate", "nearest_cluster") if name in file["obs"]]
     return ["cytomoe", "confidence", "file", "sample", "event", *optional]
 
 

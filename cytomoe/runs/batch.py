@@ -59,7 +59,7 @@ class BatchJob:
         Model file for mode ``model``.
     panel_mismatch
         What is done where no markers are named and the files' panels differ.
-    preprocessing, settings, seed, device, subsample, reference, data_set, h5ad
+    preprocessing, settings, seed, device, subsample, reference, data_set, h5ad, unassigned
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
     engine
         Where the samples are computed.
@@ -84,6 +84,7 @@ class BatchJob:
     reference: str | None = None
     data_set: int = 1
     h5ad: H5adChoice = "auto"
+    unassigned: bool = False
     engine: Engine = field(default_factory=Engine)
     resume: bool = False
     force: bool = False
@@ -279,9 +280,13 @@ def _choices(job: BatchJob) -> dict[str, Any]:
 def _task(job: BatchJob, sample: Sample, sums: list[str], model: Path | None) -> WellTask:
     out = job.out / "wells" / sample.name
     if model is None:
-        key = content_key("per-sample", __version__, sums, _choices(job), job.subsample, job.h5ad, sample.name)
+        key = content_key(
+            "per-sample", __version__, sums, _choices(job), job.subsample, job.h5ad, job.unassigned, sample.name
+        )
         return WellTask(sample.name, _cluster_job(job, sample.paths, out), key, sums)
-    key = content_key("map", __version__, sums, outputs.sha256(model), job.data_set, job.h5ad, sample.name)
+    key = content_key(
+        "map", __version__, sums, outputs.sha256(model), job.data_set, job.h5ad, job.unassigned, sample.name
+    )
     mapping = PredictJob(
         model,
         [path.absolute() for path in sample.paths],
@@ -289,6 +294,7 @@ def _task(job: BatchJob, sample: Sample, sums: list[str], model: Path | None) ->
         device=job.device,
         data_set=job.data_set,
         h5ad=job.h5ad,
+        unassigned=job.unassigned,
         report=False,
         command=job.command,
     )
@@ -307,6 +313,7 @@ def _cluster_job(job: BatchJob, paths: Sequence[Path], out: Path) -> ClusterJob:
         reference=job.reference,
         data_set=job.data_set,
         h5ad=job.h5ad,
+        unassigned=job.unassigned,
         report=False,
         command=job.command,
     )

@@ -45,8 +45,11 @@ def write_tables(job: BatchJob, results: dict[str, WellResult], choices: dict[st
             label, counts = "plate_cluster", matching.set_index(["sample", "plate_cluster"])["events"]
             names_by_number = _matched_names(matching, clusters)
         wide = counts.unstack(fill_value=0).reindex(names["sample"]).astype(int)
-        wide.insert(0, "events", wide.sum(axis=1))
-        wide.columns = ["events", *(f"{label}_{number}" for number in wide.columns[1:])]
+        wide.columns = [f"{label}_{number}" for number in wide.columns]
+        events = pd.Series({sample.name: results[sample.name].events for sample in good})
+        wide.insert(0, "events", events)
+        if job.unassigned:
+            wide.insert(1, "unassigned", events - wide.sum(axis=1) + events)
         abundance = names.merge(wide.reset_index(), on="sample")
         called = {f"{label}_{number}": name for number, name in names_by_number.items()}
         outputs.write_csv(job.out / "abundance.csv", abundance)
@@ -103,7 +106,7 @@ def _write_report(job: BatchJob, abundance: pd.DataFrame, called: dict[str, str]
         title=job.out.absolute().name,
         mode=job.mode,
         abundance=abundance,
-        clusters=columns[columns.index("events") + 1 :],
+        clusters=[column for column in columns[columns.index("events") + 1 :] if column != "unassigned"],
         called=called,
         failed=failed,
         command=shlex.join(job.command),

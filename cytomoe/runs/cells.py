@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cytomoe import __version__
 from cytomoe.io.atomic import atomic_path, reserve
 from cytomoe.io.fcs_h5ad import hdf5_names
+from cytomoe.runs.outputs import UNASSIGNED
 
 if TYPE_CHECKING:
     import h5py
@@ -31,7 +33,8 @@ def write_cells(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> 
     ``X`` holds the transformed values of the markers that were used; ``layers["raw"]`` the file's values of the same
     channels; ``obsm["channels"]`` the file's values of every other channel that all files share;
     ``obsm["X_moesimvae"]`` the codes. ``obs`` has file, event, sample, cytomoe (the cluster), confidence, label (of
-    the cluster) and, where known, population, gate and in_one_gate (whether the event lies in no second gate).
+    the cluster) and, where known, population, gate and in_one_gate (whether the event lies in no second gate);
+    nearest_cluster and outlyingness where events may be unassigned.
     """
     import h5py
 
@@ -62,17 +65,21 @@ def _write_tables(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -
             "file": pd.Categorical.from_codes(events.file, events.names),
             "event": events.event,
             "sample": pd.Categorical.from_codes(events.sample, events.samples),
-            "cytomoe": pd.Categorical.from_codes(mapped.clusters - 1, [str(k + 1) for k in range(model.n_clusters_)]),
+            "cytomoe": _numbers(mapped.clusters, 1 if mapped.outlyingness is None else 0, model.n_clusters_),
             "confidence": mapped.confidence,
         },
         index=pd.RangeIndex(events.n_events).astype(str),
     )
+    if mapped.outlyingness is not None:
+        obs["nearest_cluster"] = _numbers(mapped.nearest, 1, model.n_clusters_)
+        obs["outlyingness"] = mapped.outlyingness
     if events.conditions is not None:
         for column in events.conditions:
             obs[column] = pd.Categorical(events.conditions[column].to_numpy(dtype=object)[events.sample])
     for column in ("label", "population"):
         if column in mapped.names.columns:
-            obs[column] = pd.Categorical(np.array(mapped.names.columns[column], dtype=object)[mapped.clusters - 1])
+            called = np.array([UNASSIGNED, *mapped.names.columns[column]], dtype=object)
+            obs[column] = pd.Categorical(called[mapped.clusters])
     if gated is not None:
         obs["gate"] = gated.gates.to_categorical()
         obs["in_one_gate"] = gated.overlaps.unique
@@ -83,6 +90,11 @@ def _write_tables(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -
     var = first.var.loc[used].set_axis(pd.Index(markers), axis=0)
     AnnData(obs=obs, var=var, uns={"cytomoe": uns}).write_h5ad(path)
     return [n for n in first.var_names if n not in set(used) and all(n in table.index for table in tables)]
+
+
+def _numbers(clusters: NDArray[np.int32], first: int, last: int) -> pd.Categorical:
+    """Numbers of clusters as categories from ``first`` to ``last``."""
+    return pd.Categorical.from_codes(clusters - first, [str(k) for k in range(first, last + 1)])
 
 
 def _write_matrices(file: h5py.File, mapped: MappedEvents, others: Sequence[str]) -> None:

@@ -31,10 +31,12 @@ from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import (
     H5adChoice,
     announce,
+    count_unassigned,
     describe_gates,
     map_and_name,
     measure,
-    summary,
+    result_of,
+    unstable,
     write_results,
     writes_cells,
 )
@@ -101,6 +103,8 @@ class ClusterJob:
         Whether files that break off are read as far as whole events go.
     h5ad
         Whether ``cells.h5ad`` is written: ``yes``, ``no``, or ``auto`` for runs of moderate size.
+    unassigned
+        Whether events that fit no cluster are left out of all: see :mod:`cytomoe.outlyingness`.
     force
         Whether an earlier run in ``out`` is replaced.
     report
@@ -127,6 +131,7 @@ class ClusterJob:
     data_set: int = 1
     allow_truncated: bool = False
     h5ad: H5adChoice = "auto"
+    unassigned: bool = False
     force: bool = False
     report: bool = True
     command: Sequence[str] = ()
@@ -216,12 +221,12 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
 def finish(begun: Begun, model: MoESimVAE) -> RunResult:
     """Map the events of a run with the model that it made, and write the results."""
     job, events, gated, watch, listener = begun.job, begun.events, begun.gated, begun.watch, begun.listener
-    mapped = map_and_name(model, events, reference=begun.reference)
+    mapped = map_and_name(model, events, reference=begun.reference, unassigned=job.unassigned)
     watch.lap("map")
     held_out, known = begun.held_out, begun.known
     measured = held_out if known is None else ~known.gated if held_out is None else held_out & ~known.gated
     evaluation = measure(mapped, gated, held_out=measured, min_population=job.min_population)
-    warnings = [*events.warnings, *model.notes_, *_without_cluster(begun.prior, model.known_as_)]
+    warnings = [*events.warnings, *model.notes_, *_without_cluster(begun.prior, model.known_as_), *unstable(model)]
     for warning in warnings:
         listener.warn(warning)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
@@ -232,6 +237,7 @@ def finish(begun: Begun, model: MoESimVAE) -> RunResult:
             "key": job.key,
             "events_fitted": begun.n_fitted,
             "holdout": job.holdout,
+            "unassigned": count_unassigned(mapped),
             "prior": None if begun.prior is None else begun.prior.counts(),
             "training": model.history_.records,
         }
@@ -241,9 +247,7 @@ def finish(begun: Begun, model: MoESimVAE) -> RunResult:
     wanted = job.report and writes_cells(events, job.h5ad)  # the report is made from the cells
     report = report_of_run(job.out, listener) if wanted else None
     watch.lap("report")
-    return RunResult(
-        job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds, summary(mapped), report=report
-    )
+    return result_of(mapped, job.out, evaluation, watch.seconds, report)
 
 
 def _count_known(prior: Prior) -> str:

@@ -53,6 +53,8 @@ class RunResult:
         One dictionary per cluster: cluster, label, events, fraction and, where named, population.
     report
         The report, or None if it was not made.
+    unassigned
+        Events that fit no cluster; None where none were looked for.
     """
 
     out: Path
@@ -62,6 +64,7 @@ class RunResult:
     seconds: dict[str, float]
     summary: list[dict[str, Any]] = field(default_factory=list)
     report: Path | None = None
+    unassigned: int | None = None
 
 
 class Stopwatch:

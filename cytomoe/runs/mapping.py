@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 
 from cytomoe.annotation import ClusterNames, Enrichment, enrichment, labels
 from cytomoe.errors import InputError
+from cytomoe.outlyingness import BEYOND
 from cytomoe.reference import Population, name_clusters, with_known, with_populations
 from cytomoe.runs import memory, outputs
 from cytomoe.runs.cells import write_cells
 from cytomoe.runs.events import Events, GatedEvents, Preview
-from cytomoe.runs.job import Listener
+from cytomoe.runs.job import Listener, RunResult
 from cytomoe.runs.sampling import rows_of_clusters
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ FloatArray = NDArray[np.float32]
 H5adChoice = Literal["auto", "yes", "no"]
 
 
+# Clusters found less surely than this are warned of: Hennig (2007, Comput. Stat. Data Anal. 52:258) calls a cluster
+# whose mean Jaccard index is below 0.5 dissolved.
+UNSTABLE = 0.5
 # Events whose markers and codes are kept in memory for tables and figures; of more, all clusters give as many.
 KEPT_EVENTS = 500_000
 
@@ -62,10 +67,13 @@ class MappedEvents:
         The events.
     model
         The model that mapped them.
-    clusters
+    nearest
         Cluster from 1, shape (events,).
     confidence
         Probability of that cluster, shape (events,).
+    outlyingness
+        How far outside its cluster's ranges each event lies, above 1: unassigned; shape (events,). None where all
+        events are assigned, which is the default.
     kept
         Markers and codes of all events, or of a sample where there are more than ``KEPT_EVENTS``.
     enrichment
@@ -76,19 +84,27 @@ class MappedEvents:
 
     events: Events
     model: MoESimVAE
-    clusters: NDArray[np.int32]
+    nearest: NDArray[np.int32]
     confidence: NDArray[np.float32]
+    outlyingness: FloatArray | None
     kept: KeptEvents
     enrichment: Enrichment
     names: ClusterNames
+
+    @cached_property
+    def clusters(self) -> NDArray[np.int32]:
+        """Cluster from 1, or 0 where the event is unassigned, shape (events,)."""
+        if self.outlyingness is None:
+            return self.nearest
+        return np.where(self.outlyingness > 1, np.int32(0), self.nearest)
 
     def representative(self) -> tuple[NDArray[np.int64], FloatArray]:
         """Rows and transformed markers of events kept, every cluster with the share that it has among all events."""
         rows, expression = self.kept.rows, self.kept.expression
         if len(rows) == self.events.n_events:
             return rows, expression
-        own = self.clusters[rows]
-        weights = np.bincount(self.clusters) / np.maximum(np.bincount(own, minlength=self.model.n_clusters_ + 1), 1)
+        own = self.nearest[rows]
+        weights = np.bincount(self.nearest) / np.maximum(np.bincount(own, minlength=self.model.n_clusters_ + 1), 1)
         drawn = np.random.default_rng([self.model.seed, 4]).random(len(rows)) < (weights / weights.max())[own]
         return rows[drawn], expression[drawn]
 
@@ -130,16 +146,18 @@ def describe_gates(gated: GatedEvents) -> str:
     return f"{line}\n{overlap}" if overlap else line
 
 
-def map_events(model: MoESimVAE, events: Events) -> MappedEvents:
-    """Map events with a model whose clusters have their names."""
-    clusters, confidence = _map(model, events)
-    kept = _keep(model, events, clusters)
-    found = _enrichment(model, kept, clusters)
+def map_events(model: MoESimVAE, events: Events, *, unassigned: bool = False) -> MappedEvents:
+    """Map events with a model whose clusters have their names; leave those out that fit none if ``unassigned``."""
+    nearest, confidence, outlying = _map(model, events, unassigned)
+    kept = _keep(model, events, nearest)
+    found = _enrichment(model, kept, nearest, outlying)
     names = model.names_ or ClusterNames(tuple(labels(found)))  # models of version 0.1.0 may have none
-    return MappedEvents(events, model, clusters, confidence, kept, found, names)
+    return MappedEvents(events, model, nearest, confidence, outlying, kept, found, names)
 
 
-def map_and_name(model: MoESimVAE, events: Events, *, reference: Sequence[Population] | None = None) -> MappedEvents:
+def map_and_name(
+    model: MoESimVAE, events: Events, *, reference: Sequence[Population] | None = None, unassigned: bool = False
+) -> MappedEvents:
     """Map the events of a run that made a model, number its clusters by their size, name them, and keep the names.
 
     Parameters
@@ -150,17 +168,19 @@ def map_and_name(model: MoESimVAE, events: Events, *, reference: Sequence[Popula
         The events.
     reference
         Populations to name the clusters after.
+    unassigned
+        Whether events that fit no cluster are left out of all.
     """
-    clusters, confidence = _map(model, events)
-    clusters = model.number_by_size(clusters)
-    kept = _keep(model, events, clusters)
-    found = _enrichment(model, kept, clusters)
+    nearest, confidence, outlying = _map(model, events, unassigned)
+    nearest = model.number_by_size(nearest, None if outlying is None else outlying <= 1)
+    kept = _keep(model, events, nearest)
+    found = _enrichment(model, kept, nearest, outlying)
     names = ClusterNames(tuple(labels(found)))
     if reference is not None:
         names = with_populations(names, name_clusters(found, reference))
     names = with_known(names, model.known_as_)
     model.names_ = names
-    return MappedEvents(events, model, clusters, confidence, kept, found, names)
+    return MappedEvents(events, model, nearest, confidence, outlying, kept, found, names)
 
 
 def name_fitted(model: MoESimVAE, training: Sequence[AnnData], reference: Sequence[Population] | None = None) -> None:
@@ -207,14 +227,19 @@ def expressions(events: Events, index: int, preprocessor: Preprocessor) -> Itera
     preprocessor.refuse_other_scale(preview.adata())
 
 
-def _map(model: MoESimVAE, events: Events) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Cluster and confidence of each event."""
+def _map(
+    model: MoESimVAE, events: Events, unassigned: bool
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32] | None]:
+    """Cluster and confidence of each event, and its outlyingness if that is wanted."""
     clusters = np.empty(events.n_events, dtype=np.int32)
     confidence = np.empty(events.n_events, dtype=np.float32)
+    outlying = np.empty(events.n_events, dtype=np.float32) if unassigned else None
     for i in range(len(events.files)):
         for rows, expression in expressions(events, i, model.preprocessor_):
             _, clusters[rows], confidence[rows] = model.map_all(expression)
-    return clusters, confidence
+            if outlying is not None:
+                outlying[rows] = model.outlyingness(expression)
+    return clusters, confidence, outlying
 
 
 def _keep(model: MoESimVAE, events: Events, clusters: NDArray[np.int32]) -> KeptEvents:
@@ -228,25 +253,69 @@ def _keep(model: MoESimVAE, events: Events, clusters: NDArray[np.int32]) -> Kept
     return KeptEvents(rows, expression, model.transform(expression))
 
 
-def _enrichment(model: MoESimVAE, kept: KeptEvents, clusters: NDArray[np.int32]) -> Enrichment:
+def _enrichment(
+    model: MoESimVAE, kept: KeptEvents, clusters: NDArray[np.int32], outlying: NDArray[np.float32] | None = None
+) -> Enrichment:
+    """Markers of the events of each cluster, those left out that are outlying."""
     preprocessor, n_clusters = model.preprocessor_, model.n_clusters_
+    own, expression = clusters[kept.rows], kept.expression
+    if outlying is not None:
+        assigned = outlying[kept.rows] <= 1
+        own, expression, clusters = own[assigned], expression[assigned], clusters[outlying <= 1]
     sizes = np.bincount(clusters, minlength=n_clusters + 1)[1:]
-    own = clusters[kept.rows]
-    return enrichment(kept.expression, own, n_clusters, preprocessor.markers, preprocessor.zeros, sizes=sizes)
+    return enrichment(expression, own, n_clusters, preprocessor.markers, preprocessor.zeros, sizes=sizes)
 
 
 def summary(mapped: MappedEvents) -> list[dict[str, Any]]:
     """Each cluster with its names, events and fraction, as the run prints them."""
-    sizes, columns = mapped.enrichment.sizes, mapped.names.columns
+    sizes, columns, stability = mapped.enrichment.sizes, mapped.names.columns, mapped.model.summary_.stability
     return [
         {
             "cluster": k,
             **{name: columns[name][k - 1] for name in ("label", "population") if name in columns},
             "events": int(size),
             "fraction": round(int(size) / max(mapped.events.n_events, 1), 6),
+            "stability": None if np.isnan(stable) else round(stable, 3),
         }
-        for k, size in enumerate(sizes.tolist(), start=1)
+        for k, (size, stable) in enumerate(zip(sizes.tolist(), stability.tolist(), strict=True), start=1)
     ]
+
+
+def unstable(model: MoESimVAE) -> list[str]:
+    """A warning that names the clusters that another look at the same cells would not find again, if there are any."""
+    shaky = [k for k, stable in enumerate(model.summary_.stability.tolist(), start=1) if stable < UNSTABLE]
+    if not shaky:
+        return []
+    which = f"cluster{'s' if len(shaky) > 1 else ''} {', '.join(map(str, shaky))}"
+    return [
+        f"{which} of {model.n_clusters_}: stability below {UNSTABLE} (see clusters.csv), another look at the same "
+        "cells may draw other borders; look at them before you count on them, or merge them (cytomoe merge)"
+    ]
+
+
+def result_of(
+    mapped: MappedEvents,
+    out: Path,
+    evaluation: dict[str, Any] | None,
+    seconds: dict[str, float],
+    report: Path | None,
+) -> RunResult:
+    """What the run found, for the one who asked."""
+    unassigned = None if mapped.outlyingness is None else int(np.count_nonzero(mapped.clusters == 0))
+    n_events, n_clusters = mapped.events.n_events, mapped.model.n_clusters_
+    return RunResult(out, n_events, n_clusters, evaluation, seconds, summary(mapped), report, unassigned)
+
+
+def count_unassigned(mapped: MappedEvents) -> dict[str, Any] | None:
+    """Unassigned events of the run and of each sample, as ``run.json`` holds them; None where none are looked for."""
+    if mapped.outlyingness is None:
+        return None
+    found = outputs.unassigned_counts(mapped)
+    return {
+        "events": int(found.sum()),
+        "expected": round(BEYOND * mapped.events.n_events),
+        "samples": dict(zip(mapped.events.samples, found.tolist(), strict=True)),
+    }
 
 
 def measure(
@@ -256,13 +325,13 @@ def measure(
     held_out: NDArray[np.bool_] | None = None,
     min_population: int = 30,
 ) -> dict[str, Any] | None:
-    """Measures of the clusters against the gates; None without gates."""
+    """Measures of the clusters against the gates, unassigned events in the nearest; None without gates."""
     from cytomoe.evaluation import evaluate
 
     if gated is None:
         return None
     return evaluate(
-        mapped.clusters,
+        mapped.nearest,
         gated.gates,
         unique=gated.overlaps.unique,
         holdout=held_out,
@@ -285,14 +354,13 @@ def write_results(
     h5ad: H5adChoice = "auto",
 ) -> None:
     """Write labels, tables, AnnData and FCS files of mapped events, and the measures if there are any."""
-    events, clusters, n_clusters = mapped.events, mapped.clusters, mapped.model.n_clusters_
-    outputs.write_labels(folder, events, clusters, mapped.confidence, mapped.names)
-    outputs.write_csv(folder / "clusters.csv", outputs.cluster_table(mapped.enrichment, mapped.names))
+    outputs.write_labels(folder, mapped)
+    outputs.write_csv(folder / "clusters.csv", outputs.cluster_table(mapped))
     outputs.write_csv(folder / "enrichment.csv", mapped.enrichment.table())
-    outputs.write_csv(folder / "abundance.csv", outputs.abundance_table(events, clusters, n_clusters))
+    outputs.write_csv(folder / "abundance.csv", outputs.abundance_table(mapped))
     outputs.write_csv(folder / "medians.csv", outputs.median_table(mapped))
-    if writes_cells(events, h5ad):
+    if writes_cells(mapped.events, h5ad):
         write_cells(folder / "cells.h5ad", mapped, gated)
-    outputs.write_fcs_files(folder, events, clusters, mapped.confidence, mapped.names)
+    outputs.write_fcs_files(folder, mapped)
     if evaluation is not None:
         outputs.write_evaluation(folder, evaluation)

@@ -177,11 +177,16 @@ def _rename_tables(folder: Path, clusters: pd.DataFrame, names: pd.Series[str]) 
     medians.insert(medians.columns.get_loc("cluster") + 1, "population", names.loc[medians["cluster"]].to_numpy())
     outputs.write_csv(folder / "medians.csv", medians)
     labels = pd.read_parquet(folder / "labels.parquet")
-    labels["population"] = pd.Categorical(names.loc[labels["cluster"]].to_numpy())
+    labels["population"] = pd.Categorical(_with_unassigned(names).loc[labels["cluster"]].to_numpy())
     (folder / "labels.parquet").write_bytes(labels.to_parquet(index=False))  # Arrow knows only paths that are text
-    outputs.write_csv(folder / "labels.csv", labels.round({"confidence": 4}))
+    outputs.write_csv(folder / "labels.csv", labels.round({"confidence": 4, "outlyingness": 4}))
     abundance = read_safe_table(folder / "abundance.csv")
     outputs.write_csv(folder / "populations.csv", population_abundance(abundance, names))
+
+
+def _with_unassigned(names: pd.Series[str]) -> pd.Series[str]:
+    """Names by number of cluster, with that of events that fit none under 0."""
+    return pd.concat([pd.Series([outputs.UNASSIGNED], index=[0]), names])
 
 
 def population_abundance(abundance: pd.DataFrame, names: pd.Series[str]) -> pd.DataFrame:
@@ -198,7 +203,7 @@ def _rename_cells(folder: Path, names: pd.Series[str]) -> None:
     from anndata import read_h5ad
 
     cells = read_h5ad(path)
-    cells.obs["population"] = pd.Categorical(names.loc[cells.obs["cytomoe"].astype(int)].to_numpy())
+    cells.obs["population"] = pd.Categorical(_with_unassigned(names).loc[cells.obs["cytomoe"].astype(int)].to_numpy())
     write_h5ad(cells, path)
 
 
@@ -220,9 +225,10 @@ def _rename_fcs(folder: Path, names: pd.Series[str]) -> None:
 
     keywords: dict[str, Any] = {f"CYTOMOE_CLUSTER_{k}": name for k, name in names.items()}
     codes = {name: code for code, name in enumerate(dict.fromkeys(names), start=1)}
+    numbers = pd.concat([pd.Series([0], index=[0]), names.map(codes)])  # 0: unassigned
     keywords |= {f"CYTOMOE_POPULATION_{code}": name for name, code in codes.items()}
     for path in sorted((folder / "fcs").glob("*.fcs")):
         sample = read_fcs(path)
         clusters = np.asarray(sample[:, "cluster"].X).ravel().astype(int)
         kept = sample[:, sample.var_names != "population"]
-        write_fcs(kept, path, extra={"population": names.map(codes).loc[clusters].to_numpy()}, keywords=keywords)
+        write_fcs(kept, path, extra={"population": numbers.loc[clusters].to_numpy()}, keywords=keywords)

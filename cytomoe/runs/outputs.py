@@ -27,7 +27,6 @@ from cytomoe.io.tables import safe_cell, safe_table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from cytomoe.annotation import ClusterNames, Enrichment
     from cytomoe.runs.events import EventFile, Events
     from cytomoe.runs.mapping import MappedEvents
 
@@ -38,6 +37,8 @@ _LONGEST_NAME = 180
 MANIFEST = "run.json"
 
 LABELS_AT_ONCE = 1 << 18
+# Population of events that fit no cluster; their cluster is 0.
+UNASSIGNED = "unassigned"
 
 
 @contextmanager
@@ -88,26 +89,24 @@ def check_output(out: Path, force: bool) -> None:
         )
 
 
-def write_labels(
-    folder: Path,
-    events: Events,
-    clusters: NDArray[np.int32],
-    confidence: NDArray[np.float32],
-    names: ClusterNames,
-) -> None:
+def write_labels(folder: Path, mapped: MappedEvents) -> None:
     """Write ``labels.csv`` and ``labels.parquet``: a row per event, in file order.
 
-    Columns file, event, cluster, confidence, and population where populations are named.
+    Columns file, event, cluster, confidence, population where populations are named and, where events may be
+    unassigned, nearest_cluster and outlyingness.
     """
     import pyarrow as pa
     from pyarrow import csv, parquet
 
-    files, called = pa.array(events.names), pa.array(names.populations) if names.populations else None
+    events, populations = mapped.events, mapped.names.populations
+    files, called = pa.array(events.names), pa.array([UNASSIGNED, *populations]) if populations else None
     text = pa.dictionary(pa.int32(), pa.string())
     columns = {"file": text, "event": pa.int64(), "cluster": pa.int32(), "confidence": pa.float32()}
     columns |= {} if called is None else {"population": text}
+    if mapped.outlyingness is not None:
+        columns |= {"nearest_cluster": pa.int32(), "outlyingness": pa.float32()}
     readable = {name: pa.string() if kind == text else kind for name, kind in columns.items()}
-    readable["confidence"] = pa.float64()
+    readable = {name: pa.float64() if kind == pa.float32() else kind for name, kind in readable.items()}
     schemas = pa.schema(columns), pa.schema(readable)
     with (
         (folder / "labels.parquet").open("wb") as binary_file,  # Arrow knows only paths that are text
@@ -118,45 +117,46 @@ def write_labels(
         for i, start in enumerate(events.starts.tolist()):
             for first in range(start, start + events.sizes[i], LABELS_AT_ONCE):
                 last = min(first + LABELS_AT_ONCE, start + events.sizes[i])
-                cluster = clusters[first:last]
+                cluster = mapped.clusters[first:last]
                 parts = {
                     "file": pa.DictionaryArray.from_arrays(pa.array(np.full(last - first, i, dtype=np.int32)), files),
                     "event": pa.array(np.arange(first - start, last - start)),
                     "cluster": pa.array(cluster),
-                    "confidence": pa.array(confidence[first:last]),
+                    "confidence": pa.array(mapped.confidence[first:last]),
                 }
                 if called is not None:
-                    parts["population"] = pa.DictionaryArray.from_arrays(pa.array(cluster - 1), called)
+                    parts["population"] = pa.DictionaryArray.from_arrays(pa.array(cluster), called)
+                if mapped.outlyingness is not None:
+                    parts["nearest_cluster"] = pa.array(mapped.nearest[first:last])
+                    parts["outlyingness"] = pa.array(mapped.outlyingness[first:last])
                 binary.write_table(pa.table(parts, schemas[0]))
-                parts["confidence"] = pa.array(np.round(confidence[first:last].astype(np.float64), 4))
-                written = {n: _safe(part) if columns[n] == text else part for n, part in parts.items()}
-                plain.write_table(pa.table(written, schemas[1]))
+                plain.write_table(pa.table({n: _readable(part) for n, part in parts.items()}, schemas[1]))
 
 
-def _safe(texts: pa.DictionaryArray) -> pa.StringArray:
-    """Texts as they may stand in a CSV table."""
+def _readable(column: pa.Array) -> pa.Array:
+    """A column as it stands in a CSV table: texts that no program takes for a formula, four decimals."""
     import pyarrow as pa
 
-    cells = pa.array([safe_cell(text) for text in texts.dictionary.to_pylist()], pa.string())
-    return pa.DictionaryArray.from_arrays(texts.indices, cells).cast(pa.string())
+    if pa.types.is_dictionary(column.type):
+        cells = pa.array([safe_cell(text) for text in column.dictionary.to_pylist()], pa.string())
+        return pa.DictionaryArray.from_arrays(column.indices, cells).cast(pa.string())
+    if pa.types.is_floating(column.type):
+        return pa.array(np.round(column.to_numpy().astype(np.float64), 4))
+    return column
 
 
-def cluster_table(found: Enrichment, names: ClusterNames) -> pd.DataFrame:
-    """Clusters with their names, events, fraction and the median of each marker (transformed values, NaN where empty).
+def cluster_table(mapped: MappedEvents) -> pd.DataFrame:
+    """Clusters with their names, stability (NaN where unknown), events, fraction of all events and marker medians.
 
-    Parameters
-    ----------
-    found
-        How the markers stand in each cluster.
-    names
-        What the clusters are called.
+    Medians are of the transformed values, NaN where a cluster is empty.
     """
-    sizes = found.sizes
+    found = mapped.enrichment
     described = {
-        "cluster": np.arange(1, len(sizes) + 1),
-        **names.columns,
-        "events": sizes,
-        "fraction": np.round(sizes / max(int(sizes.sum()), 1), 6),
+        "cluster": np.arange(1, len(found.sizes) + 1),
+        **mapped.names.columns,
+        "stability": np.round(mapped.model.summary_.stability.astype(np.float64), 3),
+        "events": found.sizes,
+        "fraction": np.round(found.sizes / max(mapped.events.n_events, 1), 6),
     }
     # Beside each other, not in one dictionary: a marker may be called label.
     medians = pd.DataFrame(np.round(found.medians, 4), columns=list(found.markers))
@@ -171,12 +171,20 @@ def abundance_counts(events: Events, clusters: NDArray[np.int32], n_clusters: in
     return counts
 
 
-def abundance_table(events: Events, clusters: NDArray[np.int32], n_clusters: int) -> pd.DataFrame:
-    """Events of each cluster in each sample: sample, events, cluster_1 to cluster_n."""
-    counts = abundance_counts(events, clusters, n_clusters)
+def unassigned_counts(mapped: MappedEvents) -> NDArray[np.int64]:
+    """Unassigned events of each sample, shape (samples,)."""
+    return np.bincount(mapped.events.sample[mapped.clusters == 0], minlength=len(mapped.events.samples))
+
+
+def abundance_table(mapped: MappedEvents) -> pd.DataFrame:
+    """Events of each cluster in each sample: sample, events, cluster_1 to cluster_n; unassigned where that may be."""
+    events, n_clusters = mapped.events, mapped.model.n_clusters_
+    counts, unassigned = abundance_counts(events, mapped.clusters, n_clusters), unassigned_counts(mapped)
     table = pd.DataFrame(counts, columns=[f"cluster_{k}" for k in range(1, n_clusters + 1)])
     table.insert(0, "sample", list(events.samples))
-    table.insert(1, "events", counts.sum(axis=1))
+    table.insert(1, "events", counts.sum(axis=1) + unassigned)
+    if mapped.outlyingness is not None:
+        table.insert(2, "unassigned", unassigned)
     return with_conditions(table, events.conditions)
 
 
@@ -189,10 +197,12 @@ def median_table(mapped: MappedEvents) -> pd.DataFrame:
     events, n_clusters, kept = mapped.events, mapped.model.n_clusters_, mapped.kept
     counts = abundance_counts(events, mapped.clusters, n_clusters).ravel()
     found = np.flatnonzero(counts)
-    groups = events.sample[kept.rows] * np.int64(n_clusters) + (mapped.clusters[kept.rows] - 1)
+    own = mapped.clusters[kept.rows]
+    groups = events.sample[kept.rows] * np.int64(n_clusters) + (own - 1)
+    groups[own == 0] = counts.size  # behind those that are asked for
     order = np.argsort(groups, kind="stable")
-    ends = np.searchsorted(groups[order], found, side="right")
-    parts = [kept.expression[order[first:last]] for first, last in zip(np.append(0, ends[:-1]), ends, strict=True)]
+    starts, ends = (np.searchsorted(groups[order], found, side=side) for side in ("left", "right"))
+    parts = [kept.expression[order[first:last]] for first, last in zip(starts, ends, strict=True)]
     described: dict[str, Any] = {
         "sample": np.array(events.samples, dtype=object)[found // n_clusters],
         "cluster": found % n_clusters + 1,
@@ -216,25 +226,23 @@ def with_conditions(table: pd.DataFrame, conditions: pd.DataFrame | None) -> pd.
     return table
 
 
-def write_fcs_files(
-    folder: Path,
-    events: Events,
-    clusters: NDArray[np.int32],
-    confidence: NDArray[np.float32],
-    names: ClusterNames,
-) -> None:
-    """Write ``fcs/<name>.fcs`` for each file: its own channels, cluster and confidence.
+def write_fcs_files(folder: Path, mapped: MappedEvents) -> None:
+    """Write ``fcs/<name>.fcs`` for each file: its own channels, cluster (0: unassigned) and confidence.
 
-    The keywords CYTOMOE_CLUSTER_1, ... say what the clusters are called.
+    Where events may be unassigned, outlyingness too. The keywords CYTOMOE_CLUSTER_1, ... say what the clusters are
+    called.
     """
     from cytomoe.io.fcs_write import write_fcs
 
+    events, names = mapped.events, mapped.names
     (folder / "fcs").mkdir()
     called = names.populations or names.labels
     keywords = {f"CYTOMOE_CLUSTER_{k}": name for k, name in enumerate(called, start=1)}
     for i, name in enumerate(fcs_names(events.names)):
         rows = slice(int(events.starts[i]), int(events.starts[i]) + events.sizes[i])
-        added = {"cluster": clusters[rows], "confidence": confidence[rows]}
+        added = {"cluster": mapped.clusters[rows], "confidence": mapped.confidence[rows]}
+        if mapped.outlyingness is not None:
+            added["outlyingness"] = mapped.outlyingness[rows]
         source = events.read(i) if events.held else events.files[i].open()
         write_fcs(source, folder / "fcs" / path_of(name), extra=added, keywords=keywords)
 
@@ -309,6 +317,7 @@ def write_manifest(
         "samples": events.samples,
         "events": events.n_events,
         "clusters": model.n_clusters_,
+        "stability": [None if np.isnan(s) else round(float(s), 4) for s in model.summary_.stability],
         "seed": model.seed,
         "settings": model.settings_.to_dict(),
         "preprocessing": model.preprocessor_.to_dict(),

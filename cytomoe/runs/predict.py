@@ -15,10 +15,11 @@ from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import (
     H5adChoice,
     announce,
+    count_unassigned,
     describe_gates,
     map_events,
     measure,
-    summary,
+    result_of,
     write_results,
     writes_cells,
 )
@@ -34,7 +35,9 @@ class PredictJob:
     ----------
     model
         Model file of an earlier run.
-    files, out, device, gates, samples, min_population, data_set, allow_truncated, h5ad, force, report, command, key
+    files, out, device, gates, samples, min_population, data_set, allow_truncated, h5ad, unassigned, force, report
+        As in :class:`cytomoe.runs.cluster.ClusterJob`.
+    command, key
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
     """
 
@@ -48,6 +51,7 @@ class PredictJob:
     data_set: int = 1
     allow_truncated: bool = False
     h5ad: H5adChoice = "auto"
+    unassigned: bool = False
     force: bool = False
     report: bool = True
     command: Sequence[str] = ()
@@ -85,7 +89,7 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
     if gated is not None:
         listener.say(describe_gates(gated))
     watch.lap("read")
-    mapped = map_events(model, events)
+    mapped = map_events(model, events, unassigned=job.unassigned)
     watch.lap("map")
     evaluation = measure(mapped, gated, min_population=job.min_population)
     rows, expression = mapped.representative()
@@ -113,11 +117,14 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
             command=job.command,
             warnings=warnings,
             seconds=watch.seconds,
-            further={"key": job.key, "model": model_file, "drift": drift.to_dict()},
+            further={
+                "key": job.key,
+                "model": model_file,
+                "unassigned": count_unassigned(mapped),
+                "drift": drift.to_dict(),
+            },
         )
     wanted = job.report and writes_cells(events, job.h5ad)  # the report is made from the cells
     report = report_of_run(job.out, listener) if wanted else None
     watch.lap("report")
-    return RunResult(
-        job.out, events.n_events, model.n_clusters_, evaluation, watch.seconds, summary(mapped), report=report
-    )
+    return result_of(mapped, job.out, evaluation, watch.seconds, report)
