@@ -125,9 +125,9 @@ def test_a_full_disk_fails_one_well_and_leaves_nothing_half_done(pooled, plate, 
 
     write = outputs.write_labels
 
-    def full(folder, events, *rest):
-        write(folder, events, *rest)
-        if events.names == ["p1_A02.fcs"]:
+    def full(folder, mapped):
+        write(folder, mapped)
+        if mapped.events.names == ["p1_A02.fcs"]:
             raise OSError(28, "No space left on device", str(folder / "labels.csv"))
 
     monkeypatch.setattr(outputs, "write_labels", full)
@@ -298,9 +298,9 @@ def test_models_of_their_own_are_stacked_and_one_bad_well_hurts_no_other(nine, t
     assert "CD4 (1 NaN)" in failed["p2_A05"]
     before = contents(out)
 
-    def full(folder, events, *rest):
-        write(folder, events, *rest)
-        if events.names == ["p2_A02.fcs"]:
+    def full(folder, mapped):
+        write(folder, mapped)
+        if mapped.events.names == ["p2_A02.fcs"]:
             raise OSError(28, "No space left on device", str(folder / "labels.csv"))
 
     shutil.rmtree(out / "wells" / "p2_A02")
