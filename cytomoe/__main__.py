@@ -2,4 +2,5 @@
 
 from cytomoe.cli import main
 
-main()
+if __name__ == "__main__":  # processes of `--jobs` import this module again
+    main()

@@ -24,7 +24,7 @@ def test_a_run_is_cut_to_the_number_asked_for(example_run, tmp_path, capsys):
 
 def test_more_clusters_than_there_are_is_refused(example_run, tmp_path, capsys):
     assert run(["recut", str(example_run), "--clusters", "500", "--out", str(tmp_path / "x")]) == 2
-    assert "larger --experts" in capsys.readouterr().err
+    assert "finer ones take a new run" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
 

@@ -45,6 +45,22 @@ def test_a_rare_population_is_found():
     assert adjusted_rand_score([0] * 5000 + [1] * 40, agreed) > 0.95
 
 
+def test_no_signal_and_one_count_are_one_population():
+    """Mass cytometers lose weak pulses: zeros of a dim marker stand out, and there is a dent at one count."""
+    rng = np.random.default_rng(0)
+    counts = np.where(rng.random((8000, 1)) < 0.15, 0, rng.poisson(3, (8000, 1)))
+    dim = np.arcsinh((counts - rng.random((8000, 1))) / 5).astype(np.float32)
+    for partition in valley_partitions(dim, FEW, rng):
+        assert np.bincount(partition).max() > 0.98 * len(dim)
+
+
+def test_the_number_of_threads_changes_nothing(blobs, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    alone = valley_partitions(blobs[0], FEW, np.random.default_rng(0))
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    np.testing.assert_array_equal(valley_partitions(blobs[0], FEW, np.random.default_rng(0)), alone)
+
+
 def test_noise_around_zero_is_one_peak():
     """Small noise around zero, spread by arcsinh with a cofactor far below it, would have two peaks."""
     rng = np.random.default_rng(0)

@@ -32,7 +32,7 @@ class TreeCut:
         if not 1 <= self.groups <= len(clusters):
             raise InputError(
                 f"--clusters {self.groups}: the run has {len(clusters)} clusters, which can be merged into 1 to "
-                f"{len(clusters)}; for more, cluster again with a larger --experts"
+                f"{len(clusters)}; finer ones take a new run, with --prior or more --markers"
             )
         tree = merge_tree(median_markers(clusters))
         groups = cut(tree, len(clusters), self.groups)

@@ -11,7 +11,10 @@ divided where a hierarchy of micro-clusters says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +39,9 @@ REFERENCE = 20_000
 SHARE = 0.8
 # Smallest part that a cut may leave.
 SMALLEST = 20
+# Cuts nearer to zero than this are no cuts: one count of mass cytometry (cofactor 5) lies between no signal and some
+# signal, not between two populations. In units of transformed values.
+NEAR_ZERO = 0.2
 # Micro-clusters in which the width of a part is measured, at most; cells that make one, at least; cells that lay them
 # out, at most.
 MICRO_CLUSTERS = 100
@@ -60,27 +66,50 @@ def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random
     Returns
     -------
     ndarray
-        Part of each cell, from 0, in each partition; shape (partitions, cells).
+        Part of each cell, from 0, in each partition; shape (partitions, cells). Partitions are made side by side on
+        the cores there are; each has a generator of its own, so the result does not depend on their number.
     """
+    from threadpoolctl import threadpool_limits
+
     values = widen_noise(spread_ties(expression, rng))
     means = neighbour_means(values, rng)
+
+    def partition(number: int, own: np.random.Generator) -> NDArray[np.int64]:
+        averaged = means[number % len(means)]
+        parts = _tree(values, averaged, settings, own).grow()
+        return divide_wide_parts(parts, averaged, settings.widest_part, own)
+
+    generators = rng.spawn(settings.partitions)
+    with threadpool_limits(1), ThreadPoolExecutor(_threads()) as pool:
+        return np.stack(list(pool.map(partition, range(settings.partitions), generators)))
+
+
+def _threads() -> int:
+    """Cores for the partitions: those that this process may use, or fewer where ``OMP_NUM_THREADS`` says so."""
+    from joblib import cpu_count
+
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cpu_count(), int(wanted) if wanted.isdecimal() else cpu_count()))
+
+
+def _tree(values: FloatArray, means: FloatArray, settings: Settings, rng: np.random.Generator) -> _Tree:
+    """A tree over both views of the cells, to grow on a draw of them."""
     n_cells, n_markers = values.shape
     n_growing = min(int(SHARE * n_cells), REFERENCE)
-    partitions = np.empty((settings.partitions, n_cells), dtype=np.int64)
-    for i in range(settings.partitions):
-        views = np.concatenate([values, means[i % len(means)]], axis=1)
-        growing = np.zeros(n_cells, dtype=bool)
-        growing[rng.permutation(n_cells)[:n_growing]] = True
-        tree = _Tree(
-            bins=_to_bins(views, rng.random((views.shape[1],))),
-            growing=growing,
-            n_markers=n_markers,
-            smallest=SMALLEST * n_growing / n_cells,
-            depth=settings.valley_depth,
-            confidence=settings.valley_confidence,
-        )
-        partitions[i] = divide_wide_parts(tree.grow(), means[i % len(means)], settings.widest_part, rng)
-    return partitions
+    growing = np.zeros(n_cells, dtype=bool)
+    growing[rng.permutation(n_cells)[:n_growing]] = True
+    views = np.concatenate([values, means], axis=1)
+    jitter = BIN * rng.random(views.shape[1])
+    lowest = views.min(axis=0) - jitter  # jitter shifts each grid of bins
+    return _Tree(
+        bins=((views - lowest) / BIN).astype(np.int32),
+        zeros=-lowest / BIN,
+        growing=growing,
+        n_markers=n_markers,
+        smallest=SMALLEST * n_growing / n_cells,
+        depth=settings.valley_depth,
+        confidence=settings.valley_confidence,
+    )
 
 
 def spread_ties(expression: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -137,15 +166,6 @@ def neighbour_means(values: FloatArray, rng: np.random.Generator) -> list[FloatA
     return means
 
 
-def _to_bins(views: FloatArray, jitter: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Histogram bin of every value, with empty bins below for the smoothing; ``jitter`` shifts each grid."""
-    return ((views - views.min(axis=0) + BIN * jitter) / BIN).astype(np.int32) + _MARGIN
-
-
-# Empty bins on either side of a histogram, so that smoothing sees its ends.
-_MARGIN = int(4 * max(BANDWIDTHS) / BIN)
-
-
 @dataclass(frozen=True)
 class _Cut:
     """A cut of one column of the views: bins up to ``bin`` on one side."""
@@ -163,6 +183,8 @@ class _Tree:
     ----------
     bins
         Bin of each cell in each view, shape (cells, 2 * markers): raw markers, then neighbours' means.
+    zeros
+        Where the value 0 lies in each view, in bins, shape (2 * markers,).
     growing
         Cells that count in the histograms; all cells follow the cuts.
     n_markers
@@ -176,6 +198,7 @@ class _Tree:
     """
 
     bins: NDArray[np.int32]
+    zeros: NDArray[np.floating[Any]]
     growing: NDArray[np.bool_]
     n_markers: int
     smallest: float
@@ -203,23 +226,28 @@ class _Tree:
         growing = cells[self.growing[cells]]
         if len(growing) < 2 * self.smallest:
             return None
-        histograms = self._histograms(growing)
+        lowest, histograms = self._histograms(growing)
         cumulative = histograms.cumsum(axis=1)
         enough = np.minimum(cumulative, cumulative[:, -1:] - cumulative) >= self.smallest
+        from_zero = np.arange(histograms.shape[1]) + (lowest - self.zeros)[:, None]
+        enough &= np.abs(from_zero) > NEAR_ZERO / BIN
         best: _Cut | None = None
         for bandwidth in BANDWIDTHS:
             n_columns = len(histograms) if bandwidth >= FINEST_OF_MEANS else self.n_markers
             cut = self._valley(histograms[:n_columns], enough[:n_columns], bandwidth)
             if cut is not None and (best is None or cut.badness < best.badness):
                 best = cut
-        return best
+        return None if best is None else replace(best, bin=best.bin + int(lowest[best.column]))
 
-    def _histograms(self, cells: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _histograms(self, cells: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Lowest bin of each column, and the counts from there on, as far as the widest column reaches."""
         bins = self.bins[cells]
-        n_columns = bins.shape[1]
-        n_bins = int(bins.max()) + _MARGIN + 1
+        lowest = bins.min(axis=0)
+        bins -= lowest
+        n_columns, n_bins = bins.shape[1], int(bins.max()) + 1
         flat = (bins + np.arange(n_columns, dtype=np.int64) * n_bins).ravel()
-        return np.bincount(flat, minlength=n_columns * n_bins).reshape(n_columns, n_bins).astype(np.float64)
+        counts = np.bincount(flat, minlength=n_columns * n_bins).reshape(n_columns, n_bins)
+        return lowest, counts.astype(np.float64)
 
     def _valley(self, histograms: NDArray[np.float64], enough: NDArray[np.bool_], bandwidth: float) -> _Cut | None:
         """The surest valley at one bandwidth.
@@ -235,19 +263,24 @@ class _Tree:
         counts[self.n_markers :] *= MEANS_WEIGHT
         from_left = np.maximum.accumulate(counts, axis=1)
         from_right = np.maximum.accumulate(counts[:, ::-1], axis=1)[:, ::-1]
-        peaks = np.sqrt(np.minimum(from_left, from_right))
-        upper = (np.sqrt(counts) + self.confidence / 2) / np.maximum(peaks - self.confidence / 2, 1e-9)
-        badness = np.where(enough & (peaks >= self.confidence), upper**2, np.inf)
-        column, lowest = np.unravel_index(badness.argmin(), badness.shape)
-        if badness[column, lowest] >= self.depth:
+        peaks = np.minimum(from_left, from_right)
+        places = np.flatnonzero(enough & (peaks >= self.confidence**2))
+        if not len(places):
             return None
+        margin = self.confidence / 2
+        upper = (np.sqrt(counts.ravel()[places]) + margin) / np.maximum(np.sqrt(peaks.ravel()[places]) - margin, 1e-9)
+        surest = int(upper.argmin())
+        badness = float(upper[surest] ** 2)
+        if badness >= self.depth:
+            return None
+        column, lowest = divmod(int(places[surest]), counts.shape[1])
         # An empty valley has many lowest bins: cut in the middle of them.
         flat = enough[column] & (np.abs(counts[column] - counts[column, lowest]) < 1e-9)
         before = np.flatnonzero(~flat[:lowest])
         after = np.flatnonzero(~flat[lowest:])
         first = int(before[-1]) + 1 if len(before) else 0
-        last = int(lowest) + int(after[0]) - 1 if len(after) else len(flat) - 1
-        return _Cut(int(column), (first + last) // 2, float(badness[column, lowest]))
+        last = lowest + int(after[0]) - 1 if len(after) else len(flat) - 1
+        return _Cut(column, (first + last) // 2, badness)
 
 
 def divide_wide_parts(
