@@ -15,7 +15,7 @@ demo: .venv/installed
 	@echo "To use cytomoe in this terminal: . .venv/bin/activate"
 
 test: .venv-dev/installed lint
-	$(DEV)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(DEV)/python -m pytest -n auto  # one worker per core already
 
 docs: .venv-dev/installed
 	$(DEV)/python docs/commands.py

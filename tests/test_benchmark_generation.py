@@ -232,6 +232,7 @@ def test_generation_of_cells_compares_with_real_ones(tmp_path):
 
 
 @pytest.mark.usefixtures("brief")
+@pytest.mark.slow
 def test_ablation_has_a_line_per_variant(data, tmp_path):
     out = tmp_path / "out"
     assert run(["benchmark", "ablation", "--data", str(data / "mnist"), "--quick", "--quiet", "--out", str(out)]) == 0

@@ -45,6 +45,14 @@ def quickly(example_run):
 
 
 @pytest.fixture
+def heard():
+    """Python's own handler of SIGINT, which a process started in the background ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def old(example_run, tmp_path):
     """An earlier run to be replaced, and its manifest."""
     out = tmp_path / "out"
@@ -64,7 +72,7 @@ def visible(folder):
 )
 @pytest.mark.parametrize("turned_into", [None, ImportError("numpy.core.multiarray failed to import")])
 def test_a_signal_ends_the_run_in_one_line_and_keeps_the_old_results(
-    quickly, well, old, tmp_path, monkeypatch, capsys, number, code, word, turned_into
+    heard, quickly, well, old, tmp_path, monkeypatch, capsys, number, code, word, turned_into
 ):
     def asked_to_end(*_, **__):
         try:
@@ -193,8 +201,8 @@ def test_parents_that_were_made_for_nothing_go_again(tmp_path):
 def test_an_input_that_changes_during_the_run_is_noticed(quickly, well, tmp_path, monkeypatch, capsys, harm, message):
     read = predict_job.map_events
 
-    def harmed(*rest):
-        mapped = read(*rest)
+    def harmed(*rest, **options):
+        mapped = read(*rest, **options)
         harm(well)
         return mapped
 

@@ -1,6 +1,7 @@
 """Cells that fit no cluster: told from the others, given no cluster, and never left out of a file."""
 
 import json
+from types import SimpleNamespace
 
 import flowio
 import numpy as np
@@ -12,6 +13,7 @@ from cytomoe.cli.main import run
 from cytomoe.datasets.simulate import simulate_plate
 from cytomoe.io import write_fcs
 from cytomoe.outlyingness import BEYOND, marker_ranges, outlyingness, outlyingness_limit
+from cytomoe.runs.mapping import unstable
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +139,11 @@ def test_without_the_option_all_get_a_cluster(mapped):
     labels = pd.read_csv(mapped[0].parent / "fit" / "labels.csv")
     assert (labels["cluster"] >= 1).all()
     assert "outlyingness" not in labels
+
+
+def test_clusters_that_another_look_would_not_find_are_named():
+    def model(*stability):
+        return SimpleNamespace(n_clusters_=3, summary_=SimpleNamespace(stability=np.array(stability)))
+
+    assert unstable(model(0.9, 0.6, np.nan)) == []
+    assert unstable(model(0.9, 0.4, 0.3))[0].startswith("clusters 2, 3 of 3: stability below 0.5")
