@@ -40,7 +40,9 @@ class Baseline(Protocol):
         ...
 
 
-def flowsom(expression: Expression, *, seed: int, n_clusters: int | None = None) -> Labels:
+def flowsom(
+    expression: Expression, *, seed: int, n_clusters: int | None = None, passes: int = FLOWSOM_PASSES
+) -> Labels:
     """FlowSOM (Van Gassen et al. 2015): self-organising map of 10 x 10, then metaclusters; 15 unless said otherwise.
 
     The authors' Python package merges the map's nodes by average linkage, without the consensus of the R package.
@@ -53,7 +55,7 @@ def flowsom(expression: Expression, *, seed: int, n_clusters: int | None = None)
             models.ConsensusCluster,
             xdim=FLOWSOM_GRID,
             ydim=FLOWSOM_GRID,
-            rlen=FLOWSOM_PASSES,
+            rlen=passes,
             seed=seed,
             n_clusters=n_clusters or FLOWSOM_METACLUSTERS,
         )
