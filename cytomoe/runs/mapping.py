@@ -34,6 +34,8 @@ H5adChoice = Literal["auto", "yes", "no"]
 # Clusters found less surely than this are warned of: Hennig (2007, Comput. Stat. Data Anal. 52:258) calls a cluster
 # whose mean Jaccard index is below 0.5 dissolved.
 UNSTABLE = 0.5
+# Share of the cells in unstable clusters above which a run warns of them.
+SHAKY_SHARE = 0.01
 # Events whose markers and codes are kept in memory for tables and figures; of more, all clusters give as many.
 KEPT_EVENTS = 500_000
 
@@ -282,10 +284,14 @@ def summary(mapped: MappedEvents) -> list[dict[str, Any]]:
 
 
 def unstable(model: MoESimVAE) -> list[str]:
-    """A warning that names the clusters that another look at the same cells would not find again, if there are any."""
-    shaky = [k for k, stable in enumerate(model.summary_.stability.tolist(), start=1) if stable < UNSTABLE]
-    if not shaky:
+    """A warning that names the clusters that another look at the same cells would not find again.
+
+    None where they hold less than ``SHAKY_SHARE`` of the cells: most runs have some such, and the table shows them.
+    """
+    below = model.summary_.stability < UNSTABLE
+    if model.summary_.sizes[below].sum() <= SHAKY_SHARE * model.summary_.sizes.sum():
         return []
+    shaky = [int(k) + 1 for k in np.flatnonzero(below)]
     which = f"cluster{'s' if len(shaky) > 1 else ''} {', '.join(map(str, shaky))}"
     return [
         f"{which} of {model.n_clusters_}: stability below {UNSTABLE} (see clusters.csv), another look at the same "
