@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import adjusted_rand_score
+from sklearn.neighbors import NearestNeighbors
 
 from cytomoe.settings import Settings
 from cytomoe.similarity import build_similarity
 from cytomoe.similarity.consensus import ConsensusSimilarity, agreed_clusters, metric_rows
+from cytomoe.similarity.neighbours import nearest_neighbours
 from cytomoe.similarity.projection import ProjectionSimilarity, umap_projection
 from cytomoe.similarity.valleys import (
     divide_wide_parts,
@@ -91,6 +93,17 @@ def test_wide_parts_are_divided_and_narrow_ones_left_alone():
     divided = divide_wide_parts(parts, cells.astype(np.float32), 2.5, rng)
     assert adjusted_rand_score(populations, divided) == 1
     assert divided.max() == 2
+
+
+@pytest.mark.parametrize(("others", "markers", "wanted"), [(1, 1, 1), (63, 3, 21), (65, 40, 65), (1000, 12, 21)])
+def test_nearest_neighbours_are_those_of_scikit_learn(others, markers, wanted):
+    rng = np.random.default_rng(0)
+    values, reference = (1e3 + rng.random((n, markers)).astype(np.float32) for n in (130, others))
+    expected = NearestNeighbors(n_neighbors=wanted, algorithm="brute").fit(reference).kneighbors(values)
+    found = nearest_neighbours(values, reference, wanted)
+    np.testing.assert_allclose(
+        np.linalg.norm(reference[found] - values[:, None], axis=2), expected[0], rtol=1e-3, atol=1e-3
+    )
 
 
 def test_neighbour_means_are_means_of_the_nearest(blobs):

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.settings import Settings
+from cytomoe.similarity.neighbours import nearest_neighbours
 
 FloatArray = NDArray[np.float32]
 
@@ -148,14 +149,9 @@ def widen_noise(expression: FloatArray) -> FloatArray:
 
 def neighbour_means(values: FloatArray, rng: np.random.Generator) -> list[FloatArray]:
     """Mean of each cell and its nearest neighbours, for each number of ``NEIGHBOURS``; shape (cells, markers) each."""
-    from sklearn.neighbors import NearestNeighbors
-
     reference = values if len(values) <= REFERENCE else values[rng.permutation(len(values))[:REFERENCE]]
     most = min(max(NEIGHBOURS) + 1, len(reference))
-    # Both searches are exact; trees are slower than comparing with all where there are many markers.
-    algorithm = "kd_tree" if values.shape[1] <= 12 else "brute"
-    nearest = NearestNeighbors(n_neighbors=most, algorithm=algorithm).fit(reference)
-    indices = nearest.kneighbors(values, return_distance=False)
+    indices = nearest_neighbours(values, reference, most)
     means = []
     total, done = np.zeros_like(values), 0
     for number in NEIGHBOURS:
