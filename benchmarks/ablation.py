@@ -103,6 +103,8 @@ VARIANTS: dict[str, Variant] = {
     "network without joint steps": _network(steps=1),
     "network drawing all cells alike": _network(sampling_power=0.0),
     "network without noise on the codes": _network(code_noise=0.0),
+    "network with DEPICT in the joint steps": _network(coef_depict=1.0),
+    "network with KL in the joint steps": _network(coef_kl=0.1),
 }
 
 

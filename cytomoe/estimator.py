@@ -28,7 +28,7 @@ from cytomoe.model_file import check_tensor, load_network, one_line, read_model,
 from cytomoe.outlyingness import outlyingness
 from cytomoe.preparation import Prepared, prepare
 from cytomoe.preprocessing import Preprocessor
-from cytomoe.settings import Settings, preset
+from cytomoe.settings import CHANGES, Settings, preset
 from cytomoe.similarity import Prior, name_by_types
 from cytomoe.training.loop import History, Progress, build_network
 from cytomoe.training.recovery import Trained, train_safely
@@ -45,15 +45,17 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     Parameters
     ----------
     preset
-        ``default`` (consensus similarity) or ``paper`` (the published settings).
+        ``default`` (similarity by valleys) or ``paper`` (the published settings).
     experts
         Upper bound on the number of clusters; None takes the preset's.
+    resolution
+        Above 1: more, smaller clusters; below 1: fewer. None takes the preset's.
     similarity
-        ``consensus``, ``umap`` or ``knn``; None takes the preset's.
+        ``valleys``, ``consensus``, ``umap`` or ``knn``; None takes the preset's.
     metric
         ``euclidean``, ``correlation``, ``cosine`` or ``canberra``; None takes the preset's.
     settings
-        Complete settings, in place of preset, experts, similarity and metric.
+        Complete settings, in place of preset, experts, resolution, similarity and metric.
     subsample
         Fit on at most this many cells, drawn at random; None fits on all. Every cell is mapped either way.
     seed
@@ -92,6 +94,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         *,
         preset: str = "default",
         experts: int | None = None,
+        resolution: float | None = None,
         similarity: str | None = None,
         metric: str | None = None,
         settings: Settings | None = None,
@@ -103,6 +106,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     ) -> None:
         self.preset = preset
         self.experts = experts
+        self.resolution = resolution
         self.similarity = similarity
         self.metric = metric
         self.settings = settings
@@ -137,9 +141,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         RunError
             If the training collapses into one cluster whatever is tried.
         """
-        chosen = self.settings or preset(
-            self.preset, experts=self.experts, similarity=self.similarity, metric=self.metric
-        )
+        chosen = self.settings or preset(self.preset, **{name: getattr(self, name) for name in CHANGES})
         find_device(self.device)
         self.preprocessor_ = self.preprocessor or _fit_preprocessor(X, chosen)
         prepared = prepare(

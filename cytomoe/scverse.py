@@ -15,7 +15,7 @@ from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
 from cytomoe.preprocessing import Preprocessor, TransformChoice
 from cytomoe.reference import name_clusters, read_reference, with_known, with_populations
-from cytomoe.settings import preset
+from cytomoe.settings import CHANGES, preset
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -56,7 +56,7 @@ def cluster(
     key_added
         Name of the results.
     **settings
-        ``experts``, ``similarity``, ``metric``, ``preset`` and ``subsample`` of :class:`MoESimVAE`.
+        ``experts``, ``resolution``, ``similarity``, ``metric``, ``preset`` and ``subsample`` of :class:`MoESimVAE`.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def cluster(
     if "raw" in adata.layers:
         cells = adata.copy()
         cells.X = cells.layers["raw"]
-    numbers = {name: settings.pop(name, None) for name in ("experts", "similarity", "metric")}
+    numbers = {name: settings.pop(name, None) for name in CHANGES}
     chosen = preset(settings.pop("preset", "default"), **numbers)
     transform: TransformChoice = "none" if markers_are_transformed(cells, markers) else "auto"
     preprocessor = Preprocessor.fit(

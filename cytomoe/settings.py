@@ -45,6 +45,9 @@ class Settings:
         UMAP projection; ``knn``: among the ``neighbours`` nearest of the batch in that projection.
     metric
         How cells are compared: by k-means for ``consensus``, by UMAP for ``umap`` and ``knn``.
+    resolution
+        How finely ``valleys`` part the cells. Above 1: more clusters, down to shallower valleys and narrower parts;
+        below 1: fewer.
     partitions
         Partitions behind the consensus (R). More: smoother, slower.
     valley_depth
@@ -95,6 +98,7 @@ class Settings:
 
     similarity: SimilarityName = "valleys"
     metric: Metric = "euclidean"
+    resolution: float = 1.0
     partitions: int = 20
     valley_depth: float = 0.8
     valley_confidence: float = 2.25
@@ -124,6 +128,7 @@ class Settings:
             self._require(name, getattr(self, name) >= 1, "at least 1")
         self._require("micro_clusters", self.micro_clusters >= 2, "at least 2")
         self._require("projection_neighbours", self.projection_neighbours >= 2, "at least 2")
+        self._require("resolution", 0.1 <= self.resolution <= 10, "from 0.1 to 10")
         self._require("threshold", self.threshold > 0, "above 0")
         self._require("learning_rate", self.learning_rate > 0, "above 0")
         self._require("dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
@@ -142,6 +147,9 @@ class Settings:
             )
         if self.similarity == "valleys" and self.metric != "euclidean":
             raise InputError(f"metric {self.metric} does not go with similarity valleys; add --similarity umap")
+
+        if self.similarity != "valleys" and self.resolution != 1:
+            raise InputError(f"a resolution does not go with similarity {self.similarity}; leave one of the two out")
 
     @property
     def clips_noise(self) -> bool:
@@ -199,6 +207,8 @@ PAPER = Settings(
     sampling_power=0.0,
 )
 
+# What users change of a preset.
+CHANGES = ("experts", "resolution", "similarity", "metric")
 PRESETS: dict[str, Settings] = {"default": Settings(), "paper": PAPER}
 
 

@@ -22,6 +22,16 @@ def test_a_run_is_cut_to_the_number_asked_for(example_run, tmp_path, capsys):
     assert labels["cluster"].equals(pd.read_csv(example_run / "labels.csv")["cluster"])
 
 
+def test_without_a_number_the_tree_is_printed(example_run, capsys):
+    assert run(["recut", str(example_run)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    clusters = pd.read_csv(example_run / "clusters.csv")
+    assert "1 cluster left" in lines[0]
+    for number, share in zip(clusters["cluster"], clusters["fraction"], strict=True):
+        assert sum(f" {number} " in line and f"({share:.1%})" in line for line in lines) == 1
+    assert len(lines) == 2 * len(clusters) - 1
+
+
 def test_more_clusters_than_there_are_is_refused(example_run, tmp_path, capsys):
     assert run(["recut", str(example_run), "--clusters", "500", "--out", str(tmp_path / "x")]) == 2
     assert "finer ones take a new run" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors
 
+from cytomoe.errors import InputError
 from cytomoe.settings import Settings
 from cytomoe.similarity import build_similarity
 from cytomoe.similarity.consensus import ConsensusSimilarity, agreed_clusters, metric_rows
@@ -198,3 +199,19 @@ def test_projection_keeps_populations_apart(blobs):
     points = umap_projection(cells[:600], metric="correlation", neighbours=10, rng=np.random.default_rng(0))
     classifier = KNeighborsClassifier(5).fit(points[:300], populations[:300])
     assert classifier.score(points[300:], populations[300:600]) > 0.98
+
+
+def test_a_higher_resolution_parts_more_and_a_lower_one_less(blobs):
+    cells = blobs[0]
+    found = [
+        build_similarity(cells, Settings(partitions=4, resolution=resolution), np.random.default_rng(0)).partition
+        for resolution in (0.5, 1, 4)
+    ]
+    counts = [len(np.unique(partition)) for partition in found]
+    assert counts[0] <= counts[1] < counts[2]
+    assert adjusted_rand_score(blobs[1], found[1]) > 0.99
+
+
+def test_a_resolution_goes_with_valleys_alone():
+    with pytest.raises(InputError, match="does not go with similarity umap"):
+        Settings(similarity="umap", resolution=2.0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from cytomoe.settings import PRESETS, Metric, Settings, SimilarityName, preset
+from cytomoe.settings import CHANGES, PRESETS, Metric, Settings, SimilarityName, preset
 
 if TYPE_CHECKING:
     from cytomoe.runs.cluster import PreprocessingChoice
@@ -51,7 +51,7 @@ def preprocessing_choice(choices: dict[str, Any]) -> PreprocessingChoice:
 
 def settings(choices: dict[str, Any]) -> Settings:
     """What ``model_options`` ask for."""
-    return preset(choices["preset"], **{name: choices[name] for name in ("experts", "similarity", "metric")})
+    return preset(choices["preset"], **{name: choices[name] for name in CHANGES})
 
 
 files_argument = click.argument("files", nargs=-1, required=True, type=FILE)
@@ -94,6 +94,12 @@ model_options = _together(
         "--experts",
         type=click.IntRange(min=1),
         help=f"Upper bound on the number of clusters. Default: {_DEFAULTS.experts}.",
+    ),
+    click.option(
+        "--resolution",
+        type=click.FloatRange(0.1, 10),
+        help="Larger: more, smaller clusters; 2 finds rarer populations, 0.5 only the clearest. Default: "
+        f"{_DEFAULTS.resolution:g}.",
     ),
     click.option(
         "--preset",

@@ -11,21 +11,54 @@ from cytomoe.cli import options
 from cytomoe.cli.console import merge_and_print
 
 
-@click.command(short_help="Merge the clusters of a run into fewer.")
+@click.command(short_help="Merge the clusters of a run into fewer, by a tree of them.")
 @click.argument("run", type=options.FILE)
-@click.option("--clusters", type=click.IntRange(min=1), required=True, help="How many populations to leave.")
+@click.option(
+    "--clusters", type=click.IntRange(min=1), help="How many populations to leave. Default: print the tree alone."
+)
 @options.merge_options("<run>_<number>")
 @click.pass_obj
-def recut(command: list[str], run: Path, clusters: int, **choices: Any) -> None:
+def recut(command: list[str], run: Path, clusters: int | None, **choices: Any) -> None:
     """Merge the clusters of a run into fewer, those with like markers first, without training again.
 
-    RUN stays as it is; the result is a copy with the populations in every file, and the order of the merges in
-    run.json. To choose the merges yourself, see cytomoe merge.
+    Without --clusters, prints the tree of the clusters: how far apart those lie that it joins, and how many are left
+    when it is cut there. RUN stays as it is; the result is a copy with the populations in every file, and the order of
+    the merges in run.json. To choose the merges yourself, see cytomoe merge.
 
     \b
-    Example:
+    Examples:
+      cytomoe recut sample_cytomoe
       cytomoe recut sample_cytomoe --clusters 8 --out eight
     """
     from cytomoe.runs.recut import TreeCut
 
-    merge_and_print(command, run, TreeCut(clusters), choices, suffix=str(clusters))
+    if clusters is None:
+        _print_tree(run, as_json=choices["as_json"])
+    else:
+        merge_and_print(command, run, TreeCut(clusters), choices, suffix=str(clusters))
+
+
+def _print_tree(run: Path, *, as_json: bool) -> None:
+    """The tree of a run's clusters, its root at the top."""
+    import json
+
+    from cytomoe.runs.merge import read_clusters
+    from cytomoe.runs.recut import described_clusters, median_markers, merge_tree
+
+    clusters = read_clusters(run)
+    merges = merge_tree(median_markers(clusters)).to_dict("records")
+    if as_json:
+        click.echo(json.dumps({"clusters": len(clusters), "tree": merges}))
+        return
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    nodes = {k: Tree(Text(name)) for k, name in enumerate(described_clusters(clusters), start=1)}
+    for number, merge in enumerate(merges, start=len(clusters) + 1):
+        left = merge["clusters"]
+        title = f"distance {merge['height']:.2f}, {left} {'cluster' if left == 1 else 'clusters'} left"
+        nodes[number] = Tree(Text(title))
+        nodes[number].children = [nodes.pop(merge["left"]), nodes.pop(merge["right"])]
+    (root,) = nodes.values()
+    Console(soft_wrap=True, highlight=False).print(root)

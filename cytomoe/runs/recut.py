@@ -32,7 +32,7 @@ class TreeCut:
         if not 1 <= self.groups <= len(clusters):
             raise InputError(
                 f"--clusters {self.groups}: the run has {len(clusters)} clusters, which can be merged into 1 to "
-                f"{len(clusters)}; finer ones take a new run, with --prior or more --markers"
+                f"{len(clusters)}; finer ones take a new run, with --resolution 2 or --prior"
             )
         tree = merge_tree(median_markers(clusters))
         groups = cut(tree, len(clusters), self.groups)
@@ -91,7 +91,20 @@ def group_names(clusters: pd.DataFrame, groups: NDArray[np.int64]) -> pd.Series[
     sizes = np.bincount(groups, clusters["events"])
     rank = np.empty(len(sizes), dtype=np.int64)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(1, len(sizes) + 1)
-    called = clusters["population" if "population" in clusters else "label"].fillna("").astype(str)
+    called = _called(clusters)
     largest = [called.iloc[clusters["events"].where(groups == group).idxmax()] for group in range(len(sizes))]
     names = [f"{rank[group]} {largest[group]}".strip() for group in groups]
     return pd.Series(names, index=range(1, len(clusters) + 1))
+
+
+def described_clusters(clusters: pd.DataFrame) -> list[str]:
+    """Number, name and share of the events of each cluster, for a tree."""
+    return [
+        f"{number} {name} ({share:.1%})"
+        for number, name, share in zip(clusters["cluster"], _called(clusters), clusters["fraction"], strict=True)
+    ]
+
+
+def _called(clusters: pd.DataFrame) -> pd.Series[str]:
+    """What each cluster is called: its population, or its label."""
+    return clusters["population" if "population" in clusters else "label"].fillna("").astype(str)

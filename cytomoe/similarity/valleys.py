@@ -60,7 +60,7 @@ def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random
     expression
         Transformed, unscaled marker values, not clipped at 0, shape (cells, markers).
     settings
-        ``partitions``, ``valley_depth``, ``valley_confidence`` and ``widest_part`` are used.
+        ``resolution``, ``partitions``, ``valley_depth``, ``valley_confidence`` and ``widest_part`` are used.
     rng
         Source of all randomness.
 
@@ -73,15 +73,16 @@ def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random
     from threadpoolctl import threadpool_limits
 
     values = widen_noise(spread_ties(expression, rng))
-    means = neighbour_means(values, rng)
+    widest, depth = settings.widest_part / settings.resolution, settings.valley_depth ** (1 / settings.resolution)
 
     def partition(number: int, own: np.random.Generator) -> NDArray[np.int64]:
         averaged = means[number % len(means)]
-        parts = _tree(values, averaged, settings, own).grow()
-        return divide_wide_parts(parts, averaged, settings.widest_part, own)
+        parts = _tree(values, averaged, depth, settings.valley_confidence, own).grow()
+        return divide_wide_parts(parts, averaged, widest, own)
 
-    generators = rng.spawn(settings.partitions)
     with threadpool_limits(1), ThreadPoolExecutor(_threads()) as pool:
+        means = neighbour_means(values, rng)
+        generators = rng.spawn(settings.partitions)
         return np.stack(list(pool.map(partition, range(settings.partitions), generators)))
 
 
@@ -93,7 +94,7 @@ def _threads() -> int:
     return max(1, min(cpu_count(), int(wanted) if wanted.isdecimal() else cpu_count()))
 
 
-def _tree(values: FloatArray, means: FloatArray, settings: Settings, rng: np.random.Generator) -> _Tree:
+def _tree(values: FloatArray, means: FloatArray, depth: float, confidence: float, rng: np.random.Generator) -> _Tree:
     """A tree over both views of the cells, to grow on a draw of them."""
     n_cells, n_markers = values.shape
     n_growing = min(int(SHARE * n_cells), REFERENCE)
@@ -108,8 +109,8 @@ def _tree(values: FloatArray, means: FloatArray, settings: Settings, rng: np.ran
         growing=growing,
         n_markers=n_markers,
         smallest=SMALLEST * n_growing / n_cells,
-        depth=settings.valley_depth,
-        confidence=settings.valley_confidence,
+        depth=depth,
+        confidence=confidence,
     )
 
 
@@ -151,7 +152,7 @@ def neighbour_means(values: FloatArray, rng: np.random.Generator) -> list[FloatA
     """Mean of each cell and its nearest neighbours, for each number of ``NEIGHBOURS``; shape (cells, markers) each."""
     reference = values if len(values) <= REFERENCE else values[rng.permutation(len(values))[:REFERENCE]]
     most = min(max(NEIGHBOURS) + 1, len(reference))
-    indices = nearest_neighbours(values, reference, most)
+    indices = nearest_neighbours(values, reference, most, threads=_threads())
     means = []
     total, done = np.zeros_like(values), 0
     for number in NEIGHBOURS:
