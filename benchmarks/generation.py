@@ -1,10 +1,11 @@
-"""Round trip of generated cells: each cluster of a run written to FCS by `generate`, clustered again by `predict`.
+"""Round trip of generated cells: each population of a run written to FCS by `generate`, clustered again by `predict`.
 
     python benchmarks/generation.py RUN [cells per cluster]
 
 prints the share of each cluster's synthetic cells that come back to it, and how far their marker distributions lie from
 those of the real cells (largest distance of the cumulative distributions, mean over markers); beside it the same of
-cells from N(centre, I), as the paper draws them.
+cells from N(centre, I), as the paper draws them. Where the run knows gates, the same per gated population: a cluster
+belongs to the gate that most of its cells in one gate only have, and gives as many cells as it holds of the run's.
 """
 
 import sys
@@ -22,6 +23,26 @@ from cytomoe.estimator import MoESimVAE
 
 def distance(made, theirs) -> float:
     return float(np.mean([ks_2samp(made[:, i], theirs[:, i]).statistic for i in range(made.shape[1])]))
+
+
+def print_populations(cells: pd.DataFrame, clusters, asked, found) -> None:
+    """Print the round trip of each gated population: synthetic cells of its clusters that come back to one of them."""
+    single = cells["in_one_gate"].to_numpy(bool) & cells["gate"].notna().to_numpy()
+    counts = pd.crosstab(clusters[single], cells["gate"].astype(str).to_numpy()[single])
+    gate_of = counts.idxmax(axis=1)
+    sizes = pd.Series(clusters).value_counts()
+    print("\ngate              cells  returned  clusters")
+    for gate, size in counts.sum().sort_values(ascending=False).items():
+        own = gate_of.index[gate_of == gate].to_numpy()
+        if not len(own):
+            most = counts[gate].idxmax()
+            print(
+                f"{gate:<16}{size:>7}         -  none; most of its cells lie in {most}, where {gate_of[most]} has more"
+            )
+            continue
+        returned = [np.mean(np.isin(found[asked == k], own)) for k in own]
+        share = np.average(returned, weights=sizes[own])
+        print(f"{gate:<16}{size:>7}{share:>10.4f}  {', '.join(map(str, own))}")
 
 
 def main(folder: Path, n: int) -> None:
@@ -60,6 +81,8 @@ def main(folder: Path, n: int) -> None:
             f"{name} spread: returned {weighted:.4f} weighted by size, {returned.mean():.4f} unweighted, "
             f"lowest {returned.min():.4f}; distance {apart:.3f} weighted"
         )
+    if "gate" in real.obs:
+        print_populations(real.obs, clusters, asked, found)
 
 
 if __name__ == "__main__":
