@@ -22,6 +22,9 @@ POOLED_CELLS = 20
 RIDGE = 1e-5
 # Share of the cells of the fit that fit their cluster.
 FITTING = 0.995
+# Stability from which a cluster counts as surely found again, and below which Hennig (2007, Comput. Stat. Data Anal.
+# 52:258) calls it dissolved.
+STABLE, UNSTABLE = 0.75, 0.5
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,6 +47,16 @@ def test_results_stand_under_scverse_keys(clustered):
     assert cells.uns["cytomoe"]["markers"] == MARKERS
 
 
+def test_scanpy_plots_the_result(clustered):
+    """Scanpy comes with the peers (`pip install cytomoe[baselines]`), not with cytomoe."""
+    scanpy = pytest.importorskip("scanpy")
+    cells, model = clustered
+    axes = scanpy.pl.embedding(cells, basis="X_moesimvae", color=["cytomoe", "CD3"], show=False)
+    assert [ax.get_title() for ax in axes] == ["cytomoe", "CD3"]
+    assert len(axes[0].get_legend().get_texts()) == model.n_clusters_
+    assert len(axes[0].collections[0].get_offsets()) == cells.n_obs
+
+
 def test_the_result_can_be_saved_and_read(clustered, tmp_path):
     cells, _ = clustered
     cells.write_h5ad(tmp_path / "cells.h5ad")

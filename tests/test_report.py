@@ -297,8 +297,10 @@ def test_clusters_that_are_not_found_again_are_named(copy):
     assert f"1 of {n} clusters is less than stable" in titles(copy, "check")  # it holds too many cells
     with_column(copy, "stability", lambda clusters: np.full(len(clusters), 0.9))
     assert f"All {n} clusters are stable" in titles(copy, "good")
+    with_column(copy, "stability", lambda clusters: [0.75, 0.74, 0.49, *[0.9] * (len(clusters) - 3)])
     write_report(copy)
-    assert "Stability" in visible(page_of(copy))
+    rows = visible(page_of(copy))
+    assert [word in rows for word in ("0.75 stable", "0.74 loose", "0.49 doubtful")] == [True] * 3
 
 
 def test_a_population_in_several_clusters_is_told_with_the_command_that_joins_them(copy, tmp_path, capsys):

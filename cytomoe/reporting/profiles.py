@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.reference import UNKNOWN
 from cytomoe.reporting.histograms import Histograms
 from cytomoe.reporting.run_files import RunFiles
@@ -74,8 +75,8 @@ def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
     """One dictionary per cluster for tables and figures: number, name, label, size, confidence, stability, main gate.
 
     ``name`` is the population that a reference or the user gave it, or empty; ``label`` lists its markers; ``title`` is
-    the name where it says something, else the label. ``least`` and ``most`` are its shares in the samples that have the
-    fewest and the most of it.
+    the name where it says something, else the label. ``holds`` says in a word how surely the cluster is found again.
+    ``least`` and ``most`` are its shares in the samples that have the fewest and the most of it.
     """
     cells = run.cells
     sums = np.bincount(cells.cluster, weights=cells.confidence, minlength=run.n_clusters + 1)[1:]
@@ -95,6 +96,7 @@ def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
             "fraction": float(run.sizes[k] / max(run.sizes.sum(), 1)),
             "confidence": float(confidence[k]) if run.sizes[k] else None,
             "stability": None if np.isnan(stability[k]) else float(stability[k]),
+            "holds": stability_word(stability[k]),
             "least": float(lowest[k]),
             "most": float(highest[k]),
             "gate": gates[k][0],
@@ -102,6 +104,13 @@ def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
         }
         for k in range(run.n_clusters)
     ]
+
+
+def stability_word(stability: float) -> str:
+    """What a cluster's stability means, in a word; NaN has none."""
+    if np.isnan(stability):
+        return ""
+    return "stable" if stability >= STABLE else "loose" if stability >= UNSTABLE else "doubtful"
 
 
 def _shares_in_samples(run: RunFiles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -14,14 +14,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.reference import UNKNOWN
 from cytomoe.reporting.run_files import RunFiles
 
 Level = Literal["good", "note", "check"]
 
 TINY = 10  # cells; fewer do not make a population that anyone would gate
-# Stability of a cluster that is surely found again, and of one that should not be trusted (Hennig, R package fpc).
-STABLE, UNSTABLE = 0.75, 0.6
 UNSURE = 0.5  # below, the model holds another cluster, or several together, for as likely
 _SETTLED = 0.02  # fall of the loss, relative; default runs on real wells lie below 0.01
 # How a reader ends a remark on a file whose values are not in doubt.
@@ -156,8 +155,9 @@ def _stability(run: RunFiles) -> list[Finding]:
         return []
     partitions = run.manifest["settings"]["partitions"]
     scale = (
-        f"Stability is the overlap of a cluster with its like in {partitions} partitions of the cells: 1 where all "
-        f"have just this cluster; from {STABLE:g} on it counts as stable."
+        f"The cells were divided {partitions} times anew, each time from another random part of them; stability "
+        f"is the overlap of a cluster with its like there: 1 where each has just this cluster, {STABLE:g} and "
+        f"above stable, below {UNSTABLE:g} doubtful."
     )
     weak = np.flatnonzero(stability < STABLE)
     if not len(weak):

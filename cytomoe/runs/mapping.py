@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cytomoe.annotation import ClusterNames, Enrichment, enrichment, labels
 from cytomoe.errors import InputError
+from cytomoe.fit_summary import UNSTABLE
 from cytomoe.outlyingness import BEYOND
 from cytomoe.reference import Population, name_clusters, with_known, with_populations
 from cytomoe.runs import memory, outputs
@@ -31,9 +32,6 @@ FloatArray = NDArray[np.float32]
 H5adChoice = Literal["auto", "yes", "no"]
 
 
-# Clusters found less surely than this are warned of: Hennig (2007, Comput. Stat. Data Anal. 52:258) calls a cluster
-# whose mean Jaccard index is below 0.5 dissolved.
-UNSTABLE = 0.5
 # Share of the cells in unstable clusters above which a run warns of them.
 SHAKY_SHARE = 0.01
 # Events whose markers and codes are kept in memory for tables and figures; of more, all clusters give as many.
