@@ -5,34 +5,48 @@ import gzip
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.mixture import GaussianMixture
 
 from cytomoe.benchmarks.digits import read_digits, straighten
 from cytomoe.benchmarks.presets import settings_for
-from cytomoe.benchmarks.similarities import SimilarityModel, principal_components, ward_similarity, widest_gap
+from cytomoe.benchmarks.similarities import SimilarityModel, counted_similarity, principal_components
+from cytomoe.benchmarks.spherical import fit_mixture
 from cytomoe.benchmarks.synthetic import gaussian_mixture_data
 from cytomoe.benchmarks.weber import FILES, find_files, rare_f1, simulate_file
 from cytomoe.cli.main import run
 from cytomoe.errors import InputError
 from cytomoe.metrics import f_measure
 from cytomoe.settings import preset
+from cytomoe.similarity.consensus import ConsensusSimilarity
 
 
-def test_the_widest_gap_is_where_the_next_merger_costs_most():
-    assert widest_gap(np.array([0.1, 0.2, 0.3, 5.0, 6.0]), most=5) == 3
-    assert widest_gap(np.array([0.1, 0.2, 0.3, 5.0, 6.0]), most=2) == 2
-    assert widest_gap(np.array([1.0]), most=5) == 1
-
-
-def test_the_number_of_components_is_found_without_being_told():
-    values, truth = gaussian_mixture_data(6, 1.0, seed=0)
+@pytest.mark.parametrize(("separation", "components"), [(1.0, 6), (0.5, 4)])
+def test_the_number_of_components_is_found_without_being_told(separation, components):
+    values, truth = gaussian_mixture_data(components, separation, seed=0)
     points = principal_components(values, 20, seed=0)
-    similarity = ward_similarity(
-        points, clusters=None, most=40, micro_clusters=60, partitions=3, rng=np.random.default_rng(0)
-    )
-    assert len(np.unique(similarity.partition)) == 6
-    assert f_measure(truth, similarity.partition) > 0.99
-    same = truth[:200, None] == truth[None, :200]
-    assert np.abs(similarity.batch(np.arange(200)) - same).mean() < 0.01
+    similarity = counted_similarity(values, points, most=12, starts=1, rng=np.random.default_rng(0))
+    assert len(np.unique(similarity.partition)) == components
+    assert f_measure(truth, similarity.partition) > (0.99 if separation == 1 else 0.9)
+    same = similarity.partition[:200, None] == similarity.partition[None, :200]
+    np.testing.assert_array_equal(similarity.batch(np.arange(200)), same)
+
+
+def test_fewer_experts_than_components_are_all_used():
+    values, _ = gaussian_mixture_data(8, 1.0, seed=0)
+    points = principal_components(values, 20, seed=0)
+    similarity = counted_similarity(values, points, most=5, starts=1, rng=np.random.default_rng(0))
+    assert len(np.unique(similarity.partition)) == 5
+
+
+def test_the_likelihood_of_a_mixture_is_that_of_its_density():
+    rng = np.random.default_rng(0)
+    values = (rng.standard_normal((400, 3)) + np.repeat([[0], [4]], 200, axis=0)).astype(np.float32)
+    halves = np.repeat([0, 1], 200)
+    mixture = fit_mixture(values, halves)
+    np.testing.assert_array_equal(mixture.labels, halves)
+    ours = GaussianMixture(2, covariance_type="spherical", random_state=0).fit(values)
+    # Each Gaussian with a variance of its own is likelier, but hardly so.
+    assert 0 <= 400 * ours.score(values) - mixture.log_likelihood < 3
 
 
 def test_a_model_trains_on_a_similarity_that_it_is_given(blobs):
@@ -40,10 +54,7 @@ def test_a_model_trains_on_a_similarity_that_it_is_given(blobs):
     halves = (cells[:, 0] > 2).astype(np.int64)
 
     def build(values, settings, rng):
-        return ward_similarity(
-            np.column_stack([halves, halves]).astype(np.float32), clusters=2, most=2, micro_clusters=2, partitions=2,
-            rng=rng,
-        )  # fmt: skip
+        return ConsensusSimilarity(halves[None], halves, np.ones(len(halves)))
 
     settings = preset("default", warm_steps=60, steps=5, experts=5)
     labels = SimilarityModel(build, settings=settings, seed=0).fit(cells).labels_
@@ -61,7 +72,6 @@ def test_synthetic_writes_its_tables(tmp_path, monkeypatch, capsys):
     short = preset("default", code_size=10, warm_steps=100, steps=5)
     monkeypatch.setattr("cytomoe.benchmarks.synthetic.settings_for", lambda *_: short)
     monkeypatch.setattr("cytomoe.benchmarks.synthetic.CELLS_PER_COMPONENT", 60)
-    monkeypatch.setattr("cytomoe.benchmarks.synthetic._PARTITIONS", 3)
     out = tmp_path / "out"
     assert run(["benchmark", "synthetic", "--components", "3", "--out", str(out), "--quiet"]) == 0
     rows = pd.read_csv(out / "rows.csv")

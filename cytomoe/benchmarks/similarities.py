@@ -1,18 +1,20 @@
 """The similarity for data that is no cytometry: Gaussians that overlap in every dimension, projected images.
 
-Such data has no valleys in single dimensions, which cytomoe's default looks for. Here it is partitioned several times,
-by k-means micro-clusters merged by Ward's method or by spectral clustering, and two cells are as similar as often as
-they meet.
+Such data has no valleys in single dimensions, which cytomoe's default looks for. Here it is partitioned by
+mixtures of spherical Gaussians or several times by spectral clustering, and two cells are as similar as often as they
+meet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe.benchmarks.spherical import best_number, likeliest_mixture, start_partitions
 from cytomoe.model.inference import codes_and_experts
 from cytomoe.preprocessing.scaling import fit_limits, scale
 from cytomoe.settings import Settings
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float32]
 # The neighbour whose distance is the scale around a cell, in the graph of spectral clustering.
 _LOCAL = 6
-_MICRO_PER_CLUSTER = 5  # of a start by Ward's method
 Build = Callable[[FloatArray, Settings, np.random.Generator], Similarity]
 
 
@@ -106,56 +107,10 @@ def cluster_means(codes: FloatArray, labels: NDArray[np.int64]) -> FloatArray:
     return np.array([codes[labels == k].mean(axis=0) for k in range(int(labels.max()) + 1)], dtype=np.float32)
 
 
-def ward_similarity(
-    points: FloatArray,
-    *,
-    clusters: int | None,
-    most: int,
-    micro_clusters: int,
-    partitions: int,
-    rng: np.random.Generator,
-    starts: int = 1,
-) -> ConsensusSimilarity:
-    """Consensus of partitions, each of k-means micro-clusters merged by Ward's method.
-
-    Parameters
-    ----------
-    points
-        Where cells lie, shape (cells, dimensions); neighbours in Euclidean distance must be alike.
-    clusters
-        Number of clusters to cut at; None cuts where the height of the next merger grows by the largest factor, at the
-        median of what the partitions say.
-    most
-        Upper bound on the number of clusters.
-    micro_clusters, partitions
-        How many of both.
-    rng
-        Source of all randomness.
-    starts
-        Starts of k-means, of which the best counts.
-    """
-    from scipy.cluster.hierarchy import fcluster, ward
-    from sklearn.cluster import KMeans
-
-    n_micro = min(micro_clusters, len(points))
-    grouped = []
-    for _ in range(partitions):
-        k_means = KMeans(n_micro, n_init=starts, max_iter=50, random_state=int(rng.integers(2**31))).fit(points)
-        grouped.append((k_means.labels_, ward(k_means.cluster_centers_)))
-    number = clusters or int(np.median([widest_gap(tree[:, 2], most) for _, tree in grouped]))
-    found = np.stack([(fcluster(tree, number, "maxclust") - 1)[micro] for micro, tree in grouped]).astype(np.int64)
-    agreed = agreed_clusters(found, points, most=most)
-    return ConsensusSimilarity(found, agreed, np.ones(len(points)))
-
-
 def spherical_similarity(
     values: FloatArray, points: FloatArray, *, clusters: int, starts: int, rng: np.random.Generator
 ) -> ConsensusSimilarity:
     """The likeliest of several mixtures of spherical Gaussians, started from partitions of principal components.
-
-    k-means alone loses clusters that overlap, and a mixture keeps what its start has joined. So half of the starts are
-    k-means, which serves clusters that overlap, and half are micro-clusters merged by Ward's method, which joins no two
-    that lie apart.
 
     Parameters
     ----------
@@ -166,24 +121,15 @@ def spherical_similarity(
     clusters
         Number of clusters.
     starts
-        Starts of either kind.
+        Starts of either kind, see :func:`cytomoe.benchmarks.spherical.start_partitions`.
     rng
         Source of all randomness.
     """
-    from scipy.cluster.hierarchy import fcluster, ward
-    from sklearn.cluster import KMeans
     from sklearn.mixture import GaussianMixture
 
     mixtures = []
-    for start in range(2 * starts):
-        seed = int(rng.integers(2**31))
-        if start % 2:
-            labels = KMeans(clusters, n_init=3, random_state=seed).fit(points).labels_
-        else:
-            micro = KMeans(min(_MICRO_PER_CLUSTER * clusters, len(points)), n_init=1, random_state=seed).fit(points)
-            merged = fcluster(ward(micro.cluster_centers_), clusters, "maxclust")[micro.labels_]
-            labels = np.unique(merged, return_inverse=True)[1]
-        if len(np.unique(labels)) < clusters:
+    for labels in start_partitions(points, clusters, starts, rng):
+        if labels.max() + 1 < clusters:
             continue
         variance = np.mean([values[labels == k].var(axis=0).mean() for k in range(clusters)])
         mixture = GaussianMixture(
@@ -198,6 +144,27 @@ def spherical_similarity(
         mixtures.append(mixture.fit(values))
     best = max(mixtures, key=lambda mixture: mixture.lower_bound_)
     found = np.unique(best.predict(values), return_inverse=True)[1].astype(np.int64)
+    return ConsensusSimilarity(found[None], found, np.ones(len(values)))
+
+
+def counted_similarity(
+    values: FloatArray, points: FloatArray, *, most: int, starts: int, rng: np.random.Generator
+) -> ConsensusSimilarity:
+    """One partition, into as many clusters as the data says: the number whose mixture has the lowest AIC3.
+
+    Parameters
+    ----------
+    values, points
+        As :func:`spherical_similarity` takes them.
+    most
+        Upper bound on the number of clusters.
+    starts
+        Starts of either kind for the mixture that is kept; numbers are compared by one start of either kind.
+    rng
+        Source of all randomness.
+    """
+    fit = partial(likeliest_mixture, values, points, seed=int(rng.integers(2**31)))
+    found = fit(best_number(partial(fit, starts=1), most), starts=starts).labels
     return ConsensusSimilarity(found[None], found, np.ones(len(values)))
 
 
@@ -244,21 +211,6 @@ def _spectral_partition(
     rows = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     k_means = KMeans(clusters, n_init=10, random_state=int(rng.integers(2**31))).fit(rows)
     return k_means.labels_.astype(np.int64)
-
-
-def widest_gap(heights: NDArray[np.float64], most: int) -> int:
-    """Number of clusters, 2 to ``most``, at which the next merger is higher than the last by the largest factor.
-
-    Parameters
-    ----------
-    heights
-        Heights of the mergers of a hierarchy, increasing.
-    most
-        Upper bound.
-    """
-    last = np.minimum(most, len(heights))
-    factors = [heights[-n + 1] / max(heights[-n], 1e-12) for n in range(2, last + 1)]
-    return int(np.argmax(factors)) + 2 if factors else 1
 
 
 def principal_components(values: FloatArray, number: int, seed: int) -> FloatArray:

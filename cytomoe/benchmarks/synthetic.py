@@ -24,15 +24,14 @@ if TYPE_CHECKING:
 DIMENSIONS = 100
 CELLS_PER_COMPONENT = 300
 SEPARATIONS = (1.0, 0.5)
-COMPONENTS = (2, 5, 10, 20, 30, 40, 60, 100)
+COMPONENTS = (2, 5, 10, 20, 30, 40, 60, 80, 100)
 # Part (b): every number of components with 40 experts, and 23 components with every number of experts.
 COUNTED = (2, 5, 10, 15, 20, 23, 30, 40)
 EXPERTS = (5, 10, 15, 20, 23, 30, 40)
 MOST_EXPERTS, FIXED_COMPONENTS = 40, 23
 _QUICK = (2, 10)
-# k-means micro-clusters per expert, and at least; partitions; principal components beyond the number of experts.
-_MICRO_PER_EXPERT, _MICRO, _PARTITIONS, _COMPONENTS = 3, 120, 10, 60
-_STARTS = 5  # of spherical mixtures, where the number is known
+_COMPONENTS = 60  # principal components at most, where the number is not known
+_STARTS, _COUNTED_STARTS = 5, 2  # of spherical mixtures, of either kind; where the number is not known
 
 
 class Synthetic(Experiment):
@@ -149,21 +148,14 @@ def _fit_cytomoe(
 def _similarity(
     values: NDArray[np.float32], settings: Settings, rng: np.random.Generator, *, known: int | None
 ) -> Similarity:
-    """Spherical mixtures where the number is known, else micro-clusters merged up to the widest gap."""
-    from cytomoe.benchmarks.similarities import principal_components, spherical_similarity, ward_similarity
+    """Partition by spherical mixtures, of the known number or of the number that the data says."""
+    from cytomoe.benchmarks.similarities import counted_similarity, principal_components, spherical_similarity
 
     # The means of K components span K - 1 dimensions at most.
     points = principal_components(values, known or min(settings.experts + 10, _COMPONENTS), int(rng.integers(2**31)))
     if known:
         return spherical_similarity(values, points, clusters=known, starts=_STARTS, rng=rng)
-    return ward_similarity(
-        points,
-        clusters=None,
-        most=settings.experts,
-        micro_clusters=max(_MICRO, _MICRO_PER_EXPERT * settings.experts),
-        partitions=_PARTITIONS,
-        rng=rng,
-    )
+    return counted_similarity(values, points, most=settings.experts, starts=_COUNTED_STARTS, rng=rng)
 
 
 def _fit_gmm(values: NDArray[np.float32], components: int, covariance: str, seed: int) -> NDArray[np.int64]:
