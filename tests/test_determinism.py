@@ -4,6 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import time
+
+import pandas as pd
+
+from cytomoe.cli.main import run
 
 # Whoever connects, or looks a name up, ends the process: an error could be swallowed.
 WITHOUT_NETWORK = """
@@ -42,3 +47,28 @@ def test_two_processes_give_the_same_bytes_without_a_network(small_plate, tmp_pa
     assert manifests[0]["threads"] == 1
     plain = [json.dumps({k: v for k, v in m.items() if k not in TIMES}) for m in manifests]
     assert plain[0] == plain[1]
+
+
+def test_files_in_another_order_get_the_same_labels(small_plate, tmp_path):
+    """The draw of the fit, the fit and the numbers of clusters depend on the files, not on how they are given."""
+    labels = []
+    for name, files in (("ab", small_plate), ("ba", small_plate[::-1])):
+        arguments = ["cluster", *map(str, files), "--gate-channel", "gate", "--subsample", "601"]
+        assert run([*arguments, "--out", str(tmp_path / name), "--no-report", "--quiet", "--h5ad", "no"]) == 0
+        labels.append(pd.read_csv(tmp_path / name / "labels.csv"))
+    first, second = (table.sort_values(["file", "event"]).reset_index(drop=True) for table in labels)
+    assert labels[0]["file"].tolist() != labels[1]["file"].tolist()
+    pd.testing.assert_frame_equal(first, second)
+    models = [(tmp_path / name / "model.cytomoe").read_bytes() for name in ("ab", "ba")]
+    assert models[0] == models[1]
+
+
+def test_a_clock_that_goes_backwards_gives_no_negative_seconds(small_plate, example_run, tmp_path, monkeypatch):
+    clock = iter(range(2_000_000_000, 0, -1000))
+    monkeypatch.setattr(time, "time", lambda: float(next(clock)))
+    monkeypatch.setattr(time, "time_ns", lambda: next(clock) * 10**9)
+    arguments = ["predict", str(example_run / "model.cytomoe"), str(small_plate[0]), "--no-report", "--quiet"]
+    assert run([*arguments, "--out", str(tmp_path / "out")]) == 0
+    seconds = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))["seconds"]
+    assert set(seconds) >= {"read", "map", "write"}
+    assert all(0 <= value < 600 for value in seconds.values())

@@ -285,6 +285,41 @@ def test_room_for_cells_is_taken_before_hdf5_begins(quickly, well, tmp_path, mon
     assert asked[0] >= (tmp_path / "out" / "cells.h5ad").stat().st_size
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a file system")
+def test_on_a_file_system_that_is_really_full_old_results_stay(quickly, well, tmp_path):
+    """Room for the old results and half of the new ones."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(small)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this machine lets nobody mount a file system")
+    try:
+        assert run(quickly(small / "out", well)) == 0
+        before = {path: path.read_bytes() for path in (small / "out").rglob("*") if path.is_file()}
+        free = shutil.disk_usage(small).free
+        (small / "filler").write_bytes(bytes(max(0, free - sum(map(len, before.values())) // 2)))
+        done = subprocess.run(
+            [sys.executable, "-m", "cytomoe", *quickly(small / "out", well)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1, done.stderr
+        assert done.stderr.count("\n") == 1
+        assert "no space is left on the disk" in done.stderr
+        assert {path: path.read_bytes() for path in (small / "out").rglob("*") if path.is_file()} == before
+        assert visible(small) == {"out", "filler"}
+        (small / "filler").unlink()
+        assert run(quickly(small / "out", well)) == 0
+        subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+        assert run(quickly(small / "out", well)) == 2
+        subprocess.run(["mount", "-o", "remount,rw", str(small)], check=True)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="/proc is where nobody can write")
 @pytest.mark.parametrize("command", ["cluster", "generate"])
 def test_a_folder_that_can_not_be_written_is_said_before_any_work(well, example_run, command, capsys):

@@ -209,7 +209,7 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
     n_fitted = sum(map(len, rows))
     if n_fitted < events.n_events and held_out is None and gated is None:
         listener.say(f"fitted on {n_fitted:,} of the events, evenly from each sample; all get a label (--subsample)")
-    training = [events.take(i, positions) for i, positions in enumerate(rows) if len(positions)]
+    training = [events.take(i, rows[i]) for i in events.by_name.tolist() if len(rows[i])]
     watch.lap("read")
     prior = None if known is None else _prior(events, rows, known)
     if prior is not None:
@@ -266,7 +266,7 @@ def _without_cluster(prior: Prior | None, known_as: Sequence[str]) -> list[str]:
 
 def _prior(events: Events, rows: Sequence[NDArray[np.int64]], known: Gates) -> Prior:
     """What is known of the events that are fitted on."""
-    fitted = np.concatenate([start + positions for start, positions in zip(events.starts, rows, strict=True)])
+    fitted = np.concatenate([events.starts[i] + rows[i] for i in events.by_name.tolist()])
     return Prior(known.codes[fitted].astype(np.int64), known.names)
 
 
@@ -348,9 +348,9 @@ def read_training(job: ClusterJob, events: Events, listener: Listener) -> tuple[
     training: dict[int, AnnData] = {}
     problems: dict[int, str] = {}
     first: Preprocessor | None = None
-    for i, positions in enumerate(rows):
+    for i in events.by_name.tolist():
         try:
-            adata = events.take(i, positions)
+            adata = events.take(i, rows[i])
             own = _preprocessor(job, [adata])
             first = first or own
             if own.instrument != first.instrument:

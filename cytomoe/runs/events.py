@@ -139,6 +139,11 @@ class Events:
         return [file.path for file in self.files]
 
     @property
+    def by_name(self) -> NDArray[np.int64]:
+        """Indices of the files in the order of their names, in which a fit sees them however they are given."""
+        return np.array(sorted(range(len(self.files)), key=self.names.__getitem__), dtype=np.int64)
+
+    @property
     def sizes(self) -> list[int]:
         """Events of each file."""
         return [file.n_events for file in self.files]

@@ -19,6 +19,8 @@ def rows_to_fit(
 ) -> list[NDArray[np.int64]]:
     """Draw the events to fit on, as many of each sample as of any other where there are enough.
 
+    The files are gone through by name, so the same events are drawn in whatever order they are given.
+
     Parameters
     ----------
     events
@@ -38,17 +40,20 @@ def rows_to_fit(
     limit = FITTED_EVENTS if subsample is None else subsample
     bounds = [(start, start + size) for start, size in zip(events.starts.tolist(), events.sizes, strict=True)]
     able = [stop - start if eligible is None else int(eligible[start:stop].sum()) for start, stop in bounds]
-    samples = [np.flatnonzero(events.file_sample == sample) for sample in range(len(events.samples))]
+    order = events.by_name
+    owners = events.file_sample[order]
+    samples = [order[owners == sample] for sample in dict.fromkeys(owners.tolist())]
     shares = fair_shares([sum(able[i] for i in files) for files in samples], limit)
     numbers = np.zeros(len(able), dtype=np.int64)
     for files, share in zip(samples, shares, strict=True):
         numbers[files] = proportional([able[i] for i in files], share)
-    rows = []
-    for (start, stop), n_able, number in zip(bounds, able, numbers.tolist(), strict=True):
+    rows = [np.empty(0, dtype=np.int64)] * len(bounds)
+    for i in order.tolist():
+        start, stop = bounds[i]
         positions = np.arange(stop - start) if eligible is None else np.flatnonzero(eligible[start:stop])
-        if number < n_able:
-            positions = positions[np.sort(rng.choice(n_able, size=number, replace=False, shuffle=False))]
-        rows.append(positions)
+        if numbers[i] < able[i]:
+            positions = positions[np.sort(rng.choice(able[i], size=int(numbers[i]), replace=False, shuffle=False))]
+        rows[i] = positions
     return rows
 
 
