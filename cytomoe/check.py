@@ -238,7 +238,7 @@ class _Check:
         bad = non_finite_counts(values, names)
         if bad:
             message = f"has values that are not numbers: {describe_non_finite(bad)}"
-            self.add(path, "error", message, "remove these events, or leave the channels out with --markers")
+            self.add(path, "error", message, "see --nan of cytomoe cluster, or leave the channels out with --markers")
             return
         constant = [
             n for n, low, high in zip(names, values.min(axis=0), values.max(axis=0), strict=True) if low == high

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
 import torch
@@ -26,8 +26,8 @@ from cytomoe.generation import Spread, draw_own, draw_unit
 from cytomoe.model.inference import CHUNK, codes_and_experts, decode, map_cells
 from cytomoe.model_file import check_tensor, load_network, one_line, read_model, write_model
 from cytomoe.outlyingness import outlyingness
-from cytomoe.preparation import Prepared, prepare
-from cytomoe.preprocessing import Preprocessor
+from cytomoe.preparation import Prepared, as_prior, prepare
+from cytomoe.preprocessing import NanPolicy, Preprocessor
 from cytomoe.settings import CHANGES, Settings, preset
 from cytomoe.similarity import Prior, name_by_types
 from cytomoe.training.loop import History, Progress, build_network
@@ -64,6 +64,9 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         ``auto`` (a CUDA device if there is one), ``cpu`` or ``cuda``.
     preprocessor
         Fitted preprocessing for AnnData input; None fits one on the input of :meth:`fit`.
+    nan
+        What is done to cells with values that are NaN or infinite: ``refuse`` them; ``drop``: they train nothing and
+        get cluster 0, confidence 0 and a code of NaN, in their own row; ``zero``: such values are taken for 0.
     progress
         Called with a :class:`cytomoe.training.loop.Progress` while training.
 
@@ -72,7 +75,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     n_clusters_
         Clusters found. They are numbered 1 to ``n_clusters_`` by size.
     labels_
-        Cluster of each cell given to :meth:`fit`, int32, shape (cells,).
+        Cluster of each cell given to :meth:`fit`, int32, shape (cells,); 0 where it was dropped.
     summary_
         How codes and markers are spread in each cluster: see :class:`cytomoe.fit_summary.FitSummary`.
     preprocessor_
@@ -102,6 +105,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         seed: int = 0,
         device: str = "auto",
         preprocessor: Preprocessor | None = None,
+        nan: NanPolicy = "refuse",
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self.preset = preset
@@ -114,9 +118,12 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self.seed = seed
         self.device = device
         self.preprocessor = preprocessor
+        self.nan = nan
         self.progress = progress
 
     # ---------------------------------------------------------------- fitting
+
+    labels_: NDArray[np.int32]
 
     def fit(
         self, X: NDArray[np.floating[Any]] | AnnData, y: None = None, *, prior: Prior | ArrayLike | None = None
@@ -142,12 +149,23 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             If the training collapses into one cluster whatever is tried.
         """
         chosen = self.settings or preset(self.preset, **{name: getattr(self, name) for name in CHANGES})
+        if self.nan not in get_args(NanPolicy):
+            raise InputError(f"unknown nan={self.nan!r}; use {', '.join(get_args(NanPolicy))}")
         find_device(self.device)
-        self.preprocessor_ = self.preprocessor or _fit_preprocessor(X, chosen)
+        self.preprocessor_ = self.preprocessor or _fit_preprocessor(X, chosen, self.nan)
+        expression, known = self._expression(X), None
+        there = _there(expression)
+        if prior is not None:
+            known = as_prior(prior, len(expression)).take(there)
         prepared = prepare(
-            self._expression(X), self.preprocessor_, chosen, seed=self.seed, subsample=self.subsample, prior=prior
+            expression[there], self.preprocessor_, chosen, seed=self.seed, subsample=self.subsample, prior=known
         )
-        return self.fit_prepared(prepared)
+        self.fit_prepared(prepared)
+        if not there.all():
+            labels = np.zeros(len(expression), dtype=np.int32)
+            labels[there] = self.labels_
+            self.labels_ = labels
+        return self
 
     def fit_prepared(self, prepared: Prepared) -> Self:
         """Learn the clusters of cells whose similarity has been worked out; see :meth:`fit`."""
@@ -220,20 +238,23 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self.network_.keep_experts(order.tolist())
         self.summary_ = self.summary_.reorder(order)
         self.known_as_ = [self.known_as_[k] for k in order]
-        numbers = np.empty(self.n_clusters_ + 1, dtype=np.int32)
+        numbers = np.zeros(self.n_clusters_ + 1, dtype=np.int32)
         numbers[order + 1] = np.arange(1, self.n_clusters_ + 1)
         return numbers[clusters]
 
     # ---------------------------------------------------------------- mapping
 
     def predict(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.int32]:
-        """Cluster of each cell, from 1; int32, shape (cells,)."""
+        """Cluster of each cell, from 1, 0 where it was dropped; int32, shape (cells,)."""
         return self.map_all(X)[1]
 
     def predict_proba(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
         """Probability of each cluster for each cell; shape (cells, clusters), column k - 1 for cluster k."""
-        chunks = [probabilities for _, probabilities in self._map_expression(self._expression(X))]
-        return np.concatenate([np.empty((0, self.n_clusters_), np.float32), *chunks])
+        expression = self._expression(X)
+        found = np.full((len(expression), self.n_clusters_), np.nan, dtype=np.float32)
+        for rows, _, probabilities in self._map_expression(expression):
+            found[rows] = probabilities
+        return found
 
     def transform(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
         """Code means of cells, shape (cells, L)."""
@@ -250,29 +271,37 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             Shapes (cells, L), (cells,) and (cells,).
         """
         expression = self._expression(X)
-        codes = np.empty((len(expression), self.settings_.code_size), dtype=np.float32)
-        clusters = np.empty(len(expression), dtype=np.int32)
-        confidence = np.empty(len(expression), dtype=np.float32)
-        start = 0
-        for chunk, probabilities in self._map_expression(expression):
-            rows = slice(start, start + len(chunk))
+        codes = np.full((len(expression), self.settings_.code_size), np.nan, dtype=np.float32)
+        clusters = np.zeros(len(expression), dtype=np.int32)
+        confidence = np.zeros(len(expression), dtype=np.float32)
+        for rows, chunk, probabilities in self._map_expression(expression):
             codes[rows], clusters[rows], confidence[rows] = chunk, probabilities.argmax(1) + 1, probabilities.max(1)
-            start = rows.stop
         return codes, clusters, confidence
 
     def _map_expression(
         self, expression: NDArray[np.float32]
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]]:
+        """Rows that are not dropped, a chunk at a time, with their codes and probabilities."""
+        for rows, part in self._parts(expression):
+            start = 0
+            for codes, probabilities in map_cells(self.network_, self.preprocessor_.scale(part)):
+                yield rows[start : start + len(codes)], codes, probabilities
+                start += len(codes)
+
+    def _parts(self, expression: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Rows that are not dropped and their markers, a chunk at a time."""
         for start in range(0, len(expression), CHUNK):
-            yield from map_cells(self.network_, self.preprocessor_.scale(expression[start : start + CHUNK]))
+            part = expression[start : start + CHUNK]
+            rows = np.flatnonzero(_there(part))
+            yield rows + start, part if len(rows) == len(part) else part[rows]
 
     def _expression(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
         """Transformed marker values: from raw ones in an AnnData, or the array itself, checked."""
         if not hasattr(self, "preprocessor_"):
             raise NotFittedError("this MoESimVAE is not fitted yet; call fit first, or MoESimVAE.load(path)")
         if not isinstance(X, np.ndarray):
-            return self.preprocessor_.expression(X)
-        expression = _as_expression(X)
+            return self.preprocessor_.expression(X, nan=self.nan)
+        expression = _as_expression(X, self.nan)
         n_markers = len(self.preprocessor_.markers)
         if expression.shape[1] != n_markers:
             raise InputError(f"{expression.shape[1]} columns given, but the model has {n_markers} markers")
@@ -326,12 +355,12 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         cell fits no expert.
         """
         expression = self._expression(X)
-        found = np.empty(len(expression))
-        for start in range(0, len(expression), CHUNK):
-            scaled = self.preprocessor_.scale(expression[start : start + CHUNK])
+        found = np.full(len(expression), np.nan)
+        for rows, part in self._parts(expression):
+            scaled = self.preprocessor_.scale(part)
             codes, experts = codes_and_experts(self.network_, scaled)
             residuals = scaled - decode(self.network_, codes, experts)
-            found[start : start + len(scaled)] = misfit(self.summary_, codes, experts, residuals)
+            found[rows] = misfit(self.summary_, codes, experts, residuals)
         return found
 
     def outlyingness(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
@@ -352,11 +381,10 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
                 "--unassigned out"
             )
         expression = self._expression(X)
-        found = np.empty(len(expression), dtype=np.float32)
-        for start in range(0, len(expression), CHUNK):
-            part = expression[start : start + CHUNK]
+        found = np.zeros(len(expression), dtype=np.float32)
+        for rows, part in self._parts(expression):
             _, experts = codes_and_experts(self.network_, self.preprocessor_.scale(part))
-            found[start : start + len(part)] = outlyingness(self.summary_.ranges, part, experts)
+            found[rows] = outlyingness(self.summary_.ranges, part, experts)
         return found / max(limit, np.float32(1e-6))
 
     # ---------------------------------------------------------------- saving
@@ -381,8 +409,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         write_model(path, tensors, description)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> Self:
-        """Read a model written by :meth:`save`.
+    def load(cls, path: str | os.PathLike[str], *, device: str = "auto", nan: NanPolicy = "refuse") -> Self:
+        """Read a model written by :meth:`save`; ``device`` and ``nan`` as in the class.
 
         Raises
         ------
@@ -394,7 +422,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             settings = Settings.from_dict(description["settings"])
             n_clusters = _whole(description["n_clusters"], least=1)
             preprocessor = Preprocessor.from_dict(description["preprocessing"])
-            model = cls(settings=settings, seed=_whole(description["seed"]), device=device, preprocessor=preprocessor)
+            seed = _whole(description["seed"])
+            model = cls(settings=settings, seed=seed, device=device, preprocessor=preprocessor, nan=nan)
             model.notes_ = [str(note) for note in description["notes"]]
             model.history_ = History(records=[dict(record) for record in description["history"]])
             names = description.get("names")
@@ -468,24 +497,34 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and available else "cpu")
 
 
-def _as_expression(X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+def _there(expression: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether a cell has numbers in all markers, shape (cells,): others are there under ``nan="drop"`` alone."""
+    return np.asarray(~np.isnan(expression).any(axis=1))
+
+
+def _as_expression(X: NDArray[np.floating[Any]], nan: NanPolicy = "refuse") -> NDArray[np.float32]:
     if X.ndim != 2:
         raise InputError(f"an array of {X.ndim} dimensions can't be clustered; give shape (cells, markers)")
     expression = np.ascontiguousarray(X, dtype=np.float32)
-    bad = np.count_nonzero(~np.isfinite(expression))
-    if bad:
-        raise InputError(f"{bad} values are not finite numbers; remove or replace them first")
-    return expression
+    finite = np.isfinite(expression)
+    if finite.all():
+        return expression
+    if nan == "refuse":
+        bad = np.count_nonzero(~finite)
+        raise InputError(f"{bad} values are not finite numbers; remove or replace them first, or give nan='drop'")
+    if nan == "zero":
+        return np.where(finite, expression, np.float32(0))
+    return np.where(finite.all(axis=1, keepdims=True), expression, np.float32(np.nan))
 
 
-def _fit_preprocessor(X: NDArray[np.floating[Any]] | AnnData, settings: Settings) -> Preprocessor:
+def _fit_preprocessor(X: NDArray[np.floating[Any]] | AnnData, settings: Settings, nan: NanPolicy) -> Preprocessor:
     """Preprocessing as the file suggests for AnnData; scaling alone for an array, which is transformed already."""
     if not isinstance(X, np.ndarray):
-        return Preprocessor.fit([X], clip=settings.clips_noise)
+        return Preprocessor.fit([X], clip=settings.clips_noise, nan=nan)
     from anndata import AnnData
     from pandas import DataFrame
 
-    expression = _as_expression(X)
+    expression = _as_expression(X, nan)
     names = [f"marker {i + 1}" for i in range(expression.shape[1])]
     var = DataFrame({"channel": names, "antigen": ""}, index=names)
-    return Preprocessor.fit([AnnData(expression, var=var)], markers=names, transform="none", compensate="no")
+    return Preprocessor.fit([AnnData(expression, var=var)], markers=names, transform="none", compensate="no", nan=nan)

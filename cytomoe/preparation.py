@@ -88,7 +88,7 @@ def prepare(
     if len(expression) < 2:
         raise InputError(f"{len(expression)} cells are too few to cluster; at least 2 are needed")
     streams = np.random.default_rng(seed).spawn(3)
-    known = _as_prior(prior, len(expression))
+    known = None if prior is None else as_prior(prior, len(expression))
     rows = _draw(len(expression), subsample, streams[0], None if known is None else known.known)
     training = expression if rows is None else expression[rows]
     similarity = build_similarity(training, settings, streams[1])
@@ -112,9 +112,8 @@ def _draw(
     return np.sort(drawn) if always is None else np.union1d(drawn, np.flatnonzero(always))
 
 
-def _as_prior(prior: Prior | ArrayLike | None, n_cells: int) -> Prior | None:
-    if prior is None:
-        return None
+def as_prior(prior: Prior | ArrayLike, n_cells: int) -> Prior:
+    """What is known of cells, shape (cells,); raises InputError if it does not fit them or knows none."""
     known = prior if isinstance(prior, Prior) else Prior.of(prior)
     if len(known.types) != n_cells:
         raise InputError(f"the prior has {len(known.types):,} entries for {n_cells:,} cells; it needs one for each")

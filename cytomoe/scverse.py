@@ -13,7 +13,7 @@ from cytomoe import __version__
 from cytomoe.annotation import ClusterNames, enrichment, labels
 from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
-from cytomoe.preprocessing import Preprocessor, TransformChoice
+from cytomoe.preprocessing import NanPolicy, Preprocessor, TransformChoice
 from cytomoe.reference import name_clusters, read_reference, with_known, with_populations
 from cytomoe.settings import CHANGES, preset
 
@@ -28,6 +28,7 @@ def cluster(
     cofactor: float | None = None,
     prior: str | None = None,
     reference: str | None = None,
+    nan: NanPolicy = "refuse",
     seed: int = 0,
     key_added: str = "cytomoe",
     **settings: Any,
@@ -51,6 +52,9 @@ def cluster(
         Column of ``obs`` with the names of known cells; missing or empty: unknown.
     reference
         Table of populations to name the clusters after: a file, or ``pbmc`` or ``bone_marrow``.
+    nan
+        What is done to cells with values that are NaN or infinite: see :class:`MoESimVAE`. Cells that are dropped have
+        no cluster (a missing value), label and population, confidence 0 and a code of NaN.
     seed
         Of all randomness.
     key_added
@@ -78,13 +82,14 @@ def cluster(
     chosen = preset(settings.pop("preset", "default"), **numbers)
     transform: TransformChoice = "none" if markers_are_transformed(cells, markers) else "auto"
     preprocessor = Preprocessor.fit(
-        [cells], markers=markers, transform=transform, cofactor=cofactor, clip=chosen.clips_noise
+        [cells], markers=markers, transform=transform, cofactor=cofactor, clip=chosen.clips_noise, nan=nan
     )
-    model = MoESimVAE(settings=chosen, seed=seed, preprocessor=preprocessor, **settings)
-    expression = preprocessor.expression(cells)
+    model = MoESimVAE(settings=chosen, seed=seed, preprocessor=preprocessor, nan=nan, **settings)
+    expression = preprocessor.expression(cells, nan=nan)
     model.fit(expression, prior=known)
     codes, clusters, confidence = model.map_all(expression)
-    found = enrichment(expression, clusters, model.n_clusters_, preprocessor.markers, preprocessor.zeros)
+    there = clusters > 0
+    found = enrichment(expression[there], clusters[there], model.n_clusters_, preprocessor.markers, preprocessor.zeros)
     names = ClusterNames(tuple(labels(found)))
     if populations is not None:
         names = with_populations(names, name_clusters(found, populations))
@@ -94,7 +99,7 @@ def cluster(
     adata.obs[f"{key_added}_confidence"] = confidence
     for column in ("label", "population"):
         if column in names.columns:
-            values = np.array(names.columns[column], dtype=object)[clusters - 1]
+            values = np.array([None, *names.columns[column]], dtype=object)[clusters]
             adata.obs[f"{key_added}_{column}"] = pd.Categorical(values)
     adata.obsm["X_moesimvae"] = codes
     adata.uns[key_added] = {

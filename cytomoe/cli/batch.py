@@ -36,6 +36,7 @@ from cytomoe.cli.console import listening
 @options.data_set_option
 @options.device_option
 @options.unassigned_option
+@options.nan_option
 @options.h5ad_option
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that work on samples at once."
@@ -89,6 +90,7 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
         data_set=choices["data_set"],
         h5ad=choices["h5ad"],
         unassigned=choices["unassigned"],
+        nan=choices["nan"],
         engine=Engine(
             choices["jobs"], choices["scheduler"], choices["tls_ca"], choices["tls_cert"], choices["tls_key"]
         ),

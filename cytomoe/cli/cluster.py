@@ -38,6 +38,7 @@ from cytomoe.cli.console import default_out, listening, print_result
 @options.truncated_option
 @options.device_option
 @options.unassigned_option
+@options.nan_option
 @options.output_options
 @click.pass_obj
 def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None:
@@ -74,6 +75,7 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
         allow_truncated=choices["allow_truncated"],
         h5ad=choices["h5ad"],
         unassigned=choices["unassigned"],
+        nan=choices["nan"],
         force=choices["force"],
         report=not choices["no_report"],
         command=command,

@@ -87,6 +87,7 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
             "events": result.n_events,
             "clusters": result.n_clusters,
             **({} if result.unassigned is None else {"unassigned": result.unassigned}),
+            **({} if result.dropped is None else {"dropped": result.dropped}),
             "seconds": result.seconds,
             "populations": result.summary,
             "report": None if result.report is None else str(result.report),
@@ -103,6 +104,9 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
             click.echo(
                 f"    0 {result.unassigned:>10,} {share:>6.1%}  unassigned: far outside the range of their cluster"
             )
+        if result.dropped:
+            share = result.dropped / result.n_events
+            click.echo(f"    0 {result.dropped:>10,} {share:>6.1%}  unassigned: values that are not numbers")
         if result.evaluation is not None:
             print_evaluation(result.evaluation)
     click.echo(f"results: {result.out}")

@@ -205,6 +205,15 @@ unassigned_option = click.option(
     "those of the fit, most of a population that the fit never saw. No row is left out. Default: all get a cluster.",
 )
 
+nan_option = click.option(
+    "--nan",
+    type=click.Choice(["refuse", "drop", "zero"]),
+    default="refuse",
+    show_default=True,
+    help="Events with NaN or infinite values in a channel that is used: refuse their file; drop: train on the others, "
+    "and give them cluster 0, unassigned, in their own row; zero: set the values to 0.",
+)
+
 h5ad_option = click.option(
     "--h5ad",
     type=click.Choice(["auto", "yes", "no"]),

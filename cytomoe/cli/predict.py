@@ -20,6 +20,7 @@ from cytomoe.cli.console import default_out, listening, print_result
 @options.truncated_option
 @options.device_option
 @options.unassigned_option
+@options.nan_option
 @options.output_options
 @click.pass_obj
 def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices: Any) -> None:
@@ -46,6 +47,7 @@ def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices:
         allow_truncated=choices["allow_truncated"],
         h5ad=choices["h5ad"],
         unassigned=choices["unassigned"],
+        nan=choices["nan"],
         force=choices["force"],
         report=not choices["no_report"],
         command=command,

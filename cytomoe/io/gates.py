@@ -68,6 +68,12 @@ class Gates:
         """(events,) whether an event lies in a gate."""
         return self.codes >= 0
 
+    def take(self, rows: NDArray[np.bool_]) -> Gates:
+        """Gates of some of the events, shape (events,): those that hold any of them."""
+        if rows.all():
+            return self
+        return Gates.from_labels(np.array([*self.names, None], dtype=object)[self.codes[rows]])
+
     def counts(self) -> dict[str, int]:
         """Events per gate, by name."""
         sizes = np.bincount(self.codes[self.gated], minlength=len(self.names))

@@ -40,9 +40,11 @@ from cytomoe.preprocessing.transform import (
     COFACTORS,
     TRANSFORMED_BELOW,
     MarkerTransform,
+    NanPolicy,
     TransformName,
     linear_values,
     looks_transformed,
+    non_finite_counts,
 )
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ class Preprocessor:
         compensate: CompensateMode = "auto",
         exclude: Collection[str] = (),
         clip: bool = True,
+        nan: NanPolicy = "refuse",
     ) -> Preprocessor:
         """Choose markers and transforms from the files of a run and fit the scaling to their events.
 
@@ -122,6 +125,8 @@ class Preprocessor:
             Channels that are never markers, such as the one with the gates.
         clip
             See the class.
+        nan
+            What is done to events with values that are not numbers: see `expression`.
 
         Raises
         ------
@@ -138,7 +143,7 @@ class Preprocessor:
         wanted: TransformName = "arcsinh" if transform == "auto" else transform
         named = [name_step(first, choice, by_panel=panel is not None) for choice in chosen]
         steps = tuple(
-            transform_step(step, choice, adatas, wanted, arcsinh_cofactor)
+            transform_step(step, choice, adatas, wanted, arcsinh_cofactor, nan)
             for step, choice in zip(named, chosen, strict=True)
         )
         as_they_are = all(step.transform.name == "none" for step in steps)
@@ -155,7 +160,10 @@ class Preprocessor:
             pretransformed=pretransformed,
             clip=clip,
         )
-        return fitted._fit_scaling([fitted.expression(adata) for adata in adatas])
+        expressions = [numeric(fitted.expression(adata, nan=nan)) for adata in adatas]
+        if not any(map(len, expressions)):
+            raise InputError(f"{', '.join(map(source_name, adatas))}: no event has numbers in all markers")
+        return fitted._fit_scaling(expressions)
 
     def _fit_scaling(self, expressions: list[FloatArray]) -> Preprocessor:
         steps = []
@@ -200,7 +208,7 @@ class Preprocessor:
         """
         return locate_steps(adata, self.steps)
 
-    def expression(self, adata: AnnData, *, judge_scale: bool = True) -> FloatArray:
+    def expression(self, adata: AnnData, *, judge_scale: bool = True, nan: NanPolicy = "refuse") -> FloatArray:
         """Compensate and transform a file's markers, without scaling; the similarity is computed on these values.
 
         Parameters
@@ -210,6 +218,10 @@ class Preprocessor:
         judge_scale
             Whether to refuse values that look transformed when raw ones are expected, or the other way round. A piece
             says little of the file: `refuse_other_scale` judges the file once.
+        nan
+            What is done to raw values that are NaN or infinite, in the markers or in channels that compensation needs
+            for them: ``refuse`` them, ``drop`` their events, which are NaN in all markers then, or take them for 0
+            (``zero``).
 
         Returns
         -------
@@ -225,7 +237,21 @@ class Preprocessor:
         names = self.locate(adata)
         if judge_scale:
             self.refuse_other_scale(adata)
-        return self.transformed(self._linear(adata, names))
+        values = self._linear(adata, names, nan)
+        if nan != "drop":
+            return self.transformed(values)
+        left_out = np.isnan(values).any(axis=1)
+        values[left_out] = 0.0  # not every transform knows NaN
+        expression = self.transformed(values)
+        expression[left_out] = np.nan
+        return expression
+
+    def not_numbers(self, adata: AnnData) -> dict[str, tuple[int, int]]:
+        """NaN and infinite values that `expression` comes upon: name of the channel to both counts."""
+        needed = self._needed(adata, self.locate(adata))
+        with np.errstate(over="ignore"):  # what is beyond float32 is infinite
+            values = np.asarray(adata.X[:, needed], dtype=np.float32)
+        return non_finite_counts(values, [str(adata.var_names[position]) for position in needed])
 
     def transformed(self, values: FloatArray) -> FloatArray:
         """Transform (events, markers) linear, compensated values, such as generated cells, in place; float32."""
@@ -291,24 +317,39 @@ class Preprocessor:
                 f"the stored preprocessing is damaged or from another version of cytomoe: {reason}"
             ) from error
 
-    def _linear(self, adata: AnnData, names: list[str]) -> FloatArray:
+    def _linear(self, adata: AnnData, names: list[str], nan: NanPolicy) -> FloatArray:
         """Linear, compensated values of the markers, (events, markers); a copy."""
-        positions = [adata.var_names.get_loc(name) for name in names]
+        needed = self._needed(adata, names)
+        values = linear_values(adata, needed, nan)
+        found = self._matrix(adata, needed[: len(names)])
+        if found is None:
+            return values
+        spillover, positions = found
+        compensate_in_place(values, spillover.matrix, [needed.index(p) for p in positions])
+        return np.ascontiguousarray(values[:, : len(names)])
+
+    def _needed(self, adata: AnnData, names: list[str]) -> list[int]:
+        """Columns of the markers, and after them those that compensation needs besides."""
+        positions = [int(adata.var_names.get_loc(name)) for name in names]
+        found = self._matrix(adata, positions)
+        return positions if found is None else list(dict.fromkeys([*positions, *found[1]]))
+
+    def _matrix(self, adata: AnnData, positions: list[int]) -> tuple[Spillover, list[int]] | None:
+        """The matrix that compensates a file, and its columns in it; None where none of the markers is in it."""
         spillover = spillover_for(adata, self.spillover) if self.compensate else None
         matrix_positions = spillover.positions(adata) if spillover is not None else None
         if spillover is None or not matrix_positions or not set(positions) & set(matrix_positions):
-            return linear_values(adata, positions)
-        needed = list(dict.fromkeys([*positions, *matrix_positions]))
-        values = linear_values(adata, needed)
-        compensate_in_place(values, spillover.matrix, [needed.index(p) for p in matrix_positions])
-        return np.ascontiguousarray(values[:, : len(positions)])
+            return None
+        return spillover, matrix_positions
 
     def refuse_other_scale(self, adata: AnnData) -> None:
         """Raise InputError if a file's values look transformed when raw ones are expected, or the other way round."""
         names = self.locate(adata)
         if self.pretransformed:
             columns = [adata.var_names.get_loc(name) for name in names]
-            top = float(np.percentile(adata.X[:, columns], 99)) if adata.n_obs else 0.0
+            values = adata.X[:, columns]
+            values = values[np.isfinite(values)]
+            top = float(np.percentile(values, 99)) if len(values) else 0.0
             if top > TRANSFORMED_BELOW:
                 raise InputError(
                     f"{source_name(adata)} holds raw values (to {top:.3g} and beyond), but the model was made from "
@@ -332,6 +373,11 @@ class Preprocessor:
             text = "; ".join(f"{words} ({', '.join(markers)})" for words, markers in groups.items())
         clipped = self.clip and any(step.transform.name == "arcsinh" for step in self.steps)
         return text + ("; values below 0 set to 0" if clipped else "")
+
+
+def numeric(expression: FloatArray) -> FloatArray:
+    """Rows of (events, markers) transformed values that are not left out as NaN."""
+    return expression[~np.isnan(expression).any(axis=1)]
 
 
 def _check_state(state: dict[str, Any], steps: Sequence[MarkerStep]) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cytomoe.errors import InputError
 from cytomoe.preprocessing.channels import Instrument, channel_names, instrument_evidence, source_name
 from cytomoe.preprocessing.markers import locate_marker, select_markers
 from cytomoe.preprocessing.panel import Panel, PanelMarker
-from cytomoe.preprocessing.transform import MarkerTransform, TransformName, linear_values, scale_top
+from cytomoe.preprocessing.transform import MarkerTransform, NanPolicy, TransformName, linear_values, scale_top
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -94,6 +96,7 @@ def transform_step(
     adatas: Sequence[AnnData],
     wanted: TransformName,
     cofactor: float,
+    nan: NanPolicy = "refuse",
 ) -> MarkerStep:
     """Give a step its transform.
 
@@ -107,20 +110,22 @@ def transform_step(
         The files of the run; a logicle scale reaches as far as the values of any of them do.
     wanted, cofactor
         Transform and cofactor where the panel says nothing.
+    nan
+        What is done to values that are not numbers.
     """
     name = transform_name(choice, wanted)
     if name == "arcsinh":
         return replace(step, transform=MarkerTransform("arcsinh", cofactor=choice.cofactor or cofactor))
     if name == "logicle":
-        top = max(_top(adata, step) for adata in adatas)
+        top = max(_top(adata, step, nan) for adata in adatas)
         return replace(step, transform=MarkerTransform("logicle", top=top))
     return step
 
 
-def _top(adata: AnnData, step: MarkerStep) -> float:
+def _top(adata: AnnData, step: MarkerStep, nan: NanPolicy) -> float:
     name = locate_steps(adata, (step,))[0]
-    values = linear_values(adata, [adata.var_names.get_loc(name)])
-    return max(scale_top(adata.var.loc[name]), float(values.max(initial=0.0)))
+    values = linear_values(adata, [adata.var_names.get_loc(name)], nan)
+    return max(scale_top(adata.var.loc[name]), float(values.max(initial=0.0, where=~np.isnan(values))))
 
 
 def locate_steps(adata: AnnData, steps: Sequence[MarkerStep]) -> list[str]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 TransformName = Literal["arcsinh", "logicle", "none"]
+# What is done to events with a NaN or infinite value in a channel that is used.
+NanPolicy = Literal["refuse", "drop", "zero"]
 FloatArray = NDArray[np.float32]
 
 COFACTORS: dict[Instrument, float] = {"mass": 5.0, "fluorescence": 150.0}
@@ -124,7 +126,7 @@ def log_amplification(channel: pd.Series[Any]) -> tuple[float, float] | None:
     return decades, offset if offset > 0 else 1.0
 
 
-def linear_values(adata: AnnData, positions: Sequence[int]) -> FloatArray:
+def linear_values(adata: AnnData, positions: Sequence[int], nan: NanPolicy = "refuse") -> FloatArray:
     """Copy channels of a file as linear values: channel numbers of logarithmic amplifiers ($PnE) are undone.
 
     Parameters
@@ -133,6 +135,9 @@ def linear_values(adata: AnnData, positions: Sequence[int]) -> FloatArray:
         A file.
     positions
         Columns to copy.
+    nan
+        What is done to values that are NaN or infinite: they are refused, their events get NaN in all columns
+        (``drop``), or they become 0 (``zero``).
 
     Returns
     -------
@@ -146,7 +151,12 @@ def linear_values(adata: AnnData, positions: Sequence[int]) -> FloatArray:
     """
     with np.errstate(over="ignore"):  # beyond float32 a value becomes infinite and is refused below
         values = np.asarray(adata.X[:, list(positions)], dtype=np.float32)
-    refuse_non_finite(values, [str(adata.var_names[p]) for p in positions], adata)
+    if nan == "refuse":
+        refuse_non_finite(values, [str(adata.var_names[p]) for p in positions], adata)
+    elif nan == "zero":
+        values[~np.isfinite(values)] = 0.0
+    else:
+        values[~np.isfinite(values).all(axis=1)] = np.nan
     for i, position in enumerate(positions):
         channel = adata.var.iloc[position]
         amplified = log_amplification(channel)
@@ -196,7 +206,8 @@ def refuse_non_finite(values: NDArray[np.floating], names: Sequence[str], adata:
     if counts:
         raise InputError(
             f"{source_name(adata)} has values that are not numbers: {describe_non_finite(counts)}; "
-            "remove these events, or leave the channels out with --markers"
+            "--nan drop leaves these events out of all clusters, --nan zero sets the values to 0; or leave the "
+            "channels out with --markers"
         )
 
 

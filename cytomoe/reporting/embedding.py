@@ -49,7 +49,8 @@ def embed(run: RunFiles) -> Embedding:
     from cytomoe.similarity.projection import umap_projection
 
     rng = np.random.default_rng([int(run.manifest["seed"]), 2])
-    cells = draw_cells(run.cells.cluster, CELLS_DRAWN, rng)
+    there = np.flatnonzero(run.cells.cluster)  # others have no code
+    cells = there[draw_cells(run.cells.cluster[there], CELLS_DRAWN, rng)]
     codes = run.cells.take("obsm/X_moesimvae", cells)
     points = umap_projection(codes, metric="euclidean", neighbours=NEIGHBOURS, rng=rng, epochs=EPOCHS)
     embedding = Embedding(cells, np.round(points, 3))

@@ -44,7 +44,9 @@ def marker_histograms(run: RunFiles) -> Histograms:
     counts = np.zeros((run.n_clusters, len(steps), BINS), dtype=np.int64)
     cells = run.cells
     for rows, expression in cells.expression_blocks():
-        counts += count_in_bins(expression, cells.cluster[rows] - 1, run.n_clusters, low, high)
+        clusters = cells.cluster[rows]
+        there = clusters > 0
+        counts += count_in_bins(expression[there], clusters[there] - 1, run.n_clusters, low, high)
     return Histograms(low, high, counts)
 
 

@@ -131,7 +131,7 @@ class Cells:
     path
         ``cells.h5ad``.
     cluster
-        From 1, shape (cells,); of unassigned cells the nearest.
+        From 1, shape (cells,); of unassigned cells the nearest, 0 of those that hold values that are not numbers.
     confidence
         Shape (cells,).
     file, sample, gate
@@ -178,10 +178,10 @@ class Cells:
 
     @property
     def gate_codes(self) -> NDArray[np.int64]:
-        """Gate of each cell that lies in one gate alone, -1 of the others, shape (cells,)."""
+        """Gate of each cell that has a cluster and lies in one gate alone, -1 of the others, shape (cells,)."""
         if self.gate is None:
             return np.full(len(self), -1, dtype=np.int64)
-        codes = np.asarray(self.gate.codes, dtype=np.int64)
+        codes = np.where(self.cluster > 0, np.asarray(self.gate.codes, dtype=np.int64), -1)
         return codes if self.in_one_gate is None else np.where(self.in_one_gate, codes, -1)
 
     def expression_blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:

@@ -177,7 +177,7 @@ def _stability(run: RunFiles) -> list[Finding]:
 
 
 def _confidence(run: RunFiles) -> list[Finding]:
-    confidence = run.cells.confidence
+    confidence = run.cells.confidence[run.cells.cluster > 0]
     unsure = float((confidence < UNSURE).mean())
     detail = (
         f"Median confidence {np.median(confidence):.2f}; {_share(unsure)} of the cells have less than {UNSURE:g}, "

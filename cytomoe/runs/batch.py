@@ -21,6 +21,7 @@ from cytomoe.errors import CytomoeError, InputError, RunError
 from cytomoe.io.lock import alone
 from cytomoe.plates.engine import Engine, run_tasks
 from cytomoe.plates.samples import Sample
+from cytomoe.preprocessing import NanPolicy
 from cytomoe.reference import read_reference
 from cytomoe.runs import outputs
 from cytomoe.runs.batch_tables import write_tables
@@ -59,7 +60,7 @@ class BatchJob:
         Model file for mode ``model``.
     panel_mismatch
         What is done where no markers are named and the files' panels differ.
-    preprocessing, settings, seed, device, subsample, reference, data_set, h5ad, unassigned
+    preprocessing, settings, seed, device, subsample, reference, data_set, h5ad, unassigned, nan
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
     engine
         Where the samples are computed.
@@ -85,6 +86,7 @@ class BatchJob:
     data_set: int = 1
     h5ad: H5adChoice = "auto"
     unassigned: bool = False
+    nan: NanPolicy = "refuse"
     engine: Engine = field(default_factory=Engine)
     resume: bool = False
     force: bool = False
@@ -273,7 +275,7 @@ def _choices(job: BatchJob) -> dict[str, Any]:
     named_after = job.reference
     if named_after is not None and Path(named_after).is_file():
         named_after = outputs.sha256(Path(named_after))
-    further = {"seed": job.seed, "reference": named_after, "data_set": job.data_set}
+    further = {"seed": job.seed, "reference": named_after, "data_set": job.data_set, "nan": job.nan}
     return {"preprocessing": choice, "settings": job.settings.to_dict(), **further}
 
 
@@ -285,7 +287,7 @@ def _task(job: BatchJob, sample: Sample, sums: list[str], model: Path | None) ->
         )
         return WellTask(sample.name, _cluster_job(job, sample.paths, out), key, sums)
     key = content_key(
-        "map", __version__, sums, outputs.sha256(model), job.data_set, job.h5ad, job.unassigned, sample.name
+        "map", __version__, sums, outputs.sha256(model), job.data_set, job.h5ad, job.unassigned, job.nan, sample.name
     )
     mapping = PredictJob(
         model,
@@ -295,6 +297,7 @@ def _task(job: BatchJob, sample: Sample, sums: list[str], model: Path | None) ->
         data_set=job.data_set,
         h5ad=job.h5ad,
         unassigned=job.unassigned,
+        nan=job.nan,
         report=False,
         command=job.command,
     )
@@ -314,6 +317,7 @@ def _cluster_job(job: BatchJob, paths: Sequence[Path], out: Path) -> ClusterJob:
         data_set=job.data_set,
         h5ad=job.h5ad,
         unassigned=job.unassigned,
+        nan=job.nan,
         report=False,
         command=job.command,
     )

@@ -48,7 +48,7 @@ def write_tables(job: BatchJob, results: dict[str, WellResult], choices: dict[st
         wide.columns = [f"{label}_{number}" for number in wide.columns]
         events = pd.Series({sample.name: results[sample.name].events for sample in good})
         wide.insert(0, "events", events)
-        if job.unassigned:
+        if job.unassigned or job.nan == "drop":
             wide.insert(1, "unassigned", events - wide.sum(axis=1) + events)
         abundance = names.merge(wide.reset_index(), on="sample")
         called = {f"{label}_{number}": name for number, name in names_by_number.items()}

@@ -34,7 +34,8 @@ def write_cells(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> 
     channels; ``obsm["channels"]`` the file's values of every other channel that all files share;
     ``obsm["X_moesimvae"]`` the codes. ``obs`` has file, event, sample, cytomoe (the cluster), confidence, label (of
     the cluster) and, where known, population, gate and in_one_gate (whether the event lies in no second gate);
-    nearest_cluster and outlyingness where events may be unassigned.
+    nearest_cluster and outlyingness where events may be unassigned. Events dropped for values that are not numbers are
+    cluster 0 with NaN in ``X`` and in the codes.
     """
     import h5py
 
@@ -65,13 +66,13 @@ def _write_tables(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -
             "file": pd.Categorical.from_codes(events.file, events.names),
             "event": events.event,
             "sample": pd.Categorical.from_codes(events.sample, events.samples),
-            "cytomoe": _numbers(mapped.clusters, 1 if mapped.outlyingness is None else 0, model.n_clusters_),
+            "cytomoe": _numbers(mapped.clusters, 0 if mapped.leaves_out else 1, model.n_clusters_),
             "confidence": mapped.confidence,
         },
         index=pd.RangeIndex(events.n_events).astype(str),
     )
     if mapped.outlyingness is not None:
-        obs["nearest_cluster"] = _numbers(mapped.nearest, 1, model.n_clusters_)
+        obs["nearest_cluster"] = _numbers(mapped.nearest, 0 if model.nan == "drop" else 1, model.n_clusters_)
         obs["outlyingness"] = mapped.outlyingness
     if events.conditions is not None:
         for column in events.conditions:
@@ -125,7 +126,7 @@ def _write_matrices(file: h5py.File, mapped: MappedEvents, others: Sequence[str]
     }
     for i in range(len(events.files)):
         for rows, adata in events.chunks(i):
-            expression = model.preprocessor_.expression(adata, judge_scale=False)
+            expression = model.preprocessor_.expression(adata, judge_scale=False, nan=model.nan)
             used = adata.var_names.get_indexer(model.preprocessor_.locate(adata))
             matrices["X"][rows] = expression
             matrices["layers/raw"][rows] = adata.X[:, used]

@@ -33,8 +33,10 @@ from cytomoe.runs.mapping import (
     announce,
     count_unassigned,
     describe_gates,
+    describe_not_numbers,
     map_and_name,
     measure,
+    record_not_numbers,
     result_of,
     unstable,
     write_results,
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
 
     from cytomoe.estimator import MoESimVAE
     from cytomoe.io.gates import Gates
-    from cytomoe.preprocessing import CompensateMode, Preprocessor, TransformChoice
+    from cytomoe.preprocessing import CompensateMode, NanPolicy, Preprocessor, TransformChoice
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class ClusterJob:
         Whether ``cells.h5ad`` is written: ``yes``, ``no``, or ``auto`` for runs of moderate size.
     unassigned
         Whether events that fit no cluster are left out of all: see :mod:`cytomoe.outlyingness`.
+    nan
+        What is done to events with values that are not numbers: ``refuse``, ``drop`` or ``zero``.
     force
         Whether an earlier run in ``out`` is replaced.
     report
@@ -132,6 +136,7 @@ class ClusterJob:
     allow_truncated: bool = False
     h5ad: H5adChoice = "auto"
     unassigned: bool = False
+    nan: NanPolicy = "refuse"
     force: bool = False
     report: bool = True
     command: Sequence[str] = ()
@@ -215,6 +220,7 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
     if prior is not None:
         listener.say(f"{int(prior.known.sum()):,} events are known: {_count_known(prior)}")
     prepared = _prepare(job, training, listener, watch, prior)
+    n_fitted = len(prepared.expression)
     return Begun(job, listener, watch, events, gated, held_out, n_fitted, known, prior, reference, prepared)
 
 
@@ -226,7 +232,13 @@ def finish(begun: Begun, model: MoESimVAE) -> RunResult:
     held_out, known = begun.held_out, begun.known
     measured = held_out if known is None else ~known.gated if held_out is None else held_out & ~known.gated
     evaluation = measure(mapped, gated, held_out=measured, min_population=job.min_population)
-    warnings = [*events.warnings, *model.notes_, *_without_cluster(begun.prior, model.known_as_), *unstable(model)]
+    warnings = [
+        *events.warnings,
+        *describe_not_numbers(mapped),
+        *model.notes_,
+        *_without_cluster(begun.prior, model.known_as_),
+        *unstable(model),
+    ]
     for warning in warnings:
         listener.warn(warning)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
@@ -238,6 +250,7 @@ def finish(begun: Begun, model: MoESimVAE) -> RunResult:
             "events_fitted": begun.n_fitted,
             "holdout": job.holdout,
             "unassigned": count_unassigned(mapped),
+            "not_numbers": record_not_numbers(mapped),
             "prior": None if begun.prior is None else begun.prior.counts(),
             "training": model.history_.records,
         }
@@ -297,7 +310,10 @@ def _prepare(
     preprocessor = _preprocessor(job, training)
     for line in preprocessor.describe():
         listener.say(line)
-    expression = np.concatenate([preprocessor.expression(adata) for adata in training])
+    expression = np.concatenate([preprocessor.expression(adata, nan=job.nan) for adata in training])
+    if job.nan == "drop":
+        there = ~np.isnan(expression).any(axis=1)
+        expression, prior = expression[there], None if prior is None else prior.take(there)
     watch.lap("preprocess")
     if job.device == "cuda":
         from cytomoe.estimator import find_device
@@ -318,6 +334,7 @@ def _train(job: ClusterJob, prepared: Prepared, listener: Listener, watch: Stopw
         seed=job.seed,
         device=job.device,
         preprocessor=prepared.preprocessor,
+        nan=job.nan,
         progress=listener.progress,
     ).fit_prepared(prepared)
     watch.lap("fit")
@@ -355,7 +372,7 @@ def read_training(job: ClusterJob, events: Events, listener: Listener) -> tuple[
             first = first or own
             if own.instrument != first.instrument:
                 raise InputError(f"{events.paths[i]} is {own.instrument} cytometry, the first file {first.instrument}")
-            first.expression(adata)
+            first.expression(adata, nan=job.nan)
         except (CytomoeError, OSError) as error:
             problems[i] = str(error)
             continue
@@ -394,5 +411,6 @@ def _preprocessor(job: ClusterJob, training: Sequence[AnnData]) -> Preprocessor:
         cofactor=choice.cofactor,
         compensate=choice.compensate,
         clip=job.settings.clips_noise,
+        nan=job.nan,
         exclude=[name for name in (job.gates.channel, job.prior.channel) if name is not None],
     )

@@ -55,6 +55,8 @@ class RunResult:
         The report, or None if it was not made.
     unassigned
         Events that fit no cluster; None where none were looked for.
+    dropped
+        Events left out of all clusters for values that are not numbers; None unless that was asked for.
     """
 
     out: Path
@@ -65,6 +67,7 @@ class RunResult:
     summary: list[dict[str, Any]] = field(default_factory=list)
     report: Path | None = None
     unassigned: int | None = None
+    dropped: int | None = None
 
 
 class Stopwatch:

@@ -15,6 +15,7 @@ from cytomoe.annotation import ClusterNames, Enrichment, enrichment, labels
 from cytomoe.errors import InputError
 from cytomoe.fit_summary import UNSTABLE
 from cytomoe.outlyingness import BEYOND
+from cytomoe.preprocessing import NanPolicy, describe_non_finite, numeric
 from cytomoe.reference import Population, name_clusters, with_known, with_populations
 from cytomoe.runs import memory, outputs
 from cytomoe.runs.cells import write_cells
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from cytomoe.preprocessing import Preprocessor
 
 FloatArray = NDArray[np.float32]
+NotNumbers = dict[str, dict[str, tuple[int, int]]]  # file, channel: NaN and infinite values
 H5adChoice = Literal["auto", "yes", "no"]
 
 
@@ -68,7 +70,7 @@ class MappedEvents:
     model
         The model that mapped them.
     nearest
-        Cluster from 1, shape (events,).
+        Cluster from 1, shape (events,); 0 where the event was dropped for values that are not numbers.
     confidence
         Probability of that cluster, shape (events,).
     outlyingness
@@ -80,6 +82,8 @@ class MappedEvents:
         How the markers stand in each cluster of these events.
     names
         What the clusters are called.
+    not_numbers
+        NaN and infinite values that were dropped or set to 0: by file and channel, both counts.
     """
 
     events: Events
@@ -90,6 +94,7 @@ class MappedEvents:
     kept: KeptEvents
     enrichment: Enrichment
     names: ClusterNames
+    not_numbers: NotNumbers
 
     @cached_property
     def clusters(self) -> NDArray[np.int32]:
@@ -98,13 +103,25 @@ class MappedEvents:
             return self.nearest
         return np.where(self.outlyingness > 1, np.int32(0), self.nearest)
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether events may have cluster 0, unassigned: the tables have a place for them then, even if none has."""
+        return self.outlyingness is not None or self.model.nan == "drop"
+
+    @property
+    def n_dropped(self) -> int:
+        """Events left out of all clusters for values that are not numbers."""
+        return int(np.count_nonzero(self.nearest == 0))
+
     def representative(self) -> tuple[NDArray[np.int64], FloatArray]:
         """Rows and transformed markers of events kept, every cluster with the share that it has among all events."""
         rows, expression = self.kept.rows, self.kept.expression
         if len(rows) == self.events.n_events:
             return rows, expression
         own = self.nearest[rows]
-        weights = np.bincount(self.nearest) / np.maximum(np.bincount(own, minlength=self.model.n_clusters_ + 1), 1)
+        counts = np.bincount(self.nearest, minlength=self.model.n_clusters_ + 1)
+        weights = counts / np.maximum(np.bincount(own, minlength=self.model.n_clusters_ + 1), 1)
+        weights[0] = 0  # dropped events, of which none is kept
         drawn = np.random.default_rng([self.model.seed, 4]).random(len(rows)) < (weights / weights.max())[own]
         return rows[drawn], expression[drawn]
 
@@ -148,11 +165,11 @@ def describe_gates(gated: GatedEvents) -> str:
 
 def map_events(model: MoESimVAE, events: Events, *, unassigned: bool = False) -> MappedEvents:
     """Map events with a model whose clusters have their names; leave those out that fit none if ``unassigned``."""
-    nearest, confidence, outlying = _map(model, events, unassigned)
+    nearest, confidence, outlying, not_numbers = _map(model, events, unassigned)
     kept = _keep(model, events, nearest)
     found = _enrichment(model, kept, nearest, outlying)
     names = model.names_ or ClusterNames(tuple(labels(found)))  # models of version 0.1.0 may have none
-    return MappedEvents(events, model, nearest, confidence, outlying, kept, found, names)
+    return MappedEvents(events, model, nearest, confidence, outlying, kept, found, names, not_numbers)
 
 
 def map_and_name(
@@ -171,7 +188,7 @@ def map_and_name(
     unassigned
         Whether events that fit no cluster are left out of all.
     """
-    nearest, confidence, outlying = _map(model, events, unassigned)
+    nearest, confidence, outlying, not_numbers = _map(model, events, unassigned)
     nearest = model.number_by_size(nearest, None if outlying is None else outlying <= 1)
     kept = _keep(model, events, nearest)
     found = _enrichment(model, kept, nearest, outlying)
@@ -180,7 +197,7 @@ def map_and_name(
         names = with_populations(names, name_clusters(found, reference))
     names = with_known(names, model.known_as_)
     model.names_ = names
-    return MappedEvents(events, model, nearest, confidence, outlying, kept, found, names)
+    return MappedEvents(events, model, nearest, confidence, outlying, kept, found, names, not_numbers)
 
 
 def name_fitted(model: MoESimVAE, training: Sequence[AnnData], reference: Sequence[Population] | None = None) -> None:
@@ -195,16 +212,20 @@ def name_fitted(model: MoESimVAE, training: Sequence[AnnData], reference: Sequen
     reference
         Populations to name the clusters after.
     """
-    expression = np.concatenate([model.preprocessor_.expression(adata, judge_scale=False) for adata in training])
+    parts = [model.preprocessor_.expression(adata, judge_scale=False, nan=model.nan) for adata in training]
+    expression = numeric(np.concatenate(parts))
     found = _enrichment(model, KeptEvents(np.arange(len(expression)), expression, expression[:, :0]), model.labels_)
     names = ClusterNames(tuple(labels(found)))
     model.names_ = names if reference is None else with_populations(names, name_clusters(found, reference))
 
 
-def expressions(events: Events, index: int, preprocessor: Preprocessor) -> Iterator[tuple[slice, FloatArray]]:
+def expressions(
+    events: Events, index: int, preprocessor: Preprocessor, nan: NanPolicy, not_numbers: NotNumbers
+) -> Iterator[tuple[slice, FloatArray]]:
     """Transformed marker values of a file, piece by piece: the rows of the run that a piece is, and its values.
 
-    The scale of a large file is judged when its last piece has gone by, so that it is read once.
+    The scale of a large file is judged when its last piece has gone by, so that it is read once. Values that are not
+    numbers are treated as ``nan`` says, and counted in ``not_numbers`` unless they are refused.
 
     Raises
     ------
@@ -213,13 +234,15 @@ def expressions(events: Events, index: int, preprocessor: Preprocessor) -> Itera
     """
     if events.held:
         for rows, adata in events.chunks(index):
-            yield rows, preprocessor.expression(adata)
+            _count_not_numbers(events.names[index], preprocessor, adata, nan, not_numbers)
+            yield rows, preprocessor.expression(adata, nan=nan)
         return
     preview = Preview(events.sizes[index])
     for rows, adata in events.chunks(index):
         preview.add(adata)
+        _count_not_numbers(events.names[index], preprocessor, adata, nan, not_numbers)
         try:
-            expression = preprocessor.expression(adata, judge_scale=False)
+            expression = preprocessor.expression(adata, judge_scale=False, nan=nan)
         except InputError:
             preprocessor.expression(events.read(index))  # raises, and counts the values over the whole file
             raise
@@ -227,19 +250,32 @@ def expressions(events: Events, index: int, preprocessor: Preprocessor) -> Itera
     preprocessor.refuse_other_scale(preview.adata())
 
 
+def _count_not_numbers(
+    name: str, preprocessor: Preprocessor, adata: AnnData, nan: NanPolicy, not_numbers: NotNumbers
+) -> None:
+    """Add what a piece of a file holds to the counts."""
+    found = {} if nan == "refuse" else preprocessor.not_numbers(adata)
+    for channel, (n_nan, n_infinite) in found.items():
+        before = not_numbers.setdefault(name, {}).get(channel, (0, 0))
+        not_numbers[name][channel] = (before[0] + n_nan, before[1] + n_infinite)
+
+
 def _map(
     model: MoESimVAE, events: Events, unassigned: bool
-) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32] | None]:
-    """Cluster and confidence of each event, and its outlyingness if that is wanted."""
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32] | None, NotNumbers]:
+    """Cluster and confidence of each event, its outlyingness if that is wanted, and what is no number."""
+    not_numbers: NotNumbers = {}
     clusters = np.empty(events.n_events, dtype=np.int32)
     confidence = np.empty(events.n_events, dtype=np.float32)
     outlying = np.empty(events.n_events, dtype=np.float32) if unassigned else None
     for i in range(len(events.files)):
-        for rows, expression in expressions(events, i, model.preprocessor_):
+        for rows, expression in expressions(events, i, model.preprocessor_, model.nan, not_numbers):
             _, clusters[rows], confidence[rows] = model.map_all(expression)
             if outlying is not None:
                 outlying[rows] = model.outlyingness(expression)
-    return clusters, confidence, outlying
+    if events.n_events and not clusters.any():
+        raise InputError(f"{', '.join(events.names)}: no event has numbers in all markers, so none can get a cluster")
+    return clusters, confidence, outlying, not_numbers
 
 
 def _keep(model: MoESimVAE, events: Events, clusters: NDArray[np.int32]) -> KeptEvents:
@@ -249,7 +285,7 @@ def _keep(model: MoESimVAE, events: Events, clusters: NDArray[np.int32]) -> Kept
         first, last = np.searchsorted(rows, [start, start + events.sizes[i]])
         if last > first:
             adata = events.take(i, rows[first:last] - start)
-            expression[first:last] = model.preprocessor_.expression(adata, judge_scale=False)
+            expression[first:last] = model.preprocessor_.expression(adata, judge_scale=False, nan=model.nan)
     return KeptEvents(rows, expression, model.transform(expression))
 
 
@@ -305,16 +341,46 @@ def result_of(
     report: Path | None,
 ) -> RunResult:
     """What the run found, for the one who asked."""
-    unassigned = None if mapped.outlyingness is None else int(np.count_nonzero(mapped.clusters == 0))
+    unassigned = None if mapped.outlyingness is None else int(np.count_nonzero(mapped.clusters == 0)) - mapped.n_dropped
+    dropped = mapped.n_dropped if mapped.model.nan == "drop" else None
     n_events, n_clusters = mapped.events.n_events, mapped.model.n_clusters_
-    return RunResult(out, n_events, n_clusters, evaluation, seconds, summary(mapped), report, unassigned)
+    return RunResult(out, n_events, n_clusters, evaluation, seconds, summary(mapped), report, unassigned, dropped)
+
+
+def describe_not_numbers(mapped: MappedEvents) -> list[str]:
+    """What was done to values that are not numbers, a warning for each file that has any."""
+    warnings = []
+    for i, name in enumerate(mapped.events.names):
+        counts = mapped.not_numbers.get(name)
+        if not counts:
+            continue
+        if mapped.model.nan == "zero":
+            done = f"{sum(map(sum, counts.values())):,} values that are not numbers were set to 0 (--nan zero)"
+        else:
+            start = int(mapped.events.starts[i])
+            dropped = np.count_nonzero(mapped.nearest[start : start + mapped.events.sizes[i]] == 0)
+            done = f"{dropped:,} events with values that are not numbers are in no cluster (--nan drop)"
+        warnings.append(f"{name}: {done}: {describe_non_finite(counts)}")
+    return warnings
+
+
+def record_not_numbers(mapped: MappedEvents) -> dict[str, Any] | None:
+    """What was done to values that are not numbers, as ``run.json`` holds it; None where they are refused."""
+    if mapped.model.nan == "refuse":
+        return None
+    channels = {
+        name: {channel: {"nan": nan, "infinite": infinite} for channel, (nan, infinite) in counts.items()}
+        for name, counts in mapped.not_numbers.items()
+    }
+    return {"policy": mapped.model.nan, "events_dropped": mapped.n_dropped, "channels": channels}
 
 
 def count_unassigned(mapped: MappedEvents) -> dict[str, Any] | None:
     """Unassigned events of the run and of each sample, as ``run.json`` holds them; None where none are looked for."""
     if mapped.outlyingness is None:
         return None
-    found = outputs.unassigned_counts(mapped)
+    outlying = mapped.events.sample[(mapped.clusters == 0) & (mapped.nearest > 0)]
+    found = np.bincount(outlying, minlength=len(mapped.events.samples))
     return {
         "events": int(found.sum()),
         "expected": round(BEYOND * mapped.events.n_events),
@@ -329,17 +395,21 @@ def measure(
     held_out: NDArray[np.bool_] | None = None,
     min_population: int = 30,
 ) -> dict[str, Any] | None:
-    """Measures of the clusters against the gates, unassigned events in the nearest; None without gates."""
+    """Measures of the clusters against the gates, unassigned events in the nearest; None without gates.
+
+    Events that were dropped have no cluster and are not measured.
+    """
     from cytomoe.evaluation import evaluate
 
     if gated is None:
         return None
+    there = mapped.nearest > 0
     return evaluate(
-        mapped.nearest,
-        gated.gates,
-        unique=gated.overlaps.unique,
-        holdout=held_out,
-        sample=np.array(mapped.events.samples, dtype=object)[mapped.events.sample],
+        mapped.nearest[there],
+        gated.gates.take(there),
+        unique=gated.overlaps.unique[there],
+        holdout=None if held_out is None else held_out[there],
+        sample=np.array(mapped.events.samples, dtype=object)[mapped.events.sample[there]],
         min_population=min_population,
     )
 

@@ -183,7 +183,7 @@ def abundance_table(mapped: MappedEvents) -> pd.DataFrame:
     table = pd.DataFrame(counts, columns=[f"cluster_{k}" for k in range(1, n_clusters + 1)])
     table.insert(0, "sample", list(events.samples))
     table.insert(1, "events", counts.sum(axis=1) + unassigned)
-    if mapped.outlyingness is not None:
+    if mapped.leaves_out:
         table.insert(2, "unassigned", unassigned)
     return with_conditions(table, events.conditions)
 

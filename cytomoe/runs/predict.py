@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cytomoe.drift import measure_drift
 from cytomoe.io.atomic import atomic_directory
+from cytomoe.preprocessing import NanPolicy
 from cytomoe.runs import outputs
 from cytomoe.runs.events import GateSource, find_gates, open_events, refuse_missing
 from cytomoe.runs.inputs import Stamp
@@ -17,8 +18,10 @@ from cytomoe.runs.mapping import (
     announce,
     count_unassigned,
     describe_gates,
+    describe_not_numbers,
     map_events,
     measure,
+    record_not_numbers,
     result_of,
     write_results,
     writes_cells,
@@ -35,7 +38,7 @@ class PredictJob:
     ----------
     model
         Model file of an earlier run.
-    files, out, device, gates, samples, min_population, data_set, allow_truncated, h5ad, unassigned, force, report
+    files, out, device, gates, samples, min_population, data_set, allow_truncated, h5ad, unassigned, nan, force, report
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
     command, key
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
@@ -52,6 +55,7 @@ class PredictJob:
     allow_truncated: bool = False
     h5ad: H5adChoice = "auto"
     unassigned: bool = False
+    nan: NanPolicy = "refuse"
     force: bool = False
     report: bool = True
     command: Sequence[str] = ()
@@ -78,7 +82,7 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
 
     watch = Stopwatch()
     model_stamp = Stamp.of(job.model)
-    model = MoESimVAE.load(job.model, device=job.device)
+    model = MoESimVAE.load(job.model, device=job.device, nan=job.nan)
     events = open_events(
         job.files, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated
     )
@@ -102,7 +106,7 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
         events.samples,
     )
     watch.lap("drift")
-    warnings = [*events.warnings, *drift.warnings()]
+    warnings = [*events.warnings, *describe_not_numbers(mapped), *drift.warnings()]
     for warning in warnings:
         listener.warn(warning)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
@@ -121,6 +125,7 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
                 "key": job.key,
                 "model": model_file,
                 "unassigned": count_unassigned(mapped),
+                "not_numbers": record_not_numbers(mapped),
                 "drift": drift.to_dict(),
             },
         )

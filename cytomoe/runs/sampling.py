@@ -88,15 +88,16 @@ def rows_of_clusters(clusters: NDArray[np.int32], limit: int, rng: np.random.Gen
     Parameters
     ----------
     clusters
-        Cluster of each event, from 1, shape (events,).
+        Cluster of each event, from 1, shape (events,); events of 0 are not drawn.
     limit
         Most rows.
     rng
         Source of randomness.
     """
-    if len(clusters) <= limit:
-        return np.arange(len(clusters))
-    counts = np.bincount(clusters)
+    counts = np.bincount(clusters, minlength=1)
+    counts[0] = 0
+    if counts.sum() <= limit:
+        return np.flatnonzero(clusters)
     shares = np.array(fair_shares(counts.tolist(), limit))
     # A little more than the share is likely to get through by its key; the surplus goes by rank within the cluster.
     keys = rng.random(len(clusters), dtype=np.float32)

@@ -113,7 +113,9 @@ def _finish(begun: Begun, network: Trained | Exception) -> WellResult:
     if isinstance(network, Exception):
         raise network
     job, prepared = begun.job, begun.prepared
-    model = MoESimVAE(settings=job.settings, seed=job.seed, device=job.device, preprocessor=prepared.preprocessor)
+    model = MoESimVAE(
+        settings=job.settings, seed=job.seed, device=job.device, preprocessor=prepared.preprocessor, nan=job.nan
+    )
     begun.watch.skip()  # the other samples' turn
     begun.watch.seconds["fit"] = round(network.history.seconds, 3)
     return well_result(finish(begun, model.adopt(prepared, network)))
