@@ -26,6 +26,22 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("damaged")
 
 
+@pytest.mark.parametrize("change", [0x00, 0xFF, ord(" "), ord("/"), ord("0"), ord("9"), ord("-"), 0x01, 0x10, 0x80])
+def test_any_damaged_byte_of_a_float_file_gives_the_right_values_or_a_refusal(folder, change):
+    """Every byte of HEADER and TEXT: replaced by a byte that means something, or (the last three) with a bit turned."""
+    path = folder / "floats.fcs"
+    for position in range(TEXT_END):
+        damaged = bytearray(FLOATS)
+        damaged[position] = damaged[position] ^ change if change in (0x01, 0x10, 0x80) else change
+        path.write_bytes(damaged)
+        try:
+            values = open_fcs(path).values()
+        except FCSError:
+            continue
+        if not (position == DATATYPE and damaged[position] in b"Ii"):
+            np.testing.assert_array_equal(values, VALUES)
+
+
 @settings(max_examples=300, deadline=None)
 @given(position=st.integers(0, TEXT_END - 1), byte=st.integers(0, 255))
 def test_one_damaged_byte_of_a_float_file_never_gives_wrong_values(folder, position, byte):

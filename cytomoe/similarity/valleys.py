@@ -319,7 +319,7 @@ def _pieces(values: FloatArray, height: float, rng: np.random.Generator) -> NDAr
     from sklearn.cluster import KMeans
 
     n_micro = min(MICRO_CLUSTERS, len(values) // MICRO_CLUSTER_CELLS)
-    if n_micro < 4:
+    if n_micro < 4 or not np.ptp(values, axis=0).any():
         return np.zeros(len(values), dtype=np.int64)
     fitted = values[rng.permutation(len(values))[:MICRO_CLUSTER_FIT]]
     k_means = KMeans(n_micro, init="random", n_init=1, max_iter=10, random_state=int(rng.integers(2**31))).fit(fitted)

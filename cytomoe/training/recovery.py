@@ -94,19 +94,26 @@ def collapse(
     """What is wrong if the clusters are far coarser than the similarity they were trained on, else None.
 
     Two cells drawn at random share a cluster with probability ``sum_k share_k^2``, and are similar with the mean of S.
-    The two agree in a training that worked; a collapse drives the first towards 1.
+    The two agree in a training that worked; a collapse drives the first towards 1. The clusters from which the training
+    started are never too coarse: few cells may leave one on which the partitions agree.
     """
     cells = rng.choice(len(scaled), size=min(2048, len(scaled)), replace=False)
     similar = similarity.batch(cells)
     n = len(cells)
-    mean_similarity = (float(similar.sum()) - n) / max(n * (n - 1), 1)
+    expected = (float(similar.sum()) - n) / max(n * (n - 1), 1)
+    if similarity.partition is not None:
+        expected = max(expected, _together(similarity.partition[cells]))
     _, experts = codes_and_experts(network, scaled[cells])
-    shares = np.bincount(experts) / n
-    together = float(np.square(shares).sum())
-    if together <= (1 + mean_similarity) / 2:
+    if _together(experts) <= (1 + expected) / 2:
         return None
+    shares = np.bincount(experts) / n
     used = int(np.count_nonzero(shares))
     return f"{shares.max():.0%} of the cells in one of {used} cluster{'s' if used > 1 else ''}"
+
+
+def _together(clusters: NDArray[np.int64]) -> float:
+    """Probability that two cells drawn at random share a cluster; clusters from 0, shape (cells,)."""
+    return float(np.square(np.bincount(clusters) / len(clusters)).sum())
 
 
 def safer(settings: Settings) -> Settings:
