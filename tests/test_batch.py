@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -102,6 +103,22 @@ def test_resume_does_only_what_is_missing_or_changed(pooled, plate, tmp_path, ca
         "p1_A01": True, "p1_A02": True, "p1_A03": False, "p1_A04": False
     }  # fmt: skip
     assert pd.read_csv(out / "abundance.csv")["events"].tolist() == [800, 800, 800, 700]
+
+
+def test_files_and_model_are_read_for_their_checksum_once(pooled, plate, tmp_path, monkeypatch):
+    digest, summed = hashlib.file_digest, []
+
+    def counted(file, algorithm):
+        summed.append(Path(file.name).name)
+        return digest(file, algorithm)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    model = pooled / "model.cytomoe"
+    assert run(["batch", str(plate), "--model", str(model), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert sorted(summed) == sorted(["model.cytomoe", *(path.name for path in plate.iterdir())])
+    for path in plate.iterdir():
+        (entry,) = json.loads((tmp_path / "out" / "wells" / path.stem / "run.json").read_text())["inputs"]
+        assert entry["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_killed_at_any_moment_a_resume_ends_the_same(pooled, plate, tmp_path):

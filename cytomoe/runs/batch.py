@@ -27,13 +27,13 @@ from cytomoe.runs import outputs
 from cytomoe.runs.batch_tables import write_tables
 from cytomoe.runs.cluster import ClusterJob, PreprocessingChoice, fit_model, read_training
 from cytomoe.runs.events import open_events
-from cytomoe.runs.inputs import Stamp
+from cytomoe.runs.inputs import Checksum, Stamp
 from cytomoe.runs.job import Listener
 from cytomoe.runs.mapping import H5adChoice, name_fitted
 from cytomoe.runs.panels import PanelMismatch, agree_on_markers
 from cytomoe.runs.predict import PredictJob
 from cytomoe.runs.well_groups import group_wells, run_group
-from cytomoe.runs.wells import WellResult, WellTask, checksums, content_key, run_well
+from cytomoe.runs.wells import WellResult, WellTask, content_key, run_well
 from cytomoe.settings import Settings
 
 if TYPE_CHECKING:
@@ -158,7 +158,11 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
     (job.out / outputs.MANIFEST).unlink(missing_ok=True)
     for name, result in results.items():
         _tell(name, result, listener, each)
-    sums = {sample.name: checksums(sample.paths) for sample in samples}
+    sums, lost = _checksums(samples, stamps)
+    for name, reason in lost.items():
+        results[name] = WellResult(problem=reason)
+        _tell(name, results[name], listener, each)
+    samples = [sample for sample in samples if sample.name in sums]
     model = job.model
     if job.mode == "pooled":
         model, unfit = _pooled_model(job, samples, sums, listener)
@@ -166,7 +170,7 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
             results[name] = WellResult(problem=reason)
             _tell(name, results[name], listener, each)
         samples = [sample for sample in samples if sample.name not in unfit]
-    tasks = [_task(job, sample, sums[sample.name], model) for sample in samples]
+    tasks = _tasks(job, samples, sums, model)
     for done, (task, outcome) in enumerate(_work(job, tasks), start=1):
         result = outcome if isinstance(outcome, WellResult) else WellResult(problem=_defect(outcome))
         results[task.name] = _unless_changed(result, stamps[task.name])
@@ -224,7 +228,7 @@ def _readable(job: BatchJob) -> tuple[list[Sample], dict[str, list[Stamp]], dict
     good, stamps, failures = [], {}, {}
     for sample in job.samples:
         try:
-            stamps[sample.name] = [Stamp.of(path) for path in sample.paths]
+            stamps[sample.name] = [Stamp.of(path.absolute()) for path in sample.paths]
             events = sum(open_fcs(path, data_set=job.data_set).n_events for path in sample.paths)
         except (CytomoeError, OSError) as error:
             failures[sample.name] = WellResult(problem=str(error))
@@ -236,12 +240,26 @@ def _readable(job: BatchJob) -> tuple[list[Sample], dict[str, list[Stamp]], dict
     return good, stamps, failures
 
 
+def _checksums(
+    samples: Sequence[Sample], stamps: dict[str, list[Stamp]]
+) -> tuple[dict[str, list[Checksum]], dict[str, str]]:
+    """Checksums of the files of each sample, and why there are none of the others."""
+    sums, lost = {}, {}
+    for sample in samples:
+        try:
+            sums[sample.name] = [Checksum.of(stamp) for stamp in stamps[sample.name]]
+        except (InputError, OSError) as error:
+            lost[sample.name] = str(error)
+    return sums, lost
+
+
 def _pooled_model(
-    job: BatchJob, samples: Sequence[Sample], sums: dict[str, list[str]], listener: Listener
+    job: BatchJob, samples: Sequence[Sample], sums: dict[str, list[Checksum]], listener: Listener
 ) -> tuple[Path, dict[str, str]]:
     """The model of all samples, fitted unless it is there already, and the samples that can't be used with why."""
     path, note = job.out / "model.cytomoe", job.out / "model.json"
-    key = content_key("pooled", __version__, sums, _choices(job), job.subsample)
+    contents = {name: _hex(found) for name, found in sums.items()}
+    key = content_key("pooled", __version__, contents, _choices(job), job.subsample)
     if note.is_file() and path.is_file():
         known = json.loads(note.read_text(encoding="utf-8"))
         if (known.get("key"), known.get("sha256")) == (key, outputs.sha256(path)):
@@ -279,20 +297,33 @@ def _choices(job: BatchJob) -> dict[str, Any]:
     return {"preprocessing": choice, "settings": job.settings.to_dict(), **further}
 
 
-def _task(job: BatchJob, sample: Sample, sums: list[str], model: Path | None) -> WellTask:
-    out = job.out / "wells" / sample.name
+def _tasks(
+    job: BatchJob, samples: Sequence[Sample], sums: dict[str, list[Checksum]], model: Path | None
+) -> list[WellTask]:
+    """A run for each sample, which need not work out again the checksums of its files and model."""
     if model is None:
-        key = content_key(
-            "per-sample", __version__, sums, _choices(job), job.subsample, job.h5ad, job.unassigned, sample.name
-        )
-        return WellTask(sample.name, _cluster_job(job, sample.paths, out), key, sums)
+        choices = _choices(job)
+        return [_clustering(job, sample, sums[sample.name], choices) for sample in samples]
+    of_model = Checksum.of(Stamp.of(model.absolute()))
+    return [_mapping(job, sample, sums[sample.name], of_model) for sample in samples]
+
+
+def _clustering(job: BatchJob, sample: Sample, sums: list[Checksum], choices: dict[str, Any]) -> WellTask:
+    found = _hex(sums)
+    key = content_key("per-sample", __version__, found, choices, job.subsample, job.h5ad, job.unassigned, sample.name)
+    clustering = _cluster_job(job, sample.paths, job.out / "wells" / sample.name)
+    return WellTask(sample.name, replace(clustering, known=sums), key, found)
+
+
+def _mapping(job: BatchJob, sample: Sample, sums: list[Checksum], model: Checksum) -> WellTask:
+    found = _hex(sums)
     key = content_key(
-        "map", __version__, sums, outputs.sha256(model), job.data_set, job.h5ad, job.unassigned, job.nan, sample.name
+        "map", __version__, found, model.sha256, job.data_set, job.h5ad, job.unassigned, job.nan, sample.name
     )
     mapping = PredictJob(
-        model,
+        model.stamp.path,
         [path.absolute() for path in sample.paths],
-        out.absolute(),
+        (job.out / "wells" / sample.name).absolute(),
         device=job.device,
         data_set=job.data_set,
         h5ad=job.h5ad,
@@ -300,8 +331,13 @@ def _task(job: BatchJob, sample: Sample, sums: list[str], model: Path | None) ->
         nan=job.nan,
         report=False,
         command=job.command,
+        known=[*sums, model],
     )
-    return WellTask(sample.name, replace(mapping, model=model.absolute()), key, sums)
+    return WellTask(sample.name, mapping, key, found)
+
+
+def _hex(sums: Sequence[Checksum]) -> list[str]:
+    return [one.sha256 for one in sums]
 
 
 def _cluster_job(job: BatchJob, paths: Sequence[Path], out: Path) -> ClusterJob:

@@ -27,6 +27,7 @@ from cytomoe.runs.events import (
     find_prior,
     open_events,
 )
+from cytomoe.runs.inputs import Checksum
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import (
     H5adChoice,
@@ -117,6 +118,8 @@ class ClusterJob:
         What the user typed, for the manifest.
     key
         Checksum of all that the result depends on, for the manifest; None where nobody asks.
+    known
+        Checksums of files that the caller worked out; files that have changed since get new ones.
     """
 
     files: Sequence[Path]
@@ -141,6 +144,7 @@ class ClusterJob:
     report: bool = True
     command: Sequence[str] = ()
     key: str | None = None
+    known: Sequence[Checksum] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +259,13 @@ def finish(begun: Begun, model: MoESimVAE) -> RunResult:
             "training": model.history_.records,
         }
         outputs.write_manifest(
-            folder, mapped, command=job.command, warnings=warnings, seconds=watch.seconds, further=manifest
+            folder,
+            mapped,
+            command=job.command,
+            warnings=warnings,
+            seconds=watch.seconds,
+            known=job.known,
+            further=manifest,
         )
     wanted = job.report and writes_cells(events, job.h5ad)  # the report is made from the cells
     report = report_of_run(job.out, listener) if wanted else None

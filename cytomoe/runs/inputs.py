@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,3 +58,37 @@ class Stamp:
             raise InputError(f"{self.path} was removed during the run; start again when it is back")
         if Stamp.of(self.path) != self:
             raise InputError(f"{self.path} has changed during the run; start again when it is complete")
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What a file that stood so holds.
+
+    Attributes
+    ----------
+    stamp
+        The file.
+    sha256
+        Of its bytes, in hexadecimal.
+    """
+
+    stamp: Stamp
+    sha256: str
+
+    @classmethod
+    def of(cls, stamp: Stamp, known: Iterable[Checksum] = ()) -> Checksum:
+        """Checksum of a file that was read, worked out unless it is known of a file that stood just so.
+
+        Raises
+        ------
+        InputError
+            If the file is not the one any more that it was.
+        """
+        stamp.check()
+        for one in known:
+            if one.stamp == stamp:
+                return one
+        with stamp.path.open("rb") as file:
+            found = cls(stamp, hashlib.file_digest(file, "sha256").hexdigest())
+        stamp.check()
+        return found

@@ -23,11 +23,12 @@ from cytomoe.errors import InputError
 from cytomoe.io.atomic import atomic_path, path_of
 from cytomoe.io.lock import alone
 from cytomoe.io.tables import safe_cell, safe_table
+from cytomoe.runs.inputs import Checksum
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from cytomoe.runs.events import EventFile, Events
+    from cytomoe.runs.events import Events
     from cytomoe.runs.mapping import MappedEvents
 
 # Bytes of a written file's name, so that it fits with the digits and the temporary suffix that it may get.
@@ -289,6 +290,7 @@ def write_manifest(
     warnings: Sequence[str],
     seconds: Mapping[str, float],
     further: Mapping[str, Any],
+    known: Sequence[Checksum] = (),
 ) -> None:
     """Write ``run.json``: what was computed, from what, with what. It is the last file of a run.
 
@@ -300,7 +302,7 @@ def write_manifest(
     import torch
 
     events, model = mapped.events, mapped.model
-    sums = [_sum_of_input(file) for file in events.files]
+    sums = [Checksum.of(file.stamp, known).sha256 for file in events.files]
     content = {
         "version": __version__,
         "command": shlex.join(command),
@@ -329,14 +331,6 @@ def write_manifest(
         **further,
     }
     write_json(folder / MANIFEST, content)
-
-
-def _sum_of_input(file: EventFile) -> str:
-    """Checksum of a file that was read, which it must be as it was then."""
-    file.stamp.check()
-    checksum = sha256(file.path)
-    file.stamp.check()
-    return checksum
 
 
 def sha256(path: Path) -> str:

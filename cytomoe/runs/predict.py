@@ -11,7 +11,7 @@ from cytomoe.io.atomic import atomic_directory
 from cytomoe.preprocessing import NanPolicy
 from cytomoe.runs import outputs
 from cytomoe.runs.events import GateSource, find_gates, open_events, refuse_missing
-from cytomoe.runs.inputs import Stamp
+from cytomoe.runs.inputs import Checksum, Stamp
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import (
     H5adChoice,
@@ -40,7 +40,7 @@ class PredictJob:
         Model file of an earlier run.
     files, out, device, gates, samples, min_population, data_set, allow_truncated, h5ad, unassigned, nan, force, report
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
-    command, key
+    command, key, known
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
     """
 
@@ -60,6 +60,7 @@ class PredictJob:
     report: bool = True
     command: Sequence[str] = ()
     key: str | None = None
+    known: Sequence[Checksum] = ()
 
 
 def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
@@ -113,14 +114,14 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
         write_results(folder, mapped, gated, evaluation, h5ad=job.h5ad)
         outputs.write_csv(folder / "drift.csv", drift.markers)
         watch.lap("write")
-        model_file = {"path": str(job.model.resolve()), "sha256": outputs.sha256(job.model)}
-        model_stamp.check()
+        model_file = {"path": str(job.model.resolve()), "sha256": Checksum.of(model_stamp, job.known).sha256}
         outputs.write_manifest(
             folder,
             mapped,
             command=job.command,
             warnings=warnings,
             seconds=watch.seconds,
+            known=job.known,
             further={
                 "key": job.key,
                 "model": model_file,

@@ -112,8 +112,3 @@ def or_problem(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return WellResult(problem=f"{where}{error.strerror or error}")
-
-
-def checksums(paths: Sequence[Path]) -> list[str]:
-    """Checksum of each file; of one that can't be read, its name."""
-    return [outputs.sha256(path) if path.is_file() else f"missing {path}" for path in paths]
