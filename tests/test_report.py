@@ -93,6 +93,18 @@ def test_the_first_screen_counts_what_the_run_counted(finished):
     assert f"F-measure weighted {evaluation['f_measure']:.3f} Mean F1 unweighted {evaluation['mean_f1']:.3f}" in text
 
 
+def test_the_first_screen_says_on_which_events_it_measured(copy):
+    assert "of the events in one gate only" not in visible(page_of(copy))  # all events lie in one gate
+    path = copy / "evaluation.json"
+    evaluation = json.loads(path.read_text())
+    evaluation["unique"] |= {"n_gated": 1234, "f_measure": 0.99}
+    path.write_text(json.dumps(evaluation))
+    write_report(copy)
+    text, everything = visible(page_of(copy)), evaluation["all"]
+    assert f"of the events in one gate only, 1,234 of {everything['n_gated']:,} gated events." in text
+    assert f"F-measure {everything['f_measure']:.3f}, mean F1 {everything['mean_f1']:.3f}." in text
+
+
 def test_every_gate_is_in_the_table_with_its_scores(finished):
     text = visible(page_of(finished))
     for population in json.loads((finished / "evaluation.json").read_text())["unique"]["populations"]:
@@ -257,6 +269,32 @@ def test_the_verdict_repeats_every_warning_of_the_run(copy):
     change_manifest(copy, warnings=["events lie in two gates"])
     assert "The run gave a warning" in titles(copy, "check")
     assert headline(judge(RunFiles.read(copy)))[0] == "check"
+
+
+def test_events_that_stand_in_two_files_are_told_with_what_they_do_to_the_shares(small_plate, tmp_path):
+    wells = tmp_path / "wells"
+    wells.mkdir()
+    for gate in ("T", "B"):
+        shutil.copy(small_plate[0], wells / f"p_{gate}_A01.fcs")
+    files, out = sorted(map(str, wells.iterdir())), tmp_path / "out"
+    assert run(["cluster", *files, "--gate-pattern", "{plate}_{gate}_{well}.fcs", "--out", str(out), "--quiet"]) == 0
+    manifest = json.loads((out / "run.json").read_text())
+    distinct = manifest["events"] // 2
+    assert manifest["overlaps"]["distinct_events"] == sum(manifest["overlaps"]["distinct_in_clusters"]) == distinct
+    assert f"{distinct:,} events stand in more than one file and count in each" in titles(out, "note")
+    paragraph = methods_of(RunFiles.read(out)).paragraph
+    assert f"fitted to {distinct:,} events, each event that stands in several files once (" in paragraph
+
+
+def test_a_cluster_that_doubled_events_swell_is_to_be_checked(copy):
+    sizes = pd.read_csv(copy / "clusters.csv")["events"].to_numpy()
+    in_clusters = sizes.copy()
+    in_clusters[0] //= 2
+    overlaps = {"in_several_gates": int(sizes[0] - in_clusters[0]), "distinct_in_clusters": in_clusters.tolist()}
+    change_manifest(copy, overlaps=overlaps | {"distinct_events": int(in_clusters.sum())})
+    found = [f for f in judge(RunFiles.read(copy)) if "stand in more than one file" in f.title]
+    assert found[0].level == "check"
+    assert f"cluster 1 holds {100 * sizes[0] / sizes.sum():.1f} % of the rows" in found[0].detail
 
 
 def test_training_that_still_falls_is_told_from_one_that_settled(copy):

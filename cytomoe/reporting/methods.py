@@ -70,9 +70,11 @@ def methods_of(run: RunFiles) -> Methods:
 def _data(run: RunFiles) -> list[str]:
     inputs, samples = run.manifest["inputs"], run.manifest["samples"]
     kind = {"mass": "mass cytometry", "fluorescence": "flow cytometry"}[run.manifest["preprocessing"]["instrument"]]
+    overlaps = run.manifest.get("overlaps")
+    distinct = f"{overlaps['distinct_events']:,} distinct, as files of gates overlap; " if overlaps else ""
     return [
-        f"{run.manifest['events']:,} events of {_count(len(samples), 'sample')} ({_count(len(inputs), 'FCS file')}, "
-        f"{kind}) were analysed with cytomoe {run.manifest['version']}."
+        f"{run.manifest['events']:,} events of {_count(len(samples), 'sample')} ("
+        f"{distinct}{_count(len(inputs), 'FCS file')}, {kind}) were analysed with cytomoe {run.manifest['version']}."
     ]
 
 
@@ -110,15 +112,29 @@ def _clustering(run: RunFiles, cite: _Citations) -> list[str]:
     settings = run.manifest["settings"]
     similarity = _SIMILARITIES[settings["similarity"]].format(**settings)
     fitted = run.manifest["events_fitted"]
+    why = _why_fewer(run.manifest)
     steps = settings["steps"] + (settings["warm_steps"] if settings["similarity"] in ("valleys", "consensus") else 0)
     return [
         f"Cells were clustered with MoE-Sim-VAE {cite('moe')}, a variational autoencoder with a gating network and one "
-        f"decoder per cluster, fitted to {fitted:,} events (at most {settings['experts']} clusters, "
+        f"decoder per cluster, fitted to {fitted:,} events{why} (at most {settings['experts']} clusters, "
         f"{settings['code_size']} code dimensions, {steps:,} steps of {settings['batch_size']} cells, learning rate "
         f"{settings['learning_rate']:g}, seed {run.manifest['seed']}).",
         f"Two cells counted as similar by {similarity}.",
         f"Each event was assigned to the cluster of its largest probability, which gave {run.n_clusters} clusters.",
     ]
+
+
+def _why_fewer(manifest: dict[str, Any]) -> str:
+    """Why the fit took fewer events than there are, where it did."""
+    overlaps, fitted = manifest.get("overlaps"), manifest["events_fitted"]
+    dropped = (manifest.get("not_numbers") or {}).get("events_dropped", 0)
+    left = overlaps["distinct_events"] if overlaps else manifest["events"]
+    reasons = ["each event that stands in several files once"] if overlaps else []
+    if manifest.get("holdout"):
+        reasons.append(f"a held-out {manifest['holdout']:.0%} of the events not")
+    elif fitted < left - dropped:
+        reasons.append("a random part of them")
+    return f", {', '.join(reasons)}" if reasons else ""
 
 
 def _mapping(run: RunFiles, cite: _Citations) -> list[str]:

@@ -61,6 +61,7 @@ def judge(run: RunFiles) -> list[Finding]:
     """All findings about a run, the serious ones first."""
     judges: list[Callable[[RunFiles], list[Finding]]] = [
         _warnings,
+        _counted_twice,
         _convergence,
         _clusters_used,
         _stability,
@@ -97,6 +98,27 @@ def _warnings(run: RunFiles) -> list[Finding]:
         others = f" And {len(warnings) - 1} more like this: see run.json." if len(warnings) > 1 else ""
         found.append(Finding(level, "The run gave a warning", f"{warnings[0]}{others}"))
     return found
+
+
+def _counted_twice(run: RunFiles) -> list[Finding]:
+    """Events that stand in more than one file: every table has a row for each of their rows."""
+    overlaps = run.manifest.get("overlaps")
+    if not overlaps:
+        return []
+    rows, distinct = int(run.manifest["events"]), int(overlaps["distinct_events"])
+    of_rows = run.sizes / max(run.sizes.sum(), 1)
+    in_clusters = np.array(overlaps["distinct_in_clusters"])
+    of_events = in_clusters / max(in_clusters.sum(), 1)
+    most = int(np.abs(of_rows - of_events).argmax())
+    return [
+        Finding(
+            "check" if abs(of_rows[most] - of_events[most]) > 0.05 else "note",
+            f"{overlaps['in_several_gates']:,} events stand in more than one file and count in each",
+            f"{rows:,} rows, {distinct:,} distinct events. Shares are of rows: cluster {most + 1} holds "
+            f"{_share(of_rows[most])} of the rows, {_share(of_events[most])} of the distinct events.",
+            "For abundances of cells, take one file that holds each event once.",
+        )
+    ]
 
 
 def last_fall(run: RunFiles) -> float | None:

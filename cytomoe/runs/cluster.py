@@ -38,6 +38,7 @@ from cytomoe.runs.mapping import (
     map_and_name,
     measure,
     record_not_numbers,
+    record_overlaps,
     result_of,
     unstable,
     write_results,
@@ -255,6 +256,7 @@ def finish(begun: Begun, model: MoESimVAE) -> RunResult:
             "holdout": job.holdout,
             "unassigned": count_unassigned(mapped),
             "not_numbers": record_not_numbers(mapped),
+            "overlaps": record_overlaps(mapped, gated),
             "prior": None if begun.prior is None else begun.prior.counts(),
             "training": model.history_.records,
         }

@@ -375,6 +375,19 @@ def record_not_numbers(mapped: MappedEvents) -> dict[str, Any] | None:
     return {"policy": mapped.model.nan, "events_dropped": mapped.n_dropped, "channels": channels}
 
 
+def record_overlaps(mapped: MappedEvents, gated: GatedEvents | None) -> dict[str, Any] | None:
+    """Events that stand in several files, as ``run.json`` holds them; None where no row repeats another's event."""
+    if gated is None or gated.overlaps.n_events == mapped.events.n_events:
+        return None
+    first = mapped.clusters[gated.overlaps.first]
+    in_clusters = np.bincount(first, minlength=mapped.model.n_clusters_ + 1)[1:]
+    return {
+        "distinct_events": gated.overlaps.n_events,
+        "in_several_gates": gated.overlaps.n_shared,
+        "distinct_in_clusters": in_clusters.tolist(),
+    }
+
+
 def count_unassigned(mapped: MappedEvents) -> dict[str, Any] | None:
     """Unassigned events of the run and of each sample, as ``run.json`` holds them; None where none are looked for."""
     if mapped.outlyingness is None:

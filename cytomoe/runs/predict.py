@@ -22,6 +22,7 @@ from cytomoe.runs.mapping import (
     map_events,
     measure,
     record_not_numbers,
+    record_overlaps,
     result_of,
     write_results,
     writes_cells,
@@ -127,6 +128,7 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
                 "model": model_file,
                 "unassigned": count_unassigned(mapped),
                 "not_numbers": record_not_numbers(mapped),
+                "overlaps": record_overlaps(mapped, gated),
                 "drift": drift.to_dict(),
             },
         )
