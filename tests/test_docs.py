@@ -4,6 +4,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def test_the_command_reference_is_fresh(reference):
 def test_every_command_has_an_example(reference):
     for path, command in reference.commands(cli):
         assert re.search(r"Examples?:\n\s+cytomoe ", reference.help_of(path, command)), path
+
+
+def test_every_dependency_has_its_licence_listed():
+    rows = (DOCS / "licences.md").read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip(" `") for cell in row.split(" | ")] for row in rows if row.startswith("| ")][1:]
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    ranges = {name.strip("| ") + versions for name, versions, *_ in cells}
+    assert ranges == set(declared), "run: python docs/licences.py"
+    assert all(licence.strip("| ") not in ("", "none") for *_, licence in cells)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

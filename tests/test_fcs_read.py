@@ -269,7 +269,7 @@ def test_arrow_names_are_written_as_strings(with_arrow_names, tmp_path, view):
     read = anndata.read_h5ad(tmp_path / "cells.h5ad")
     assert list(read.obs_names) == list(before)
     assert read.uns["fcs"]["keywords"] == adata.uns["fcs"]["keywords"]
-    assert adata.obs_names is before
+    pd.testing.assert_index_equal(adata.obs_names, before, exact=True)
 
 
 def test_import_stays_light():
