@@ -15,6 +15,7 @@ from cytomoe.errors import InputError
 
 if TYPE_CHECKING:
     from distributed import Client
+    from distributed.security import Security
 
 LOOPBACK = "127.0.0.1"
 # How often a task is tried again after its worker died or an unexpected error.
@@ -91,10 +92,22 @@ def run_tasks(work: Callable[[T], R], tasks: Sequence[T], engine: Engine) -> Ite
             future.release()
 
 
+def check_scheduler(engine: Engine) -> None:
+    """Find out before any work whether the scheduler lets us in.
+
+    Raises
+    ------
+    InputError
+        If it can't be reached, or wants other certificates.
+    """
+    if engine.scheduler is not None:
+        with _client(engine, 1):
+            pass
+
+
 @contextmanager
 def _client(engine: Engine, n_tasks: int) -> Iterator[Client]:
     from distributed import Client, LocalCluster
-    from distributed.security import Security
 
     if engine.scheduler is None:
         with (
@@ -110,6 +123,26 @@ def _client(engine: Engine, n_tasks: int) -> Iterator[Client]:
         ):
             yield client
         return
+    security = _security(engine)
+    try:
+        client = Client(engine.scheduler, security=security, timeout=15, set_as_default=False)
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"--scheduler {engine.scheduler}: no scheduler answers there ({reason})") from error
+    with client:
+        yield client
+
+
+def _security(engine: Engine) -> Security:
+    """Certificates as the user names them, and otherwise as Dask's own settings do.
+
+    Raises
+    ------
+    InputError
+        If the scheduler wants some and they are missing or can't be used.
+    """
+    from distributed.security import Security
+
     certificates: dict[str, Any] = {
         name: str(path)
         for name, path in (
@@ -119,11 +152,14 @@ def _client(engine: Engine, n_tasks: int) -> Iterator[Client]:
         )
         if path is not None
     }
-    security = Security(require_encryption=True, **certificates) if certificates else None
+    security = Security(require_encryption=True, **certificates) if certificates else Security()
     try:
-        client = Client(engine.scheduler, security=security, timeout=15, set_as_default=False)
-    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
+        context = security.get_connection_args("client").get("ssl_context")
+    except OSError as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"--scheduler {engine.scheduler}: no scheduler answers there ({reason})") from error
-    with client:
-        yield client
+        raise InputError(f"--scheduler {engine.scheduler}: the certificates can't be used ({reason})") from error
+    if context is None and str(engine.scheduler).startswith("tls://"):
+        raise InputError(
+            f"--scheduler {engine.scheduler}: tls:// asks for certificates; give --tls-ca, --tls-cert and --tls-key"
+        )
+    return security

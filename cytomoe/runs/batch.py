@@ -19,7 +19,7 @@ import numpy as np
 from cytomoe import __version__
 from cytomoe.errors import CytomoeError, InputError, RunError
 from cytomoe.io.lock import alone
-from cytomoe.plates.engine import Engine, run_tasks
+from cytomoe.plates.engine import Engine, check_scheduler, run_tasks
 from cytomoe.plates.samples import Sample
 from cytomoe.preprocessing import NanPolicy
 from cytomoe.reference import read_reference
@@ -149,6 +149,7 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
     _check_folder(job)
     if job.reference is not None:
         read_reference(job.reference)  # a wrong one is refused before any work
+    check_scheduler(job.engine)
     samples, stamps, results = _readable(job)
     job, dropped = agree_on_markers(job, samples, listener) if job.mode != "model" else (job, {})
     results |= {name: WellResult(problem=reason) for name, reason in dropped.items()}
