@@ -37,6 +37,7 @@ from cytomoe.preprocessing.transform import (
     looks_transformed,
     non_finite_counts,
 )
+from cytomoe.twins import hash_events
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -48,7 +49,6 @@ Level = Literal["error", "warning", "note"]
 FEW_EVENTS = 1_000  # in all files together: fewer can't show rare populations
 MIN_EVENTS_CONSTANT = 100  # in a file, before a constant marker means anything
 MANY_TWINS = 0.01  # share of a file's events that repeat another event of the file
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, spreads bits
 
 
 @dataclass(frozen=True)
@@ -304,30 +304,6 @@ class _Check:
         message = f"{shared:,} of {len(events):,} events stand in more than one file (most: {most})"
         advice = "if they are gates that overlap, --gate-pattern uses each event once; otherwise leave a file out"
         self.add("", "warning", message, advice)
-
-
-def hash_events(adata: AnnData) -> NDArray[np.uint64]:
-    """Hash each event over all channels, so that equal events of files with the same channels hash alike.
-
-    Parameters
-    ----------
-    adata
-        A file.
-
-    Returns
-    -------
-    ndarray
-        (events,) 64-bit hashes; they do not depend on the order of the channels.
-    """
-    hashes = np.zeros(adata.n_obs, dtype=np.uint64)
-    channels, _ = channel_names(adata.var)
-    for position in sorted(range(adata.n_vars), key=lambda i: (channels[i], i)):
-        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
-            values = adata.X[:, position].astype(np.float64) + 0.0  # -0.0 becomes 0.0
-        hashes ^= values.view(np.uint64)
-        hashes *= _GOLDEN  # wraps around
-        hashes ^= hashes >> np.uint64(32)
-    return hashes
 
 
 def _carried(adata: AnnData) -> dict[str, str]:

@@ -13,8 +13,9 @@ from anndata import AnnData
 from handmade import FLOW, MASS, make_adata
 
 import cytomoe.io
-from cytomoe.check import Finding, check_files, hash_events
+from cytomoe.check import Finding, check_files
 from cytomoe.errors import FCSError, InputError
+from cytomoe.twins import hash_events, warn_of_twins
 
 DATA = os.environ.get("CYTOMOE_DATA")
 Files = Callable[..., list[str]]
@@ -195,3 +196,11 @@ def test_the_overlap_of_exported_gates_is_found() -> None:
     findings = check_files(paths, markers=["CD3", "HLADR"])
     assert "Staurosporine_cd14-surf-_H05.fcs and Staurosporine_nk_H05.fcs 1,644" in messages(findings, "warning", "")
     assert not [f for f in findings if f.level == "error"]
+
+
+def test_files_that_share_events_are_said_to():
+    values = np.random.default_rng(0).normal(10, 3, (200, len(MASS))).astype(np.float32)
+    first, second = make_adata(MASS, values[:120]), make_adata(MASS, values[100:])
+    assert warn_of_twins([first, second])[0].startswith("20 of 200 events")
+    assert warn_of_twins([first, make_adata(MASS, values[120:])]) == []
+    assert warn_of_twins([first]) == []

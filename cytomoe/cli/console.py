@@ -158,10 +158,16 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
             f"{title}: F-measure {block['f_measure']:.3f} (weighted), mean F1 {block['mean_f1']:.3f} (unweighted), "
             f"ARI {block['ari']:.3f}, {block['n_gated']:,} events, {block['clusters_used']} clusters"
         )
-    populations = rows[-1][1]["populations"]
+    _print_gates(*rows[-1])
+
+
+def _print_gates(title: str, block: dict[str, Any]) -> None:
+    """A line per gate that was measured, and the names of the others."""
+    populations = block["populations"]
     if not populations:
         return
     width = max(len(population["gate"]) for population in populations)
+    click.echo(f"gates, counted on {title}:")
     click.echo(f"  {'gate':<{width}} {'events':>8} {'cluster':>8} {'precision':>10} {'recall':>7} {'F1':>6}")
     for population in populations:
         cluster = "-" if population["cluster"] is None else population["cluster"]
@@ -169,3 +175,6 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
             f"  {population['gate']:<{width}} {population['n']:>8,} {cluster:>8} {population['precision']:>10.3f} "
             f"{population['recall']:>7.3f} {population['f1']:>6.3f}"
         )
+    if block["discarded"]:
+        few = ", ".join(f"{gate['gate']} {gate['n']:,}" for gate in block["discarded"])
+        click.echo(f"  too few events to be measured (--min-population): {few}")

@@ -49,6 +49,7 @@ from cytomoe.runs.samples import with_samples
 from cytomoe.runs.sampling import FITTED_EVENTS, rows_to_fit, with_rows
 from cytomoe.settings import Settings
 from cytomoe.similarity import Prior
+from cytomoe.twins import warn_of_twins
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -166,6 +167,8 @@ class Begun:
         Populations to name the clusters after, or None.
     prepared
         The cells that train, and their similarity.
+    notes
+        What the user should know of the events that train.
     """
 
     job: ClusterJob
@@ -179,6 +182,7 @@ class Begun:
     prior: Prior | None
     reference: Sequence[Population] | None
     prepared: Prepared
+    notes: list[str]
 
 
 def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
@@ -226,7 +230,8 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
         listener.say(f"{int(prior.known.sum()):,} events are known: {_count_known(prior)}")
     prepared = _prepare(job, training, listener, watch, prior)
     n_fitted = len(prepared.expression)
-    return Begun(job, listener, watch, events, gated, held_out, n_fitted, known, prior, reference, prepared)
+    notes = warn_of_twins(training) if gated is None else []
+    return Begun(job, listener, watch, events, gated, held_out, n_fitted, known, prior, reference, prepared, notes)
 
 
 def finish(begun: Begun, model: MoESimVAE) -> RunResult:
@@ -239,6 +244,7 @@ def finish(begun: Begun, model: MoESimVAE) -> RunResult:
     evaluation = measure(mapped, gated, held_out=measured, min_population=job.min_population)
     warnings = [
         *events.warnings,
+        *begun.notes,
         *describe_not_numbers(mapped),
         *model.notes_,
         *_without_cluster(begun.prior, model.known_as_),
@@ -312,6 +318,8 @@ def fit_model(
         If the training fails.
     """
     watch = watch or Stopwatch()
+    for warning in warn_of_twins(training):
+        listener.warn(warning)
     return _train(job, _prepare(job, training, listener, watch, prior), listener, watch)
 
 
