@@ -1,6 +1,7 @@
 """Conditions carried through a run, clusters named and merged by a table, and abundance compared between conditions."""
 
 import json
+import shutil
 
 import anndata
 import flowio
@@ -103,10 +104,25 @@ def test_the_merged_model_names_new_samples(example_run, mapping, tmp_path):
     assert pd.read_csv(out)["cluster"].nunique() > 1
 
 
+def test_unknown_clusters_are_no_population(example_run, plate, tmp_path):
+    clusters = pd.read_csv(example_run / "clusters.csv")
+    clusters["population"] = ["unknown", "B cells", "Unknown", *["the rest"] * (len(clusters) - 3)]
+    clusters.to_csv(tmp_path / "map.csv", index=False)
+    out = tmp_path / "merged"
+    assert run(["merge", str(example_run), "--map", str(tmp_path / "map.csv"), "--out", str(out)]) == 0
+    expected = {"unknown 1", "B cells", "unknown 3", "the rest"}
+    assert set(pd.read_csv(out / "clusters.csv")["population"]) == expected
+    shutil.copytree(plate, tmp_path / "plate")
+    clusters.to_csv(tmp_path / "plate" / "clusters.csv", index=False)
+    assert run(["compare", str(tmp_path / "plate"), "--by", "condition", "--out", str(tmp_path / "by")]) == 0
+    assert set(pd.read_csv(tmp_path / "by" / "comparison.csv")["population"]) == expected
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("cluster,name\n1,T\n", "cluster 2 has no name"),
+        ("cluster,name\n1,T\n99,B\n", "no name for clusters 2, 3, "),
+        ("cluster,name\n1,T\n99,B\n", ", and the run has no cluster 99; it has clusters 1 to "),
         ("cluster,name\n1,T\n1,B\n", "cluster 1 is named twice"),
         ("cluster,colour\n1,red\n", "needs the columns cluster and name"),
     ],
@@ -170,7 +186,9 @@ def test_compare_writes_table_and_figure(plate, tmp_path, capsys):
     assert "% drug" in printed
     table = pd.read_csv(out / "comparison.csv")
     assert {"percent_drug", "percent_none", "p", "p_adjusted"} <= set(table.columns)
-    assert set(table["population"]) == set(pd.read_csv(plate / "clusters.csv")["population"])
+    clusters = pd.read_csv(plate / "clusters.csv")
+    apart = [f"unknown {k}" if name == "unknown" else name for k, name in clusters[["cluster", "population"]].values]
+    assert set(table["population"]) == set(apart)
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (out / "comparison.svg").read_text()[:2000]
     assert json.loads((out / "comparison.json").read_text())["samples"]["third"] == "drug"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cytomoe.cli.main import run
-from cytomoe.runs.recut import cut, merge_tree
+from cytomoe.runs.recut import cut, group_names, merge_tree
 
 
 def test_a_run_is_cut_to_the_number_asked_for(example_run, tmp_path, capsys):
@@ -20,6 +20,36 @@ def test_a_run_is_cut_to_the_number_asked_for(example_run, tmp_path, capsys):
     assert list(populations.values()) == sorted(populations.values(), reverse=True)
     assert (labels.groupby("cluster")["population"].nunique() == 1).all()
     assert labels["cluster"].equals(pd.read_csv(example_run / "labels.csv")["cluster"])
+
+
+def named(*populations: str) -> pd.DataFrame:
+    """Clusters of 100, 99, ... events with these names."""
+    return pd.DataFrame({"population": populations, "events": 100 - np.arange(len(populations))})
+
+
+@pytest.mark.parametrize(
+    ("clusters", "groups", "names"),
+    [
+        (named("CD8", "CD4", "B"), [0, 0, 1], ["CD8 + CD4", "CD8 + CD4", "B"]),
+        (named("CD8", "CD4", "CD4"), [0, 0, 0], ["CD4 + CD8"] * 3),
+        (named("NK", "B", "NK"), [0, 1, 2], ["NK", "B", "NK (2)"]),
+        (named("unknown", "B", "Unknown"), [0, 1, 1], ["unknown 1", "B + unknown 3", "B + unknown 3"]),
+        (named("a", "b", "c", "d", "e"), [0] * 5, ["a + b + c and 2 more"] * 5),
+    ],
+)
+def test_a_joined_population_is_named_by_all_its_parts(clusters, groups, names):
+    assert group_names(clusters, np.array(groups)).tolist() == names
+
+
+def test_the_clusters_of_each_population_are_printed(example_run, tmp_path, capsys):
+    out = tmp_path / "three"
+    assert run(["recut", str(example_run), "--clusters", "3", "--out", str(out)]) == 0
+    *lines, _ = capsys.readouterr().out.splitlines()
+    written = pd.read_csv(out / "clusters.csv").groupby("population")["cluster"]
+    assert len(lines) == 3
+    for name, clusters in written:
+        held = ", ".join(map(str, clusters))
+        assert sum(f"  {name} " in line and line.endswith(f" {held}") for line in lines) == 1
 
 
 def test_without_a_number_the_tree_is_printed(example_run, capsys):

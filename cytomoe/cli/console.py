@@ -121,10 +121,12 @@ def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict
     out = choices["out"] or run.with_name(f"{run.name}_{suffix}")
     populations = run_merge(MergeJob(run, naming, out, choices["force"], command))
     if choices["as_json"]:
-        click.echo(json.dumps({"out": str(out), "populations": populations}))
+        click.echo(json.dumps({"out": str(out), "populations": {each.name: each.events for each in populations}}))
         return
-    for name, events in populations.items():
-        click.echo(f"  {events:>10,}  {name}")
+    width = max(len(each.name) for each in populations)
+    for each in populations:
+        held = f"cluster{'s' if len(each.clusters) > 1 else ''} {', '.join(map(str, each.clusters))}"
+        click.echo(f"  {each.events:>10,}  {each.name:<{width}}  {held}")
     click.echo(f"results: {out}")
 
 

@@ -17,7 +17,7 @@ from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.lock import alone
 from cytomoe.io.tables import read_safe_table
 from cytomoe.runs import outputs
-from cytomoe.runs.merge import population_abundance
+from cytomoe.runs.merge import keep_unknown_apart, population_abundance
 from cytomoe.runs.samples import RESERVED, read_samples
 
 # Populations that the figure shows, the surest first.
@@ -110,8 +110,8 @@ def _tables(job: CompareJob) -> tuple[pd.DataFrame, pd.Series[int], pd.DataFrame
     named = "population" in clusters and not job.clusters
     counts = abundance[counted].set_axis([f"{k}: {clusters['label'][k]}" for k in clusters.index], axis=1)
     if named:
-        merged = population_abundance(abundance, clusters["population"])
-        counts = merged[list(dict.fromkeys(clusters["population"]))]
+        names = keep_unknown_apart(clusters["population"])
+        counts = population_abundance(abundance, names)[list(dict.fromkeys(names))]
     counts, totals = counts.set_index(abundance["sample"]), abundance.set_index("sample")["events"]
     if job.samples is not None:
         table = read_samples(job.samples)

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from cytomoe.errors import InputError
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.fcs_h5ad import write_h5ad
 from cytomoe.io.tables import read_safe_table
+from cytomoe.reference import UNKNOWN
 from cytomoe.runs import outputs
 
 # Names of the table's two columns, the second as CATALYST calls them.
@@ -44,9 +45,17 @@ class NamingTable:
     path: Path
 
     def names(self, clusters: pd.DataFrame) -> tuple[pd.Series[str], dict[str, Any]]:
-        """See :class:`Naming`; every cluster is named once."""
-        found = read_map(self.path, len(clusters))
+        """See :class:`Naming`; every cluster is named once, and those called unknown stay apart."""
+        found = keep_unknown_apart(read_map(self.path, len(clusters)))
         return found, {"map": str(self.path.resolve()), "sha256": outputs.sha256(self.path)}
+
+
+class Population(NamedTuple):
+    """A population of a merged run: its name, its number of events and the clusters that it holds, from 1."""
+
+    name: str
+    events: int
+    clusters: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -74,8 +83,8 @@ class MergeJob:
     command: Sequence[str] = ()
 
 
-def run_merge(job: MergeJob) -> dict[str, int]:
-    """Copy a run with its clusters named and those of one name merged; returns the events of each population.
+def run_merge(job: MergeJob) -> list[Population]:
+    """Copy a run with its clusters named and those of one name merged; returns the populations, the largest first.
 
     Raises
     ------
@@ -103,7 +112,7 @@ def read_clusters(run: Path) -> pd.DataFrame:
 
 def write_named(
     run: Path, out: Path, clusters: pd.DataFrame, names: pd.Series[str], provenance: dict[str, Any]
-) -> dict[str, int]:
+) -> list[Population]:
     """Copy a run with its clusters named, and say in the manifest whence the names came.
 
     Parameters
@@ -119,8 +128,8 @@ def write_named(
 
     Returns
     -------
-    dict
-        Events of each population, the largest first.
+    list of Population
+        The largest first.
     """
     with atomic_directory(out, replace=out.exists()) as folder:
         shutil.copytree(run, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("report.html", "figures"))
@@ -131,8 +140,19 @@ def write_named(
         manifest = json.loads((folder / outputs.MANIFEST).read_text(encoding="utf-8"))
         manifest["merged"] = provenance
         outputs.write_json(folder / outputs.MANIFEST, manifest)
-    sizes = clusters["events"].groupby(names.to_numpy(), sort=False).sum().sort_values(ascending=False, kind="stable")
-    return {str(name): int(size) for name, size in sizes.items()}
+    members = clusters.set_index("cluster")["events"].groupby(names.to_numpy(), sort=False)
+    populations = [
+        Population(str(name), int(events.sum()), tuple(int(k) for k in events.index)) for name, events in members
+    ]
+    return sorted(populations, key=lambda population: -population.events)
+
+
+def keep_unknown_apart(names: pd.Series[str]) -> pd.Series[str]:
+    """Names by number of cluster, where several unknown ones are no population: each is called ``unknown 7``."""
+    unknown = names.str.casefold() == UNKNOWN
+    if unknown.sum() < 2:
+        return names
+    return names.where(~unknown, [f"{UNKNOWN} {k}" for k in names.index])
 
 
 def read_map(path: Path, n_clusters: int) -> pd.Series[str]:
@@ -163,9 +183,18 @@ def read_map(path: Path, n_clusters: int) -> pd.Series[str]:
     missing = [k for k in wanted if not given.get(k)]
     unknown = [k for k in given if k not in wanted]
     if missing or unknown:
-        what = f"cluster {missing[0]} has no name" if missing else f"there is no cluster {unknown[0]}"
-        raise InputError(f"--map {path}: {what}; the run has clusters 1 to {n_clusters}, and each needs a name")
+        problems = [
+            *([f"no name for {_numbered(missing)}"] if missing else []),
+            *([f"the run has no {_numbered(unknown)}"] if unknown else []),
+        ]
+        raise InputError(
+            f"--map {path}: {', and '.join(problems)}; it has clusters 1 to {n_clusters}, and each needs a name"
+        )
     return pd.Series([given[k] for k in wanted], index=range(1, n_clusters + 1))
+
+
+def _numbered(clusters: Sequence[str]) -> str:
+    return f"cluster{'s' if len(clusters) > 1 else ''} {', '.join(clusters)}"
 
 
 def _rename_tables(folder: Path, clusters: pd.DataFrame, names: pd.Series[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
+from cytomoe.reference import UNKNOWN
+from cytomoe.runs.merge import keep_unknown_apart
+
+# Parts that the name of a joined population lists.
+_PARTS_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -87,14 +93,25 @@ def cut(tree: pd.DataFrame, n_clusters: int, n_groups: int) -> NDArray[np.int64]
 
 
 def group_names(clusters: pd.DataFrame, groups: NDArray[np.int64]) -> pd.Series[str]:
-    """Name of each cluster's group: its rank by size, and what its largest cluster is called."""
-    sizes = np.bincount(groups, clusters["events"])
-    rank = np.empty(len(sizes), dtype=np.int64)
-    rank[np.argsort(-sizes, kind="stable")] = np.arange(1, len(sizes) + 1)
-    called = _called(clusters)
-    largest = [called.iloc[clusters["events"].where(groups == group).idxmax()] for group in range(len(sizes))]
-    names = [f"{rank[group]} {largest[group]}".strip() for group in groups]
-    return pd.Series(names, index=range(1, len(clusters) + 1))
+    """Name of each cluster's group: what its parts are called, joined by " + ", the largest part first.
+
+    No group is named after its largest part alone, and no two have the same name: the smaller of two that would is
+    numbered, as in ``NK cells (2)``.
+    """
+    parts = clusters["events"].groupby([groups, _called(clusters).to_numpy()]).sum()
+    by_size = parts.groupby(level=0).sum().sort_values(ascending=False, kind="stable").index
+    names: dict[Any, str] = {}
+    for group in by_size:
+        name = _joined(parts[group].sort_values(ascending=False, kind="stable").index.tolist())
+        free = (name if n == 1 else f"{name} ({n})" for n in count(1))
+        names[group] = next(each for each in free if each not in names.values())
+    return pd.Series([names[group] for group in groups], index=range(1, len(clusters) + 1))
+
+
+def _joined(names: list[str]) -> str:
+    """The names of the parts of a population, the first three of many."""
+    more = len(names) - _PARTS_NAMED
+    return " + ".join(names[:_PARTS_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def described_clusters(clusters: pd.DataFrame) -> list[str]:
@@ -107,4 +124,5 @@ def described_clusters(clusters: pd.DataFrame) -> list[str]:
 
 def _called(clusters: pd.DataFrame) -> pd.Series[str]:
     """What each cluster is called: its population, or its label."""
-    return clusters["population" if "population" in clusters else "label"].fillna("").astype(str)
+    called = clusters["population" if "population" in clusters else "label"].fillna("").astype(str)
+    return keep_unknown_apart(called.replace("", UNKNOWN).set_axis(range(1, len(clusters) + 1)))
