@@ -29,7 +29,7 @@ class Drift:
         transformed values), outside (share of the events beyond them), distance (largest distance between the
         cumulative distributions of sample and fit), left_range.
     unfit
-        Share of each sample's events that fit no expert.
+        Share of each sample's events that fit no cluster.
     """
 
     markers: pd.DataFrame
@@ -45,7 +45,7 @@ class Drift:
                 "instrument settings and units the same?"
             )
         lines += [
-            f"{sample}: {share:.0%} of the events fit no expert of the model ({1 - FITTING:.1%} did in its training); "
+            f"{sample}: {share:.0%} of the events fit no cluster of the model ({1 - FITTING:.1%} did in its training); "
             "they may be populations that it has never seen"
             for sample, share in self.unfit.items()
             if share > MOST_UNFIT

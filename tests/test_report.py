@@ -349,11 +349,44 @@ def test_a_population_in_several_clusters_is_told_with_the_command_that_joins_th
     assert set(json.loads(capsys.readouterr().out)["populations"]) == {"T cells", "unknown"}
 
 
-def test_warnings_that_differ_by_a_number_are_one(copy):
-    change_manifest(copy, warnings=[f"a.fcs: $P{i}R is no range; the values do not depend on it" for i in (9, 10, 11)])
-    found = [finding for finding in judge(RunFiles.read(copy)) if finding.title == "The run gave a warning"]
-    assert [finding.level for finding in found] == ["note"]
-    assert "And 2 more like this" in found[0].detail
+def test_remarks_on_files_are_one_line_below_the_files_and_no_finding(copy):
+    remarks = [f"a{i}.fcs: $P{i}R is no range; the values do not depend on it" for i in (9, 10, 11)]
+    change_manifest(copy, warnings=remarks)
+    assert not any("gave a warning" in finding.title for finding in judge(RunFiles.read(copy)))
+    write_report(copy)
+    text = visible(page_of(copy))
+    sentence = f"{remarks[0]}. And 2 more like this: see run.json."
+    assert text.count(sentence) == 1
+    assert text.index("Files and checksums") < text.index(sentence) < text.index("Settings, software and time")
+
+
+def test_a_gate_without_a_cluster_is_told_with_the_cluster_that_holds_it(copy):
+    files = RunFiles.read(copy)
+    evaluation = files.evaluation
+    lost, other = evaluation["unique"]["populations"][:2]
+    number, share = files.holders[lost["gate"]]
+    lost |= {"cluster": None, "f1": 0.0}
+    other["cluster"] = number
+    (copy / "evaluation.json").write_text(json.dumps(evaluation))
+    found = [f for f in judge(RunFiles.read(copy)) if "no cluster to match" in f.title]
+    said = f"{lost['gate']}, {100 * share:.1f} % of it in cluster {number}, which matches {other['gate']}"
+    assert said in found[0].detail
+    write_report(copy)
+    text = visible(page_of(copy))
+    assert f"{lost['gate']} {lost['n']:,} none" in text
+    assert "Most cells in" in text
+
+
+def test_a_mapped_sample_whose_marker_moved_is_not_called_like_the_training(finished, small_plate, tmp_path):
+    out = tmp_path / "mapped"
+    assert run(["predict", str(finished / "model.cytomoe"), str(small_plate[0]), "--out", str(out), "--quiet"]) == 0
+    drift = pd.read_csv(out / "drift.csv")
+    drift.loc[0, "distance"] = 0.42
+    drift.to_csv(out / "drift.csv", index=False)
+    assert "1 marker lies far from the model's training" in titles(out, "note")
+    assert not any("like those of the model's training" in title for title in titles(out, "good"))
+    with_column(out, "stability", lambda clusters: np.where(clusters["cluster"] == 3, 0.7, 0.95))
+    assert any(title.endswith("is less than stable") for title in titles(out, "note"))
 
 
 def test_events_of_several_gates_are_left_out_of_the_confusion(copy):

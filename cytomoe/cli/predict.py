@@ -27,7 +27,7 @@ def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices:
     """Map the events of new FCS files with the model of an earlier run.
 
     Transformation and scaling are those of the model. A file that lacks one of its markers is refused. Samples that
-    drifted from the model's training, by markers or by cells that fit no expert, are warned of; see drift.csv.
+    drifted from the model's training, by markers or by cells that fit no cluster, are warned of; see drift.csv.
 
     \b
     Example:

@@ -18,7 +18,7 @@ from cytomoe.reporting.material import Material, gather
 from cytomoe.reporting.methods import methods_of
 from cytomoe.reporting.payload import payload_of
 from cytomoe.reporting.run_files import RunFiles
-from cytomoe.reporting.verdict import headline, judge
+from cytomoe.reporting.verdict import headline, judge, remarks_on_files
 
 FILE_NAME = "report.html"
 _ASSETS = Path(__file__).parent / "assets"
@@ -98,6 +98,8 @@ def _context(material: Material) -> dict[str, Any]:
         "level": level,
         "headline": words,
         "findings": findings,
+        "holders": run.holders,
+        "remarks": remarks_on_files(run),
         "clusters": clusters,
         "named": any(record["name"] for record in clusters),
         "stable": run.stability is not None,

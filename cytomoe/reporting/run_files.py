@@ -121,6 +121,16 @@ class RunFiles:
         """What ``cells.h5ad`` says of each cell."""
         return Cells.read(self.folder / "cells.h5ad")
 
+    @cached_property
+    def holders(self) -> dict[str, tuple[int, float]]:
+        """Of each gate, the cluster that holds most of its events of one gate alone, and the share that it holds."""
+        gate, codes = self.cells.gate, self.cells.gate_codes
+        if gate is None or (codes < 0).all():
+            return {}
+        table = pd.crosstab(codes[codes >= 0], self.cells.cluster[codes >= 0], normalize="index")
+        numbers, shares = table.idxmax(axis=1), table.max(axis=1)
+        return {str(gate.categories[code]): (int(numbers[code]), float(shares[code])) for code in table.index}
+
 
 @dataclass(frozen=True, eq=False)
 class Cells:

@@ -22,6 +22,7 @@ Level = Literal["good", "note", "check"]
 
 TINY = 10  # cells; fewer do not make a population that anyone would gate
 UNSURE = 0.5  # below, the model holds another cluster, or several together, for as likely
+_MOVED = 0.3  # distance of a marker's distribution from that of the fit, above which a mapped sample is not like it
 _SETTLED = 0.02  # fall of the loss, relative; default runs on real wells lie below 0.01
 # How a reader ends a remark on a file whose values are not in doubt.
 _HARMLESS = "the values do not depend on it"
@@ -88,16 +89,26 @@ def headline(findings: list[Finding]) -> tuple[Level, str]:
 
 
 def _warnings(run: RunFiles) -> list[Finding]:
-    """The run's own warnings; those that differ by numbers alone, such as a channel's, are told once."""
+    """The run's own warnings, without the remarks on files."""
+    serious = [warning for warning in map(str, run.manifest["warnings"]) if not warning.endswith(_HARMLESS)]
+    return [Finding("check", "The run gave a warning", line) for line in _told_once(serious)]
+
+
+def remarks_on_files(run: RunFiles) -> list[str]:
+    """What the reader remarked on files whose values are not in doubt, a sentence for each kind."""
+    return _told_once([warning for warning in map(str, run.manifest["warnings"]) if warning.endswith(_HARMLESS)])
+
+
+def _told_once(warnings: list[str]) -> list[str]:
+    """Sentences; of warnings that differ by numbers or the name of a file alone, the first, with their count."""
     alike: dict[str, list[str]] = {}
-    for warning in map(str, run.manifest["warnings"]):
-        alike.setdefault(re.sub(r"\d+", "0", warning), []).append(warning)
-    found = []
-    for warnings in alike.values():
-        level: Level = "note" if warnings[0].endswith(_HARMLESS) else "check"
-        others = f" And {len(warnings) - 1} more like this: see run.json." if len(warnings) > 1 else ""
-        found.append(Finding(level, "The run gave a warning", f"{warnings[0]}{others}"))
-    return found
+    for warning in warnings:
+        alike.setdefault(re.sub(r"\d+", "0", re.sub(r"^.*?\.fcs: ", "", warning)), []).append(warning)
+    sentences = []
+    for first, *others in alike.values():
+        more = f" And {len(others)} more like this: see run.json." if others else ""
+        sentences.append(f"{first}{'' if first.endswith(('.', '?', '!')) else '.'}{more}")
+    return sentences
 
 
 def _counted_twice(run: RunFiles) -> list[Finding]:
@@ -173,13 +184,12 @@ def _clusters_used(run: RunFiles) -> list[Finding]:
 def _stability(run: RunFiles) -> list[Finding]:
     """Whether the clusters are found again in the partitions of the cells that the fit drew."""
     stability = run.stability
-    if stability is None or "model" in run.manifest:
+    if stability is None:
         return []
     partitions = run.manifest["settings"]["partitions"]
     scale = (
-        f"The cells were divided {partitions} times anew, each time from another random part of them; stability "
-        f"is the overlap of a cluster with its like there: 1 where each has just this cluster, {STABLE:g} and "
-        f"above stable, below {UNSTABLE:g} doubtful."
+        "Stability is how often the same cells come out as a cluster when the partition is repeated on other draws of "
+        f"the cells, here {partitions} times (1 = always): {STABLE:g} and above stable, below {UNSTABLE:g} doubtful."
     )
     weak = np.flatnonzero(stability < STABLE)
     if not len(weak):
@@ -311,12 +321,27 @@ def _drift(run: RunFiles) -> list[Finding]:
     if max(unfit.values()) > MOST_UNFIT:
         return []
     many = len(unfit) > 1
+    moved = run.drift[run.drift["distance"] > _MOVED].sort_values("distance", ascending=False)
+    if len(moved):
+        named = ", ".join(
+            f"{row.marker} {row.distance:.2f}" + (f" ({row.sample})" if many else "") for row in moved.itertuples()
+        )
+        return [
+            Finding(
+                "note",
+                f"{moved['marker'].nunique()} marker{'s lie' if moved['marker'].nunique() > 1 else ' lies'} far from "
+                "the model's training",
+                f"Distance of the distribution above {_MOVED:g}: {named}; 0 is the same, 1 has no value in common.",
+                "Other proportions of the populations do this, and so does another stain: see Drift and the histograms "
+                "before you compare abundances.",
+            )
+        ]
     return [
         Finding(
             "good",
             f"The sample{'s are' if many else ' is'} like those of the model's training",
             f"No marker left its range; {'at most ' if many else ''}{_share(max(unfit.values()))} of the cells fit no "
-            f"cluster's expert ({_share(run.manifest['drift']['expected'])} in the training).",
+            f"cluster ({_share(run.manifest['drift']['expected'])} in the training).",
         )
     ]
 
@@ -327,7 +352,7 @@ def _gates(run: RunFiles) -> list[Finding]:
     block = run.evaluation["unique"]
     if block["f_measure"] is None:
         return [Finding("note", "No gate is large enough to measure", "See --min-population.")]
-    lost = [p["gate"] for p in block["populations"] if p["f1"] < 0.5]
+    lost = [p for p in block["populations"] if p["f1"] < 0.5]
     detail = (
         f"F-measure {block['f_measure']:.3f} (weighted by size), mean F1 {block['mean_f1']:.3f} (every population "
         f"counts the same), over {len(block['populations'])} populations."
@@ -338,10 +363,23 @@ def _gates(run: RunFiles) -> list[Finding]:
         Finding(
             "note",
             f"{len(lost)} gated population{'s have' if len(lost) > 1 else ' has'} no cluster to match",
-            f"F1 below 0.5: {', '.join(lost)}. {detail}",
-            "See the table of gates for the cluster that holds them.",
+            f"F1 below 0.5: {'; '.join(_where_it_lies(run, p, block['populations']) for p in lost)}. {detail}",
+            "To tell them apart, look whether the markers chosen do; --resolution 2 makes smaller clusters.",
         )
     ]
+
+
+def _where_it_lies(run: RunFiles, population: dict[str, Any], populations: list[dict[str, Any]]) -> str:
+    """Name a gate with the cluster that holds most of it, and with the gate that this cluster matches."""
+    gate, holder = population["gate"], run.holders.get(population["gate"])
+    if holder is None:
+        return str(gate)
+    number, share = holder
+    if number == population["cluster"]:
+        return f"{gate}, {_share(share)} of it in its cluster {number}"
+    matched = [p["gate"] for p in populations if p["cluster"] == number]
+    which = f", which matches {matched[0]}" if matched else ""
+    return f"{gate}, {_share(share)} of it in cluster {number}{which}"
 
 
 def _repeatable(run: RunFiles) -> list[Finding]:

@@ -223,7 +223,9 @@
     const rows = order.length, columns = data.markers.length;
     const wide = byId("heatmap").clientWidth;
     const phone = wide < 560;
-    const left = { tree: phone ? 0 : 70, names: phone ? 105 : 232, bars: phone ? 74 : 112 };
+    const named = (k) => `${data.clusters[k].number} ${cut(data.clusters[k].title, phone ? 10 : 34)}`;
+    const longest = Math.max(...order.map((k) => echarts.format.getTextRect(`● ${named(k)}`, `12px ${FONT}`).width));
+    const left = { tree: phone ? 0 : 70, names: phone ? 105 : longest + 24, bars: phone ? 74 : 112 };
     const cell = Math.max(phone ? 20 : 24, Math.floor((wide - left.tree - left.names - left.bars - 4) / columns));
     const width = left.tree + left.names + columns * Math.min(cell, 90) + left.bars + 10;
     const rowHeight = 21, top = 84, height = rows * rowHeight;
@@ -246,7 +248,7 @@
       ],
       yAxis: [
         { type: "category", data: order.map(String), inverse: true, axisLine: { show: false }, axisTick: { show: false },
-          axisLabel: { interval: 0, color: INK, fontSize: 12, rich, formatter: (k) => phone ? `{c${k}|●} ${data.clusters[k].number} ${cut(data.clusters[k].title, 10)}` : `{c${k}|●} ${data.clusters[k].number} ${cut(data.clusters[k].title, 28)}` } },
+          axisLabel: { interval: 0, color: INK, fontSize: 12, rich, formatter: (k) => `{c${k}|●} ${named(k)}` } },
         { type: "value", gridIndex: 1, show: false, inverse: true, min: -0.5, max: rows - 0.5 },
         { type: "category", gridIndex: 2, data: order.map(String), inverse: true, show: false },
       ],
@@ -426,7 +428,7 @@
   function drawDrift() {
     const { samples, distance, outside, unfit } = data.drift;
     drawDistances("drift", samples.map((name) => ({ name, shown: (length) => cutMiddle(name, length) })), distance, {
-      heading: "fit no expert", beside: unfit.map(percent),
+      heading: "fit no cluster", beside: unfit.map(percent),
       describe: (s, m) => `distance ${short(distance[s][m])}<br>${percent(outside[s][m])} of the cells beyond the training's range`,
     });
   }
