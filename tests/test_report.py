@@ -368,7 +368,7 @@ def test_a_gate_without_a_cluster_is_told_with_the_cluster_that_holds_it(copy):
     lost |= {"cluster": None, "f1": 0.0}
     other["cluster"] = number
     (copy / "evaluation.json").write_text(json.dumps(evaluation))
-    found = [f for f in judge(RunFiles.read(copy)) if "no cluster to match" in f.title]
+    found = [f for f in judge(RunFiles.read(copy)) if "no cluster well" in f.title]
     said = f"{lost['gate']}, {100 * share:.1f} % of it in cluster {number}, which matches {other['gate']}"
     assert said in found[0].detail
     write_report(copy)

@@ -362,9 +362,10 @@ def _gates(run: RunFiles) -> list[Finding]:
     return [
         Finding(
             "note",
-            f"{len(lost)} gated population{'s have' if len(lost) > 1 else ' has'} no cluster to match",
+            f"{len(lost)} gated population{'s match' if len(lost) > 1 else ' matches'} no cluster well",
             f"F1 below 0.5: {'; '.join(_where_it_lies(run, p, block['populations']) for p in lost)}. {detail}",
-            "To tell them apart, look whether the markers chosen do; --resolution 2 makes smaller clusters.",
+            "Look whether the markers chosen tell them apart"
+            + ("." if "model" in run.manifest else "; --resolution 2 makes smaller clusters."),
         )
     ]
 
