@@ -1,13 +1,16 @@
 # make demo: own virtual environment, install, cluster the example data.
 # make docs: the documentation site in site/, every warning an error.
+# make test-lowest: own virtual environment with the lowest versions that pyproject.toml allows, the tests that meet most of them.
 # make test: own virtual environment with the development tools, lint, types, all fast tests.
 
 PYTHON ?= python3
 DEMO = .venv/bin
 DEV = .venv-dev/bin
+LOWEST = .venv-lowest/bin
+LOWEST_TESTS = cli fcs_read estimator report preprocessor
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo docs test test-slow quality lint format clean
+.PHONY: demo docs test test-lowest test-slow quality lint format clean
 
 demo: .venv/installed
 	$(DEMO)/cytomoe cluster example_data/*.fcs --gate-channel gate --gate-names example_data/gates.csv --reference pbmc --out demo_results --force
@@ -16,6 +19,9 @@ demo: .venv/installed
 
 test: .venv-dev/installed lint
 	OMP_NUM_THREADS=1 $(DEV)/python -m pytest -n auto  # one worker per core already
+
+test-lowest: .venv-lowest/installed
+	OMP_NUM_THREADS=1 $(LOWEST)/python -m pytest -n auto $(LOWEST_TESTS:%=tests/test_%.py)
 
 docs: .venv-dev/installed
 	$(DEV)/python docs/commands.py
@@ -51,5 +57,11 @@ format: .venv-dev/installed
 	$(DEV)/python $(PIP_INSTALL) --editable '.[dev,docs]'
 	touch $@
 
+.venv-lowest/installed: pyproject.toml constraints.txt constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	$(LOWEST)/python $(PIP_INSTALL) torch
+	$(LOWEST)/python $(PIP_INSTALL) --constraint constraints-lowest.txt --editable . 'hypothesis>=6.100' 'pytest>=8' 'pytest-xdist>=3.6'
+	touch $@
+
 clean:
-	rm -rf .venv .venv-dev demo_results site
+	rm -rf .venv .venv-dev .venv-lowest demo_results site
