@@ -73,7 +73,7 @@ def _rebuild_fcs_error(
     return FCSError(path, problem, keyword=keyword, offset=offset, expected=expected)
 
 
-def nearest(name: str, names: Iterable[str], n: int = 3) -> list[str]:
+def nearest(name: str, names: Iterable[str], n: int = 3, *, likeness: float = 0.6) -> list[str]:
     """Names most like ``name``, best first, ignoring case.
 
     Parameters
@@ -84,11 +84,13 @@ def nearest(name: str, names: Iterable[str], n: int = 3) -> list[str]:
         What exists.
     n
         How many to give at most.
+    likeness
+        How near a name must be: ``difflib``'s ratio of the letters in common, 0 to 1.
     """
     by_folded: dict[str, str] = {}
     for candidate in names:
         by_folded.setdefault(candidate.casefold(), candidate)
-    matches = difflib.get_close_matches(name.casefold(), list(by_folded), n=n, cutoff=0.4)
+    matches = difflib.get_close_matches(name.casefold(), list(by_folded), n=n, cutoff=likeness)
     return [by_folded[match] for match in matches]
 
 

@@ -68,7 +68,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[st
         with Path(path).open("rb") as start:
             header_bytes = int.from_bytes(start.read(8), "little")
         if header_bytes > _MAX_HEADER_BYTES:
-            raise InputError(f"{path}: damaged or not a cytomoe model (its header would have {header_bytes} bytes)")
+            raise InputError(f"{path}: damaged or not a cytomoe model; give RUN/model.cytomoe")
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY, "null")
             description = json.loads(text, parse_constant=_refuse_constant)

@@ -94,6 +94,7 @@ def test_a_broken_download_goes_on_where_it_stopped(address, cache, monkeypatch,
     message = capsys.readouterr().err
     assert "broke" in message
     assert "goes on" in message
+    assert "cytomoe data fetch cells --from-dir FOLDER" in message
     assert [path.name for path in (cache / "cells").iterdir()] == ["cells.bin.part"]
     assert run(["data", "fetch", "cells"]) == 0
     assert int(Server.ranges[1].removeprefix("bytes=").rstrip("-")) > len(CONTENT) // 4

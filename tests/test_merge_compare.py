@@ -182,8 +182,10 @@ def test_what_goes_with_the_batch_is_not_taken_for_the_condition():
 def test_compare_writes_table_and_figure(plate, tmp_path, capsys):
     out = tmp_path / "comparison"
     assert run(["compare", str(plate), "--by", "condition", "--out", str(out)]) == 0
-    printed = capsys.readouterr().out
-    assert "% drug" in printed
+    printed = capsys.readouterr()
+    assert "% drug" in printed.out
+    assert "Warning: drug has one sample" in printed.err
+    assert "none has one" not in printed.err
     table = pd.read_csv(out / "comparison.csv")
     assert {"percent_drug", "percent_none", "p", "p_adjusted"} <= set(table.columns)
     clusters = pd.read_csv(plate / "clusters.csv")
@@ -198,6 +200,23 @@ def test_compare_takes_conditions_given_later(example_run, plate, tmp_path, caps
     samples = str(plate.parent / "samples.csv")
     assert run(["compare", str(example_run), "--by", "batch", "--samples", samples, "--out", str(tmp_path / "x")]) == 2
     assert "all samples have batch 1" in capsys.readouterr().err
+
+
+def test_a_run_that_knows_no_conditions_asks_for_them(example_run, tmp_path, capsys):
+    assert run(["compare", str(example_run), "--by", "condition", "--out", str(tmp_path / "x")]) == 2
+    assert "give --samples with a table of the columns file, sample and condition" in capsys.readouterr().err
+
+
+def test_the_folder_of_a_run_stands_for_its_model(example_run, tmp_path, capsys):
+    assert run(["predict", str(example_run), FILES[0], "--out", str(tmp_path / "x"), "--quiet", "--no-report"]) == 0
+    assert (tmp_path / "x" / "labels.csv").is_file()
+    assert run(["predict", str(tmp_path), FILES[0], "--out", str(tmp_path / "y")]) == 2
+    assert "a folder without a model.cytomoe" in capsys.readouterr().err
+
+
+def test_a_number_of_clusters_is_refused_with_what_there_is(tmp_path, capsys):
+    assert run(["cluster", FILES[0], "--clusters", "10", "--out", str(tmp_path / "x")]) == 2
+    assert "recut RUN --clusters 10" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cytomoe.cli import options
+from cytomoe.cli.console import listening
 
 
 @click.command(short_help="Test which populations differ between conditions.")
@@ -46,7 +47,8 @@ def compare(
     from cytomoe.runs.compare import CompareJob, run_compare
 
     folder = out or run.with_name(f"{run.name}_by_{by}")
-    table = run_compare(CompareJob(run, by, folder, adjust, samples, clusters, force, command))
+    with listening(as_json) as listener:
+        table = run_compare(CompareJob(run, by, folder, adjust, samples, clusters, force, command), listener)
     if as_json:
         click.echo(json.dumps({"out": str(folder), "populations": json.loads(table.to_json(orient="records"))}))
         return

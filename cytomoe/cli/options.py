@@ -54,6 +54,15 @@ def settings(choices: dict[str, Any]) -> Settings:
     return preset(choices["preset"], **{name: choices[name] for name in CHANGES})
 
 
+def _refuse_number(_: click.Context, option: click.Parameter, value: str | None) -> None:
+    """Refuse a number of clusters, as FlowSOM's users would give it, with what there is in its place."""
+    if value is not None:
+        raise click.UsageError(
+            f"{option.opts[0]}: cytomoe finds the number of clusters; --resolution asks for more or fewer, --experts "
+            f"bounds it, and cytomoe recut RUN --clusters {value} merges them afterwards."
+        )
+
+
 files_argument = click.argument("files", nargs=-1, required=True, type=FILE)
 
 marker_options = _together(
@@ -90,6 +99,7 @@ marker_options = _together(
 )
 
 model_options = _together(
+    click.option("--clusters", hidden=True, expose_value=False, callback=_refuse_number),
     click.option(
         "--experts",
         type=click.IntRange(min=1),

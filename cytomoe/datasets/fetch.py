@@ -61,7 +61,11 @@ def fetch(entry: DataSet, *, from_dir: Path | None = None, say: Say = lambda _: 
             names = ", ".join(file.name for file in missing)
             raise InputError(f"{names}: can't be downloaded; {entry.by_hand}")
         for file in wanted:
-            download(file, folder)
+            try:
+                download(file, folder)
+            except RunError as error:
+                hand = f"or download it by hand and take it with: cytomoe data fetch {entry.name} --from-dir FOLDER"
+                raise RunError(f"{error}; {hand}") from error
             say(f"{file.name}: downloaded and verified")
         for file in missing:
             if file.url is None:
@@ -159,7 +163,7 @@ def _reason(error: Exception) -> str:
     import requests
 
     if isinstance(error, requests.ConnectionError) and "NewConnectionError" in repr(error):
-        return "can't be reached; is there a network? On a machine without: cytomoe data fetch NAME --from-dir FOLDER"
+        return "can't be reached; is there a network?"
     if isinstance(error, requests.Timeout):
         return f"no answer within {_TIMEOUT} s"
     return "the connection broke"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NOT_CHOSEN = "not chosen"
+# Likeness of a name that may have been meant: CDD4 for CD4, but not CD14 for CD19.
+_NEAR = 0.76
 
 
 def find_channel(var: pd.DataFrame, name: str) -> list[str]:
@@ -117,7 +119,9 @@ def resolve_names(var: pd.DataFrame, names: Sequence[str], source: str) -> list[
     found = {name: find_channel(var, name) for name in names}
     unknown = [name for name, channels in found.items() if not channels]
     if unknown:
-        raise InputError(f"{source} has no channel called {describe_unknown(var, unknown)}")
+        spaced = len(names) == 1 and len(names[0].split()) > 1
+        hint = "separate names by commas" if spaced else "cytomoe info FILE lists the channels"
+        raise InputError(f"{source} has no channel called {describe_unknown(var, unknown)}; {hint}")
     for name, channels in found.items():
         if len(channels) > 1:
             raise InputError(f"{name} may be any of {', '.join(channels)} in {source}; name one of them exactly")
@@ -136,7 +140,7 @@ def describe_unknown(var: pd.DataFrame, names: Sequence[str]) -> str:
     known = list(dict.fromkeys([*(str(i) for i in var.index), *antigens, *channels]))
     listed = []
     for name in names:
-        near = nearest(name, [k for k in known if k])
+        near = nearest(name, [k for k in known if k], likeness=_NEAR)
         listed.append(f"{name} (nearest: {', '.join(near)})" if near else name)
     return ", ".join(listed)
 

@@ -17,6 +17,7 @@ from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.lock import alone
 from cytomoe.io.tables import read_safe_table
 from cytomoe.runs import outputs
+from cytomoe.runs.job import Listener
 from cytomoe.runs.merge import keep_unknown_apart, population_abundance
 from cytomoe.runs.samples import RESERVED, read_samples
 
@@ -60,7 +61,7 @@ class CompareJob:
     command: Sequence[str] = ()
 
 
-def run_compare(job: CompareJob) -> pd.DataFrame:
+def run_compare(job: CompareJob, listener: Listener | None = None) -> pd.DataFrame:
     """Compare populations between conditions and write the table and its figure.
 
     Raises
@@ -69,21 +70,27 @@ def run_compare(job: CompareJob) -> pd.DataFrame:
         If the run has no such column, or too few samples.
     """
     with alone(job.out):
-        return _compare(job)
+        return _compare(job, listener or Listener())
 
 
-def _compare(job: CompareJob) -> pd.DataFrame:
+def _compare(job: CompareJob, listener: Listener) -> pd.DataFrame:
     """Compare into an output folder that is ours."""
     if job.out.exists() and not (job.force and (job.out / "comparison.csv").is_file()):
         raise InputError(f"{job.out} exists already; give another --out, or --force to replace an earlier comparison")
     counts, totals, conditions = _tables(job)
     for column in (job.by, *job.adjust):
         if column not in conditions:
-            known = ", ".join(conditions.columns) or "none; give them with --samples"
-            raise InputError(
-                f"the samples have no column {column}{did_you_mean(column, conditions.columns)}; there are {known}"
-            )
+            if conditions.columns.empty:
+                raise InputError(
+                    f"{job.run} knows no {column} of its samples: give --samples with a table of the columns "
+                    f"file, sample and {column}"
+                )
+            near = did_you_mean(column, conditions.columns) or f"; it has {', '.join(conditions.columns)}"
+            raise InputError(f"the table of samples has no column {column}{near}")
     table = compare_abundance(counts, totals, conditions, job.by, job.adjust)
+    sizes = conditions[job.by].value_counts(sort=False)
+    for group in sizes.index[sizes == 1]:
+        listener.warn(f"{group} has one sample: how much its samples vary is unknown, so no p-value can be relied on")
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
         outputs.write_csv(folder / "comparison.csv", table)
         _figure(folder, table, counts.div(totals, axis=0) * 100, conditions[job.by])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from cytomoe.io.atomic import atomic_path
 from cytomoe.io.lock import alone
 from cytomoe.io.tables import safe_table
 from cytomoe.runs.events import refuse_missing
+from cytomoe.runs.inputs import model_path
 from cytomoe.runs.job import Listener
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def run_generate(job: GenerateJob, listener: Listener | None = None) -> Generate
         raise InputError(f"--out {job.out}: give a name that ends in .fcs or .csv")
     if job.out.exists() and not job.force:
         raise InputError(f"{job.out} exists already; give another --out, or --force to replace it")
+    job = replace(job, model=model_path(job.model))
     refuse_missing([job.model, *([] if job.like is None else [job.like])])
     with alone(job.out):
         return _generate(job, listener)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from cytomoe.errors import InputError
 
+MODEL_FILE = "model.cytomoe"
+
 
 @dataclass(frozen=True)
 class Stamp:
@@ -92,3 +94,20 @@ class Checksum:
             found = cls(stamp, hashlib.file_digest(file, "sha256").hexdigest())
         stamp.check()
         return found
+
+
+def model_path(path: Path) -> Path:
+    """The model file that a path means: itself, or that in the folder of a run.
+
+    Raises
+    ------
+    InputError
+        If the path is a folder without a model.
+    """
+    if not path.is_dir():
+        return path
+    if not (path / MODEL_FILE).is_file():
+        raise InputError(
+            f"{path} is a folder without a {MODEL_FILE}; give the folder of a run of cytomoe cluster or batch"
+        )
+    return path / MODEL_FILE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cytomoe.drift import measure_drift
@@ -11,7 +11,7 @@ from cytomoe.io.atomic import atomic_directory
 from cytomoe.preprocessing import NanPolicy
 from cytomoe.runs import outputs
 from cytomoe.runs.events import GateSource, find_gates, open_events, refuse_missing
-from cytomoe.runs.inputs import Checksum, Stamp
+from cytomoe.runs.inputs import Checksum, Stamp, model_path
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import (
     H5adChoice,
@@ -78,6 +78,7 @@ def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
 
 def _predict(job: PredictJob, listener: Listener) -> RunResult:
     """Map files into an output folder that is ours."""
+    job = replace(job, model=model_path(job.model))
     refuse_missing([job.model, *job.files])
 
     from cytomoe.estimator import MoESimVAE  # brings torch: not before the simplest mistakes are ruled out
