@@ -125,3 +125,26 @@ def test_a_worker_of_jobs_killed_while_it_writes_loses_nothing(plate, example_ru
     assert run([*arguments, str(tmp_path / "alone")]) == 0
     for table in ("abundance.csv", *(f"wells/p1_A0{well}/labels.csv" for well in range(1, WELLS + 1))):
         assert (out / table).read_bytes() == (tmp_path / "alone" / table).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_batch_whose_scheduler_dies_ends_and_is_resumed(plate, example_run, certificate, tmp_path):
+    out, (cert, key) = tmp_path / "out", map(str, certificate)
+    arguments = ["batch", str(plate), "--model", str(example_run / "model.cytomoe"), "--quiet", "--out", str(out)]
+    with secured(tmp_path, certificate) as (address, scheduler):
+        there = ["--scheduler", address, "--tls-ca", cert, "--tls-cert", cert, "--tls-key", key]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cytomoe", *arguments, *there], stderr=subprocess.PIPE, text=True
+        )
+        deadline = time.monotonic() + 120
+        while not list(out.glob("wells/*/run.json")) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        scheduler.kill()
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    assert "the scheduler is gone" in said
+    done = len(list(out.glob("wells/*/run.json")))
+    assert 1 <= done < WELLS
+    assert run([*arguments, "--resume"]) == 0
+    assert pd.read_csv(out / "abundance.csv")["events"].tolist() == [3000] * WELLS

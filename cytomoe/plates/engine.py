@@ -5,16 +5,18 @@ Nothing listens beyond this machine unless the user names a scheduler, which the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from cytomoe.errors import InputError
+from cytomoe.errors import InputError, RunError
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
     from distributed.security import Security
 
 LOOPBACK = "127.0.0.1"
@@ -73,6 +75,8 @@ def run_tasks(work: Callable[[T], R], tasks: Sequence[T], engine: Engine) -> Ite
     ------
     InputError
         If the scheduler can't be reached.
+    RunError
+        If it goes away in the middle.
     """
     if engine.scheduler is None and (engine.jobs == 1 or len(tasks) < 2):
         for task in tasks:
@@ -87,9 +91,21 @@ def run_tasks(work: Callable[[T], R], tasks: Sequence[T], engine: Engine) -> Ite
     with _client(engine, len(tasks)) as client:
         futures = {client.submit(work, task, key=f"cytomoe-{task.key}", retries=RETRIES): task for task in tasks}
         for future in as_completed(futures, loop=client.loop):
-            problem = future.exception()
-            yield futures[future], future.result() if problem is None else problem
+            yield futures[future], _outcome(future)
             future.release()
+
+
+def _outcome(future: Future) -> Any:
+    """The result of a task, or the error that ended it."""
+    problem = future.exception()
+    if problem is not None:
+        return problem
+    try:
+        return future.result()
+    except CancelledError as error:  # nobody cancels but the client, when its scheduler is lost
+        raise RunError(
+            "the scheduler is gone; what is done is kept, and the same command with --resume does the rest"
+        ) from error
 
 
 def check_scheduler(engine: Engine) -> None:
@@ -124,6 +140,7 @@ def _client(engine: Engine, n_tasks: int) -> Iterator[Client]:
             yield client
         return
     security = _security(engine)
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is said in our words
     try:
         client = Client(engine.scheduler, security=security, timeout=15, set_as_default=False)
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
