@@ -67,6 +67,8 @@ class Reader:
             self.outcomes["refused"] += 1
             if "\n" in str(error) or not str(error).startswith(str(self.path)):
                 raise BrokenPromiseError(f"not one line that begins with the file: {error}") from error
+            if not error.expected or (error.offset is None and "has no data set" not in error.problem):
+                raise BrokenPromiseError(f"does not say where, or what was expected: {error}") from error
         else:
             self.outcomes["read"] += 1
             unpacked = max(len(content), len(content) * 1032 * content.startswith(b"\x1f\x8b"))

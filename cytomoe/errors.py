@@ -39,9 +39,10 @@ class FCSError(InputError):
     keyword
         The FCS keyword concerned, such as ``$TOT``.
     offset
-        Byte offset in the file where the problem lies.
+        Byte offset in the file where the problem lies: of a compressed file as it is unpacked or, where the compression
+        is damaged, as it stands. None when the file can't be read at all, or lacks the data set asked for.
     expected
-        What a right file would have there.
+        What a right file would have there. None when the file can't be read at all.
     """
 
     def __init__(
@@ -61,6 +62,10 @@ class FCSError(InputError):
         where = f" (at byte {offset})" if offset is not None else ""
         wanted = f"; expected {expected}" if expected else ""
         super().__init__(f"{self.path}: {problem}{where}{wanted}")
+
+    def located(self, offset: int) -> FCSError:
+        """The same error, which says at which byte it lies."""
+        return FCSError(self.path, self.problem, keyword=self.keyword, offset=offset, expected=self.expected)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Make the error survive the way back from a worker process."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import array
 import gzip
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import flowio
 import numpy as np
 import pytest
 from fcs_builder import FCSBuilder
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytomoe.cli.main import run
@@ -145,28 +143,3 @@ def test_number_of_channels_that_is_given_twice_allocates_nothing():
     with pytest.raises(FCSError):
         open_fcs(ROOT / "tests" / "fuzz_corpus" / "channels_counted_twice.fcs")
     assert time.process_time() - started < 2
-
-
-# ------------------------------------------------------------------ files that are right
-
-
-@settings(deadline=None, max_examples=60)
-@given(data=st.data(), n_channels=st.integers(1, 6), n_events=st.integers(0, 12))
-def test_whatever_flowio_writes_reads_back_exactly(folder, data, n_channels, n_events):
-    values = data.draw(
-        st.lists(st.floats(width=32, allow_nan=False), min_size=n_channels * n_events, max_size=n_channels * n_events)
-    )
-    text = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="/"), min_size=1)
-    names = data.draw(st.lists(text, min_size=n_channels, max_size=n_channels))
-    antigens = data.draw(st.lists(text, min_size=n_channels, max_size=n_channels))
-    path = folder / "flowio.fcs"
-    with path.open("wb") as handle:
-        try:
-            flowio.create_fcs(handle, array.array("f", values), names, opt_channel_names=antigens)
-        except Exception as error:  # flowio gives up where an offset gains a digit
-            assume("text offset" not in str(error))
-            raise
-    adata = read_fcs(path)
-    np.testing.assert_array_equal(adata.X, np.array(values, dtype=np.float32).reshape(n_events, n_channels))
-    assert adata.var["channel"].tolist() == names
-    assert adata.var["antigen"].tolist() == antigens

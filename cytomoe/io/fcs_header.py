@@ -85,7 +85,12 @@ def read_header(source: FCSSource, start: int, notes: list[str]) -> Header:
             source.path, f"has FCS version {version!r}", offset=start + 3, expected=f"one of {', '.join(VERSIONS)}"
         )
     if len(raw) < _SIZE:
-        raise FCSError(source.path, f"is cut short: its HEADER has {len(raw)} bytes", expected=f"{_SIZE} bytes")
+        raise FCSError(
+            source.path,
+            f"is cut short: its HEADER has {len(raw)} bytes",
+            offset=start + len(raw),
+            expected=f"{_SIZE} bytes",
+        )
     fields = [_offset(raw[10 + _FIELD_WIDTH * n : 10 + _FIELD_WIDTH * (n + 1)]) for n in range(4)]
     text = _text_segment(source, start, fields[0], fields[1])
     begin, end = fields[2:]
@@ -105,12 +110,18 @@ def _offset(field: bytes) -> int | None:
 
 def _text_segment(source: FCSSource, start: int, begin: int | None, end: int | None) -> Segment:
     if begin is None or end is None:
-        raise FCSError(source.path, "the HEADER's TEXT offsets are not numbers; the file is damaged", offset=start + 10)
+        raise FCSError(
+            source.path,
+            "the HEADER's TEXT offsets are not numbers; the file is damaged",
+            offset=start + 10,
+            expected="two numbers of 8 places each",
+        )
     if begin < _SIZE or end <= begin:
         raise FCSError(
             source.path,
             f"the HEADER puts the TEXT segment at bytes {begin} to {end}, which can't be; the file is damaged",
             offset=start + 10,
+            expected=f"a segment from byte {_SIZE} or later",
         )
     segment = Segment(begin, end)
     if segment.size > _MAX_TEXT_BYTES or not source.reaches(start + end + 1):
@@ -118,5 +129,6 @@ def _text_segment(source: FCSSource, start: int, begin: int | None, end: int | N
             source.path,
             f"the HEADER puts the end of TEXT at byte {end}, beyond the end of the file; it is cut short or damaged",
             offset=start + 18,
+            expected=f"a TEXT of at most {_MAX_TEXT_BYTES >> 20} MB that lies within the file",
         )
     return segment

@@ -112,7 +112,12 @@ def read_layout(path: str | os.PathLike[str], keywords: Mapping[str, str], notes
     channels = tuple(_read_channel(path, keywords, n, notes) for n in range(1, n_channels + 1))
     extra = next((name for name in keywords if _channel_number(name) > n_channels), None)
     if extra is not None:
-        raise FCSError(path, f"$PAR is {n_channels} but TEXT also describes a channel in {extra}", keyword="$PAR")
+        raise FCSError(
+            path,
+            f"$PAR is {n_channels} but TEXT also describes a channel in {extra}",
+            keyword="$PAR",
+            expected=f"at least {_channel_number(extra)}",
+        )
     wide = [channel.name for channel in channels if channel.datatype == "I" and channel.mask >> _FLOAT64_INTEGER_BITS]
     if wide:
         notes.append(f"integers of {', '.join(wide)} above 2**{_FLOAT64_INTEGER_BITS} are rounded")
@@ -214,7 +219,8 @@ def _read_byte_order(path: str | os.PathLike[str], keywords: Mapping[str, str]) 
 def _required(path: str | os.PathLike[str], keywords: Mapping[str, str], keyword: str) -> str:
     value = keywords.get(keyword, "")
     if not value:
-        raise FCSError(path, f"TEXT lacks {keyword}; the file is damaged or was written wrongly", keyword=keyword)
+        problem = f"TEXT lacks {keyword}; the file is damaged or was written wrongly"
+        raise FCSError(path, problem, keyword=keyword, expected="a value of this keyword")
     return value
 
 

@@ -63,9 +63,8 @@ def locate_data(
     if needed == 0:
         surplus = next((name for name, segment in claims.items() if segment.size > 1), None)
         if surplus is not None and n_events == 0:
-            raise FCSError(
-                source.path, f"$TOT is 0 but {surplus} says that DATA has {claims[surplus].size} bytes", keyword="$TOT"
-            )
+            problem = f"$TOT is 0 but {surplus} says that DATA has {claims[surplus].size} bytes"
+            raise FCSError(source.path, problem, keyword="$TOT", expected="as many events as DATA holds")
         return header.start, 0
     if allow_truncated:
         cut = _whole_events(source, header, claims, layout, n_events)
@@ -74,7 +73,7 @@ def locate_data(
             notes.append(f"the file is cut short: {missing}; the whole events before the cut were read")
             return cut
     faults = {name: _fault(source, header, segment, needed) for name, segment in claims.items()}
-    name, segment = _choose(source.path, claims, faults, n_events, needed)
+    name, segment = _choose(source.path, header.start, claims, faults, n_events, needed)
     _note_choice(claims, faults, name, needed, notes)
     return header.start + segment.begin, n_events
 
@@ -148,7 +147,12 @@ def _is_padding(source: FCSSource, begin: int, size: int) -> bool:
 
 
 def _choose(
-    path: str | os.PathLike[str], claims: Mapping[str, Segment], faults: Mapping[str, str], n_events: int, needed: int
+    path: str | os.PathLike[str],
+    start: int,
+    claims: Mapping[str, Segment],
+    faults: Mapping[str, str],
+    n_events: int,
+    needed: int,
 ) -> tuple[str, Segment]:
     """The one claim that fits."""
     fitting = [name for name, fault in faults.items() if not fault] or [
@@ -160,12 +164,14 @@ def _choose(
             path,
             f"the file is cut short or damaged, so copy or export it again: {reasons}",
             keyword="$TOT",
+            offset=next((start + segment.begin for segment in claims.values()), None),
             expected=f"{needed} bytes for the {n_events} events of $TOT",
         )
     first = claims[fitting[0]]
     if any(claims[name].begin != first.begin for name in fitting):
         where = " and ".join(f"{name} at byte {claims[name].begin}" for name in fitting)
-        raise FCSError(path, f"DATA can't be located: {where}, and both fit", keyword="$BEGINDATA")
+        problem = f"DATA can't be located: {where}, and both fit"
+        raise FCSError(path, problem, keyword="$BEGINDATA", expected="the same place in HEADER and TEXT")
     return fitting[0], first
 
 

@@ -17,7 +17,7 @@ from cytomoe.io.fcs_layout import Channel, Layout, read_layout
 from cytomoe.io.fcs_names import channel_names, event_names, missing_names
 from cytomoe.io.fcs_offsets import locate_data
 from cytomoe.io.fcs_source import FCSSource, open_source
-from cytomoe.io.fcs_text import read_text
+from cytomoe.io.fcs_text import keyword_offset, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,8 +113,15 @@ def open_fcs(path: str | os.PathLike[str], *, data_set: int = 1, allow_truncated
     source = open_source(path, allow_truncated=allow_truncated)
     found = _find_data_set(source, data_set)
     notes = found.notes
-    layout = read_layout(path, found.keywords, notes)
-    begin, n_events = locate_data(source, found.header, found.keywords, layout, notes, allow_truncated=allow_truncated)
+    try:
+        layout = read_layout(path, found.keywords, notes)
+        begin, n_events = locate_data(
+            source, found.header, found.keywords, layout, notes, allow_truncated=allow_truncated
+        )
+    except FCSError as error:
+        if error.offset is None and error.keyword is not None:
+            raise error.located(keyword_offset(source, found.header, error.keyword)) from error
+        raise
     source.finish()
     return FCSDataSet(
         path=os.fspath(path),
@@ -231,7 +238,12 @@ def _find_data_set(source: FCSSource, wanted: int) -> _Found:
         # Data sets follow each other. TEXT segments that overlap would let a small file keep us reading for hours.
         text_bytes += header.text.size
         if not source.reaches(text_bytes):
-            raise FCSError(source.path, f"the TEXT segments of its {number} data sets overlap", offset=start)
+            raise FCSError(
+                source.path,
+                f"the TEXT segments of its {number} data sets overlap",
+                offset=start,
+                expected="data sets that follow each other",
+            )
         keywords = read_text(source, header, notes, supplemental=number == wanted)
         if number == wanted:
             chosen = header, keywords, notes

@@ -49,7 +49,7 @@ def open_source(path: str | os.PathLike[str], *, allow_truncated: bool = False) 
         with Path(path).open("rb") as handle:
             magic = handle.read(2)
         if not magic:
-            raise FCSError(path, "the file is empty")
+            raise FCSError(path, "the file is empty", offset=0, expected="the HEADER of an FCS file")
         return _GzipSource(path, allow_truncated) if magic == GZIP_MAGIC else FCSSource(path)
     except OSError as error:
         raise FCSError(path, f"can't be opened: {error.strerror or error}") from error
@@ -106,7 +106,8 @@ class FCSSource:
         while done < size:  # the system reads at most 2 GB at once
             got = os.preadv(descriptor, [rest[done:]], begin + done)
             if got == 0:
-                raise FCSError(self.path, "has become shorter since it was opened", offset=begin + done)
+                problem = "has become shorter since it was opened"
+                raise FCSError(self.path, problem, offset=begin + done, expected=f"{size - done} more bytes")
             done += got
         return buffer
 
@@ -157,6 +158,7 @@ class _GzipSource(FCSSource):
                 raise FCSError(
                     self.path,
                     f"the compressed file goes on for more than {_MAX_TRAILING_BYTES >> 20} MB after its last data set",
+                    offset=self._position(),
                     expected="a compressed FCS file; unpack it yourself if you trust it",
                 )
             self._inflate(_CHUNK)
@@ -173,7 +175,9 @@ class _GzipSource(FCSSource):
                 if self._allow_truncated:
                     self._ended = True
                     return
-                raise FCSError(self.path, "the compressed file is cut short: gzip's end mark is missing")
+                raise FCSError(
+                    self.path, "the compressed file is cut short", offset=self._position(), expected="gzip's end mark"
+                )
             data = self._inflater.decompress(self._pending, size)
             self._pending = self._inflater.unconsumed_tail
             self._unpacked.seek(self._size)
@@ -181,11 +185,16 @@ class _GzipSource(FCSSource):
             self._unpacked.flush()
             self._size += len(data)
         except zlib.error as error:
-            raise FCSError(self.path, f"the compressed file is damaged ({error})") from error
+            problem = f"the compressed file is damaged ({error})"
+            raise FCSError(self.path, problem, offset=self._position(), expected="what gzip wrote") from error
         except OSError as error:
             raise FCSError(self.path, f"can't be unpacked: {error.strerror or error}") from error
         if self._inflater.eof:
             self._next_member()
+
+    def _position(self) -> int:
+        """How far the compressed file is unpacked, in its own bytes."""
+        return self._packed.tell() - len(self._pending)
 
     def _next_member(self) -> None:
         """Go on to the next gzip member, if one follows (parallel compressors write several)."""

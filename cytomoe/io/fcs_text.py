@@ -52,6 +52,7 @@ def read_text(source: FCSSource, header: Header, notes: list[str], *, supplement
             source.path,
             f"TEXT begins with {delimiter!r}, which is no delimiter; the file is damaged",
             offset=header.start + header.text.begin,
+            expected="a character that separates keywords and values, such as /",
         )
     keywords = _parse_with_fcsparser(head) if _is_plain(raw) else None
     if keywords is None:
@@ -60,6 +61,15 @@ def read_text(source: FCSSource, header: Header, notes: list[str], *, supplement
         return keywords
     supplement = _supplemental(source, header, keywords, delimiter, notes)
     return {**supplement, **keywords}
+
+
+def keyword_offset(source: FCSSource, header: Header, keyword: str) -> int:
+    """Where a keyword stands in the file, for error messages; where TEXT begins when it is not there."""
+    begin = header.start + header.text.begin
+    raw = source.read(begin, header.text.size)
+    delimiter = re.escape(raw[:1])
+    found = re.search(delimiter + rb"\s*(" + re.escape(keyword.encode()) + rb")\s*" + delimiter, raw, re.IGNORECASE)
+    return begin if found is None else begin + found.start(1)
 
 
 def tokenize(text: str, notes: list[str]) -> dict[str, str]:
