@@ -14,12 +14,12 @@ import pandas as pd
 
 MEANING = {
     "cd4+": {"CD4 T cells"},
-    "cd8+": {"CD8 T cells"},
+    "cd8+": {"CD8 T cells", "T cells, CD4-"},
     "nk": {"NK cells"},
     "igm+": {"IgM+ B cells"},
     "igm-": {"IgM- B cells"},
-    "cd14+hladrmid": {"Classical monocytes"},
-    "cd14+hladrhigh": {"Classical monocytes"},
+    "cd14+hladrmid": {"Classical monocytes", "CD14+ monocytes, HLA-DR+"},
+    "cd14+hladrhigh": {"Classical monocytes", "CD14+ monocytes, HLA-DR+"},
     "cd14+hladr-": {"HLA-DR- monocytes"},
     "cd14-hladrmid": {"CD14- myeloid cells"},
     "cd14-hladrhigh": {"CD14- myeloid cells"},

@@ -13,8 +13,9 @@ from cytomoe import __version__
 from cytomoe.annotation import ClusterNames, enrichment, labels
 from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
+from cytomoe.naming import name_clusters, with_known, with_populations
 from cytomoe.preprocessing import NanPolicy, Preprocessor, TransformChoice
-from cytomoe.reference import name_clusters, read_reference, with_known, with_populations
+from cytomoe.reference import read_reference
 from cytomoe.settings import CHANGES, preset
 
 if TYPE_CHECKING:

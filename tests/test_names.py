@@ -10,7 +10,8 @@ from cytomoe.annotation import ClusterNames, enrichment, labels
 from cytomoe.cli.main import run
 from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
-from cytomoe.reference import SHIPPED, UNKNOWN, Population, columns_of, name_clusters, read_reference
+from cytomoe.naming import UNKNOWN, is_known, name_clusters
+from cytomoe.reference import SHIPPED, Population, columns_of, read_reference
 
 MARKERS = ("CD45", "CD3", "CD4", "HLA-DR")
 # Clusters: CD4 T, other T, B with HLA-DR, few cells with seven times as much of it.
@@ -81,8 +82,46 @@ def test_the_most_specific_population_that_fits_is_taken(found):
     ]
     names = name_clusters(found, reference)
     assert [name.population for name in names] == ["CD4 T cells", "T cells", UNKNOWN, "DR high"]
-    assert names[0].runner_up == "T cells"
+    assert names[0].runner_up == ""  # the broader row is no rival
     assert names[0].score > 0.95
+
+
+# T cells of a panel that measures CD4 but neither CD8 nor TCRgd.
+CD8_OR_GD = [
+    Population("CD8 T cells", (("CD3", "+"), ("CD8", "+"), ("CD4", "-"), ("TCRgd", "-"))),
+    Population("gd T cells", (("CD3", "+"), ("TCRgd", "+"), ("CD4", "-")), ("TCRgd",)),
+    Population("CD4 T cells", (("CD3", "+"), ("CD4", "+"))),
+]
+
+
+def test_no_name_is_given_whose_own_markers_are_not_measured_but_a_broader_one(found):
+    names = name_clusters(found, [Population("T cells", (("CD3", "+"),)), *CD8_OR_GD])
+    assert [name.population for name in names[:2]] == ["CD4 T cells", "T cells, CD4-"]
+    assert names[1].runner_up == "CD8 T cells"
+
+
+def test_two_rows_that_the_panel_does_not_tell_apart_share_a_cluster_where_none_is_broader(found):
+    assert name_clusters(found, CD8_OR_GD)[1].population == "CD8 T cells or gd T cells"
+
+
+def test_a_name_is_given_where_its_marker_is_measured():
+    clusters = np.repeat([1, 2], 300).astype(np.int32)
+    cells = np.array([[3, 3.0], [3, 0.0]])[clusters - 1] + np.random.default_rng(0).normal(0, 0.3, (600, 2))
+    found = enrichment(cells.astype(np.float32), clusters, 2, ["CD3", "CD8"], [0.0] * 2)
+    names = name_clusters(found, [Population("T cells", (("CD3", "+"),)), *CD8_OR_GD])
+    assert [name.population for name in names] == ["CD8 T cells", "T cells"]
+
+
+def test_cells_below_the_level_of_the_reference_get_no_name(found):
+    dim = Population("T cells", (("CD3", "+"),), within=(("CD45", "hi"),))
+    assert {name.population for name in name_clusters(found, [dim])} == {UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("", False), ("unknown", False), ("unknown 7 + Unknown 9", False), ("unknown 7 + T", True)]
+)
+def test_unknown_populations_stay_unknown_when_numbered_and_joined(name, known):
+    assert is_known(name) == known
 
 
 def test_a_row_that_requires_a_marker_the_panel_lacks_is_left_out(found):
@@ -119,7 +158,14 @@ def test_example_clusters_are_named_as_their_gates(example_run):
     named = dict(zip(clusters["population"], clusters.index, strict=True))
     labels = pd.read_csv(example_run / "labels.csv")
     assert set(labels["population"]) <= set(clusters["population"])
-    for population in ("CD4 T cells", "CD8 T cells", "NK cells", "IgM+ B cells", "Classical monocytes", "Basophils"):
+    for population in (
+        "CD4 T cells",
+        "T cells, CD4-",
+        "NK cells",
+        "IgM+ B cells",
+        "CD14+ monocytes, HLA-DR+",
+        "Basophils",
+    ):
         assert population in named, population
     assert clusters["label"].str.len().min() > 0
 

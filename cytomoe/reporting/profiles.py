@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.fit_summary import STABLE, UNSTABLE
-from cytomoe.reference import UNKNOWN
+from cytomoe.naming import is_known
 from cytomoe.reporting.histograms import Histograms
 from cytomoe.reporting.run_files import RunFiles
 
@@ -90,8 +90,8 @@ def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
             "number": k + 1,
             "name": names[k],
             "label": labels[k],
-            "known": names[k] not in ("", UNKNOWN),
-            "title": names[k] if names[k] not in ("", UNKNOWN) else labels[k] or "without a label",
+            "known": is_known(names[k]),
+            "title": names[k] if is_known(names[k]) else labels[k] or "without a label",
             "events": int(run.sizes[k]),
             "fraction": float(run.sizes[k] / max(run.sizes.sum(), 1)),
             "confidence": float(confidence[k]) if run.sizes[k] else None,

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cytomoe.fit_summary import STABLE, UNSTABLE
-from cytomoe.reference import UNKNOWN
+from cytomoe.naming import is_known
 from cytomoe.reporting.run_files import RunFiles
 
 Level = Literal["good", "note", "check"]
@@ -294,7 +294,7 @@ def _shared_names(run: RunFiles) -> list[Finding]:
         return []
     by_name: dict[str, list[str]] = {}
     for k, name in enumerate(run.words("population")):
-        if name not in ("", UNKNOWN):
+        if is_known(name):
             by_name.setdefault(name, []).append(str(k + 1))
     shared = {name: clusters for name, clusters in by_name.items() if len(clusters) > 1}
     if not shared:

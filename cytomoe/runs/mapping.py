@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from cytomoe.annotation import ClusterNames, Enrichment, enrichment, labels
 from cytomoe.errors import InputError
 from cytomoe.fit_summary import UNSTABLE
+from cytomoe.naming import name_clusters, with_known, with_populations
 from cytomoe.outlyingness import BEYOND
 from cytomoe.preprocessing import NanPolicy, describe_non_finite, numeric
-from cytomoe.reference import Population, name_clusters, with_known, with_populations
+from cytomoe.reference import Population
 from cytomoe.runs import memory, outputs
 from cytomoe.runs.cells import write_cells
 from cytomoe.runs.events import Events, GatedEvents, Preview

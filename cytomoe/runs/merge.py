@@ -17,7 +17,7 @@ from cytomoe.errors import InputError
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.fcs_h5ad import write_h5ad
 from cytomoe.io.tables import read_safe_table
-from cytomoe.reference import UNKNOWN
+from cytomoe.naming import UNKNOWN
 from cytomoe.runs import outputs
 
 # Names of the table's two columns, the second as CATALYST calls them.

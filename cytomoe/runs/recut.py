@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
-from cytomoe.reference import UNKNOWN
+from cytomoe.naming import UNKNOWN
 from cytomoe.runs.merge import keep_unknown_apart
 
 # Parts that the name of a joined population lists.
