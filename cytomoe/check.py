@@ -37,6 +37,7 @@ from cytomoe.preprocessing.transform import (
     looks_transformed,
     non_finite_counts,
 )
+from cytomoe.saturation import ADVICE, ceilings
 from cytomoe.twins import hash_events
 
 if TYPE_CHECKING:
@@ -246,6 +247,9 @@ class _Check:
         if constant and adata.n_obs >= MIN_EVENTS_CONSTANT:
             message = f"has the same value in every event: {', '.join(constant)}"
             self.add(path, "warning", message, "leave these markers out with --markers")
+        saturated = ceilings(values, names)
+        if saturated:
+            self.add(path, "warning", f"saturated: {', '.join(map(str, saturated))}", ADVICE)
         sign = looks_transformed(adata, names)
         if sign and not first.as_they_are:
             advice = "give the raw file, or take the values as they are with --transform none"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, spreads bits
 # Fewer than this share of the events may be alike by chance, where there are few channels of whole numbers.
-_SHARE = 0.001
+SHARE = 0.001
 
 
 def hash_events(adata: AnnData) -> NDArray[np.uint64]:
@@ -55,7 +55,7 @@ def warn_of_twins(adatas: Sequence[AnnData]) -> list[str]:
         return []
     counts = np.unique(np.concatenate(distinct), return_counts=True)[1]
     shared = int(np.count_nonzero(counts > 1))
-    if shared <= _SHARE * len(counts):
+    if shared <= SHARE * len(counts):
         return []
     return [
         f"{shared:,} of {len(counts):,} events fitted on stand in more than one file, and count in each; if the files "

@@ -86,6 +86,30 @@ def test_a_bad_file_is_reported_and_the_others_go_on(plate, tmp_path, capsys):
     assert pd.read_csv(out / "abundance.csv")["sample"].tolist() == ["p1_A01", "p1_A03", "p1_A04"]
 
 
+def test_what_is_odd_about_the_events_of_all_samples_is_kept_through_a_resume(plate, tmp_path, capsys):
+    """Events in two wells, and a marker that the detector cut off."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    first, second = read_fcs(plate / "p1_A01.fcs"), read_fcs(plate / "p1_A02.fcs")
+    at = first.var_names.get_loc("CD4")
+    second.X[:100] = first.X[:100]
+    second.X[:, at] = np.minimum(second.X[:, at], np.quantile(second.X[:, at], 0.9))
+    write_fcs(first, folder / "p1_A01.fcs")
+    write_fcs(second, folder / "p1_A02.fcs")
+    arguments = ["batch", str(folder), "--out", str(out)]
+    assert run(arguments) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    warnings = json.loads((out / "run.json").read_text())["warnings"]
+    assert len(warnings) == 2
+    assert "stand in more than one file" in warnings[0]
+    assert warnings[1].startswith("saturated: CD4 (10.0% of the events at ")
+    assert "in p1_A02.fcs" in warnings[1]
+    assert all(warning in said for warning in warnings)
+    (out / "run.json").unlink()
+    assert run([*arguments, "--resume"]) == 0
+    assert json.loads((out / "run.json").read_text())["warnings"] == warnings
+
+
 def test_resume_does_only_what_is_missing_or_changed(pooled, plate, tmp_path, capsys):
     folder, out = tmp_path / "in", tmp_path / "out"
     shutil.copytree(plate, folder)

@@ -15,6 +15,7 @@ from handmade import FLOW, MASS, make_adata
 import cytomoe.io
 from cytomoe.check import Finding, check_files
 from cytomoe.errors import FCSError, InputError
+from cytomoe.saturation import ceilings
 from cytomoe.twins import hash_events, warn_of_twins
 
 DATA = os.environ.get("CYTOMOE_DATA")
@@ -204,3 +205,44 @@ def test_files_that_share_events_are_said_to():
     assert warn_of_twins([first, second])[0].startswith("20 of 200 events")
     assert warn_of_twins([first, make_adata(MASS, values[120:])]) == []
     assert warn_of_twins([first]) == []
+
+
+# ------------------------------------------------------------------ saturated channels
+
+
+def test_a_saturated_marker_is_told_with_its_share(files: Files) -> None:
+    adata = mass()
+    at = list(adata.var_names).index("145Nd_CD4")
+    adata.X[:, at] = np.minimum(adata.X[:, at], np.quantile(adata.X[:, at], 0.97))
+    found = messages(check_files(files(adata)), "warning", "a.fcs")
+    assert found.startswith("saturated: 145Nd_CD4 (3.0% of the events at ")
+
+
+@pytest.mark.parametrize(
+    ("values", "saturated"),
+    [
+        (np.minimum(np.random.default_rng(0).exponential(100, 5000), 500), True),  # 0.7 %
+        (np.minimum(np.random.default_rng(0).exponential(100, 5000), 600), False),  # 0.2 %
+        (np.random.default_rng(0).poisson(0.5, 5000), False),  # few whole numbers, a tail
+        (np.arange(5000) % 2, False),  # a gate
+        (np.full(5000, 7), False),  # constant, which is another finding
+        (np.repeat(np.random.default_rng(0).exponential(100, 500), 10), False),  # every event ten times
+        (np.r_[np.full(9, 50), np.arange(20)], False),  # too few to tell
+        (np.r_[np.nan, np.inf, np.minimum(np.random.default_rng(0).exponential(100, 5000), 300)], True),
+    ],
+)
+def test_saturation_is_a_pile_at_the_highest_value(values: np.ndarray, saturated: bool) -> None:
+    assert bool(ceilings(values[:, None], ["CD4"])) == saturated
+
+
+@pytest.mark.skipif(DATA is None, reason="CYTOMOE_DATA is not set")
+def test_real_files_are_not_called_saturated_but_for_one_that_is() -> None:
+    folder = Path(DATA or "")
+    for path in (
+        "bodenmiller/Staurosporine_nk_H05.fcs",
+        "flow/mouse_spleen_raw.fcs",
+        "flow/Nilsson_rare_notransform.fcs.gz",
+    ):
+        assert not [f for f in check_files([folder / path]) if f.message.startswith("saturated")]
+    found = check_files([folder / "fcs_zoo" / "0877408774.F06"])
+    assert "saturated: FL4-H (5.4% of the events at 1023)" in messages(found, "warning", found[0].file)

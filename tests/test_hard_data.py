@@ -1,5 +1,7 @@
 """Data that breaks methods: each kind either gives a sensible result, or one line says why not (exit code 2)."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,6 +81,8 @@ def test_the_four_populations_are_told_apart_in_spite_of(name, tmp_path):
     assert len(labels) == len(hard)
     assert alike(labels, which[: len(hard)]) > 0.9
     assert labels.max() <= 12
+    warnings = json.loads((tmp_path / "out" / "run.json").read_text())["warnings"]
+    assert any(warning.startswith("saturated: ") for warning in warnings) == (name == "saturated channels")
 
 
 NO_STRUCTURE = {

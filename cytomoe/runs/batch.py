@@ -164,9 +164,9 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
         results[name] = WellResult(problem=reason)
         _tell(name, results[name], listener, each)
     samples = [sample for sample in samples if sample.name in sums]
-    model = job.model
+    model, notes = job.model, list[str]()
     if job.mode == "pooled":
-        model, unfit = _pooled_model(job, samples, sums, listener)
+        model, unfit, notes = _pooled_model(job, samples, sums, listener)
         for name, reason in unfit.items():
             results[name] = WellResult(problem=reason)
             _tell(name, results[name], listener, each)
@@ -179,7 +179,7 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
         failed = sum(bool(r.problem) for r in results.values())
         listener.say(f"{done} of {len(tasks)} samples done, {failed} failed, {len(tasks) - done} left")
     in_order = {sample.name: results[sample.name] for sample in job.samples}
-    write_tables(job, in_order, _choices(job))
+    write_tables(job, in_order, _choices(job), notes)
     return BatchResult(job.out, in_order)
 
 
@@ -256,8 +256,8 @@ def _checksums(
 
 def _pooled_model(
     job: BatchJob, samples: Sequence[Sample], sums: dict[str, list[Checksum]], listener: Listener
-) -> tuple[Path, dict[str, str]]:
-    """The model of all samples, fitted unless it is there already, and the samples that can't be used with why."""
+) -> tuple[Path, dict[str, str], list[str]]:
+    """The model of all samples, fitted unless it is there, the samples that can't be used with why, and warnings."""
     path, note = job.out / "model.cytomoe", job.out / "model.json"
     contents = {name: _hex(found) for name, found in sums.items()}
     key = content_key("pooled", __version__, contents, _choices(job), job.subsample)
@@ -265,7 +265,7 @@ def _pooled_model(
         known = json.loads(note.read_text(encoding="utf-8"))
         if (known.get("key"), known.get("sha256")) == (key, outputs.sha256(path)):
             listener.say("the model of the batch is there already")
-            return path, dict(known["unusable"])
+            return path, dict(known["unusable"]), list(known.get("warnings", []))
     paths = [file for sample in samples for file in sample.paths]
     if not paths:
         raise RunError("no sample is left to fit a model on; see the reasons above")
@@ -279,11 +279,12 @@ def _pooled_model(
     usable = [adata for i, adata in training.items() if owner[i] not in unusable]
     if not usable:
         raise RunError("no sample is left to fit a model on; see the reasons above")
-    model = fit_model(cluster_job, usable, listener)
+    model, notes = fit_model(cluster_job, usable, listener)
     name_fitted(model, usable, None if job.reference is None else read_reference(job.reference))
     model.save(path)
-    outputs.write_json(note, {"key": key, "sha256": outputs.sha256(path), "unusable": unusable})
-    return path, unusable
+    fitted = {"key": key, "sha256": outputs.sha256(path), "unusable": unusable, "warnings": notes}
+    outputs.write_json(note, fitted)
+    return path, unusable, notes
 
 
 def _choices(job: BatchJob) -> dict[str, Any]:

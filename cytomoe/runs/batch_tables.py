@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from cytomoe.runs.wells import WellResult
 
 
-def write_tables(job: BatchJob, results: dict[str, WellResult], choices: dict[str, Any]) -> None:
+def write_tables(
+    job: BatchJob, results: dict[str, WellResult], choices: dict[str, Any], warnings: Sequence[str]
+) -> None:
     """Write the tables of all samples, the report and, last, the manifest.
 
     Parameters
@@ -32,6 +34,8 @@ def write_tables(job: BatchJob, results: dict[str, WellResult], choices: dict[st
         What became of each sample, by name.
     choices
         All that decides the results but files and model, for the manifest.
+    warnings
+        What the user should know of the events that a model of all was fitted on.
     """
     good = [sample for sample in job.samples if not results[sample.name].problem]
     clusters = {s.name: read_safe_table(job.out / "wells" / s.name / "clusters.csv") for s in good}
@@ -69,6 +73,7 @@ def write_tables(job: BatchJob, results: dict[str, WellResult], choices: dict[st
             for name, r in results.items()
         },
         "failed": len(problems),
+        "warnings": list(warnings),
         **choices,
         "software": outputs.software(),
     }

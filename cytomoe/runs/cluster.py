@@ -47,6 +47,7 @@ from cytomoe.runs.mapping import (
 from cytomoe.runs.report import report_of_run
 from cytomoe.runs.samples import with_samples
 from cytomoe.runs.sampling import FITTED_EVENTS, rows_to_fit, with_rows
+from cytomoe.saturation import warn_of_saturation
 from cytomoe.settings import Settings
 from cytomoe.similarity import Prior
 from cytomoe.twins import warn_of_twins
@@ -230,7 +231,9 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
         listener.say(f"{int(prior.known.sum()):,} events are known: {_count_known(prior)}")
     prepared = _prepare(job, training, listener, watch, prior)
     n_fitted = len(prepared.expression)
-    notes = warn_of_twins(training) if gated is None else []
+    notes = warn_of_saturation(training, prepared.preprocessor)
+    if gated is None:
+        notes = [*warn_of_twins(training), *notes]
     return Begun(job, listener, watch, events, gated, held_out, n_fitted, known, prior, reference, prepared, notes)
 
 
@@ -307,8 +310,15 @@ def fit_model(
     listener: Listener,
     watch: Stopwatch | None = None,
     prior: Prior | None = None,
-) -> MoESimVAE:
+) -> tuple[MoESimVAE, list[str]]:
     """Fit preprocessing and a model to the events that train, raw as files hold them.
+
+    Returns
+    -------
+    model : MoESimVAE
+        The model.
+    notes : list of str
+        What the user should know of the events, which the listener was warned of.
 
     Raises
     ------
@@ -318,9 +328,11 @@ def fit_model(
         If the training fails.
     """
     watch = watch or Stopwatch()
-    for warning in warn_of_twins(training):
+    prepared = _prepare(job, training, listener, watch, prior)
+    notes = [*warn_of_twins(training), *warn_of_saturation(training, prepared.preprocessor)]
+    for warning in notes:
         listener.warn(warning)
-    return _train(job, _prepare(job, training, listener, watch, prior), listener, watch)
+    return _train(job, prepared, listener, watch), notes
 
 
 def _prepare(
