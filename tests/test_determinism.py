@@ -7,6 +7,7 @@ import sys
 import time
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from cytomoe.cli.main import run
 
@@ -25,9 +26,12 @@ TIMES = ("finished", "seconds")
 
 
 def test_two_processes_give_the_same_bytes_without_a_network(small_plate, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("population,positive,negative\nB cells,CD20,CD3\nother cells,CD45,CD20\n")
     for folder, hash_seed in (("a", "1"), ("b", "2")):
         (tmp_path / folder).mkdir()
         arguments = ["cluster", *map(str, small_plate), "--gate-channel", "gate", "--subsample", "800"]
+        arguments += ["--reference", str(table)]
         done = subprocess.run(
             [sys.executable, "-c", WITHOUT_NETWORK, *arguments, "--out", "out", "--no-report"],
             cwd=tmp_path / folder,
@@ -43,6 +47,10 @@ def test_two_processes_give_the_same_bytes_without_a_network(small_plate, tmp_pa
     for name in names:
         if name not in ("run.json", "cells.h5ad"):  # HDF5 writes times of its own
             assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    clusters = pd.read_csv(first / "clusters.csv")
+    assert clusters["population"].duplicated().any()
+    population = pq.ParquetFile(first / "labels.parquet").metadata.row_group(0).to_dict()["columns"][-1]
+    assert "RLE_DICTIONARY" in population["encodings"]  # Arrow fills up a dictionary with repeated names at random
     manifests = [json.loads((out / "run.json").read_text(encoding="utf-8")) for out in (first, second)]
     assert manifests[0]["threads"] == 1
     plain = [json.dumps({k: v for k, v in m.items() if k not in TIMES}) for m in manifests]

@@ -44,6 +44,7 @@ from cytomoe.cli.console import listening
 @click.option(
     "--scheduler", metavar="ADDRESS", help="Dask scheduler that exists, such as tcp://host:8786, in place of --jobs."
 )
+@click.option("--upload", is_flag=True, help="Send the files to the scheduler's workers, which can't read them here.")
 @click.option("--tls-ca", type=options.FILE, metavar="PEM", help="Certificate authority of the scheduler.")
 @click.option("--tls-cert", type=options.FILE, metavar="PEM", help="Our certificate for the scheduler.")
 @click.option("--tls-key", type=options.FILE, metavar="PEM", help="Its key, where the certificate's file has none.")
@@ -75,6 +76,8 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
         raise InputError("--model and --per-sample are both given; a model given is used for all samples")
     if choices["model"] is not None and not choices["model"].is_file():
         raise InputError(f"{choices['model']}: no such model file")
+    if choices["upload"] and choices["scheduler"] is None:
+        raise InputError("--upload sends the files to the workers of a --scheduler, and none is given; leave it out")
     job = BatchJob(
         samples=find_samples(paths, choices["well_pattern"]),
         out=choices["out"],
@@ -94,6 +97,7 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
         engine=Engine(
             choices["jobs"], choices["scheduler"], choices["tls_ca"], choices["tls_cert"], choices["tls_key"]
         ),
+        upload=choices["upload"],
         resume=choices["resume"],
         force=choices["force"],
         command=command,

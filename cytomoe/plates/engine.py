@@ -6,6 +6,8 @@ Nothing listens beyond this machine unless the user names a scheduler, which the
 from __future__ import annotations
 
 import logging
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 # How often a task is tried again after its worker died or an unexpected error.
 RETRIES = 2
+_GONE = "the scheduler is gone; what is done is kept, and the same command with --resume does the rest"
 
 
 class Task(Protocol):
@@ -58,18 +61,28 @@ class Engine:
     tls_key: Path | None = None
 
 
-def run_tasks(work: Callable[[T], R], tasks: Sequence[T], engine: Engine) -> Iterator[tuple[T, R | BaseException]]:
+# What is sent in place of a task, with the files that it needs; made of the task and the bytes of memory that the
+# smallest worker has for it, None where workers have no limit.
+Pack = Callable[[T, int | None], Any]
+
+
+def run_tasks(
+    work: Callable[[Any], R], tasks: Sequence[T], engine: Engine, pack: Pack[T] | None = None
+) -> Iterator[tuple[T, R | BaseException]]:
     """Do all tasks and give each with its result, or the error that ended it, in the order in which they finish.
 
     Parameters
     ----------
     work
-        Turns a task into its result. It may run more than once for a task, when a worker dies after the work was done,
-        so it must come to the same end when it is repeated.
+        Turns a task, or what ``pack`` makes of it, into its result. It may run more than once for a task, when a worker
+        dies after the work was done, so it must come to the same end when it is repeated.
     tasks
         What to do; keys all different.
     engine
-        Where.
+        Where. It must have a scheduler if there is a ``pack``.
+    pack
+        Makes what is sent to the scheduler in place of a task. Then no more tasks are on their way at a time than the
+        workers take at once, and one that waits, since all are held by the scheduler.
 
     Raises
     ------
@@ -89,10 +102,42 @@ def run_tasks(work: Callable[[T], R], tasks: Sequence[T], engine: Engine) -> Ite
     from distributed import as_completed
 
     with _client(engine, len(tasks)) as client:
-        futures = {client.submit(work, task, key=f"cytomoe-{task.key}", retries=RETRIES): task for task in tasks}
-        for future in as_completed(futures, loop=client.loop):
-            yield futures[future], _outcome(future)
-            future.release()
+        waiting = deque(tasks)
+        running: dict[Future, T] = {}
+        finished = as_completed(loop=client.loop)
+        while waiting or running:
+            room, memory = (len(tasks), None) if pack is None else _workers(client)
+            while waiting and len(running) < room:
+                task = waiting.popleft()
+                try:
+                    sent = task if pack is None else pack(task, memory)
+                except Exception as error:
+                    yield task, error
+                    continue
+                future = _submit(client, work, sent, task.key)
+                running[future] = task
+                finished.add(future)
+            if running:
+                future = next(finished)
+                yield running.pop(future), _outcome(future)
+                future.release()
+
+
+def _submit(client: Client, work: Callable[[Any], R], sent: Any, key: str) -> Future:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sending large graph")  # files that are sent are large, and are meant to be
+        return client.submit(work, sent, key=f"cytomoe-{key}", retries=RETRIES)
+
+
+def _workers(client: Client) -> tuple[int, int | None]:
+    """How many tasks may be on their way, and bytes of memory for a task on the smallest worker; waits for a worker."""
+    try:
+        client.wait_for_workers(1)
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    except (OSError, CancelledError) as error:
+        raise RunError(_GONE) from error
+    limits = [worker["memory_limit"] // worker["nthreads"] for worker in workers if worker["memory_limit"]]
+    return sum(worker["nthreads"] for worker in workers) + 1, min(limits, default=None)
 
 
 def _outcome(future: Future) -> Any:
@@ -103,9 +148,7 @@ def _outcome(future: Future) -> Any:
     try:
         return future.result()
     except CancelledError as error:  # nobody cancels but the client, when its scheduler is lost
-        raise RunError(
-            "the scheduler is gone; what is done is kept, and the same command with --resume does the rest"
-        ) from error
+        raise RunError(_GONE) from error
 
 
 def check_scheduler(engine: Engine) -> None:

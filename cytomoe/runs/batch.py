@@ -32,8 +32,9 @@ from cytomoe.runs.job import Listener
 from cytomoe.runs.mapping import H5adChoice, name_fitted
 from cytomoe.runs.panels import PanelMismatch, agree_on_markers
 from cytomoe.runs.predict import PredictJob
-from cytomoe.runs.well_groups import group_wells, run_group
-from cytomoe.runs.wells import WellResult, WellTask, content_key, run_well
+from cytomoe.runs.upload import run_uploaded
+from cytomoe.runs.well_groups import WellGroup, group_wells, run_group
+from cytomoe.runs.wells import WellResult, WellTask, content_key
 from cytomoe.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class BatchJob:
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
     engine
         Where the samples are computed.
+    upload
+        Whether the scheduler's workers are sent the files, and send the results back.
     resume
         Whether an earlier batch in ``out`` is continued.
     force
@@ -88,6 +91,7 @@ class BatchJob:
     unassigned: bool = False
     nan: NanPolicy = "refuse"
     engine: Engine = field(default_factory=Engine)
+    upload: bool = False
     resume: bool = False
     force: bool = False
     command: Sequence[str] = ()
@@ -185,10 +189,9 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
 
 def _work(job: BatchJob, tasks: Sequence[WellTask]) -> Iterator[tuple[WellTask, WellResult | BaseException]]:
     """Each sample with what became of it, in the order in which they are done; models of their own in stacks."""
-    if job.mode != "per-sample":
-        yield from run_tasks(run_well, tasks, job.engine)
-        return
-    for group, outcome in run_tasks(run_group, group_wells(tasks), job.engine):
+    groups = group_wells(tasks) if job.mode == "per-sample" else [WellGroup((task,)) for task in tasks]
+    work = run_uploaded(groups, job.engine) if job.upload else run_tasks(run_group, groups, job.engine)
+    for group, outcome in work:
         outcomes = outcome if isinstance(outcome, list) else [outcome] * len(group.tasks)
         yield from zip(group.tasks, outcomes, strict=True)
 

@@ -100,7 +100,10 @@ def write_labels(folder: Path, mapped: MappedEvents) -> None:
     from pyarrow import csv, parquet
 
     events, populations = mapped.events, mapped.names.populations
-    files, called = pa.array(events.names), pa.array([UNASSIGNED, *populations]) if populations else None
+    files = pa.array(events.names)
+    # Each name once: where a dictionary repeats itself, Arrow writes bytes that it has not set, and no two files agree.
+    called = list(dict.fromkeys([UNASSIGNED, *populations])) if populations else None
+    number_of = np.array([called.index(name) for name in (UNASSIGNED, *populations)], np.int32) if called else None
     text = pa.dictionary(pa.int32(), pa.string())
     columns = {"file": text, "event": pa.int64(), "cluster": pa.int32(), "confidence": pa.float32()}
     columns |= {} if called is None else {"population": text}
@@ -125,8 +128,8 @@ def write_labels(folder: Path, mapped: MappedEvents) -> None:
                     "cluster": pa.array(cluster),
                     "confidence": pa.array(mapped.confidence[first:last]),
                 }
-                if called is not None:
-                    parts["population"] = pa.DictionaryArray.from_arrays(pa.array(cluster), called)
+                if number_of is not None:
+                    parts["population"] = pa.DictionaryArray.from_arrays(pa.array(number_of[cluster]), pa.array(called))
                 if mapped.outlyingness is not None:
                     parts["nearest_cluster"] = pa.array(mapped.nearest[first:last])
                     parts["outlyingness"] = pa.array(mapped.outlyingness[first:last])

@@ -23,12 +23,12 @@ GROUP_BYTES = 128 << 20
 
 @dataclass(frozen=True)
 class WellGroup:
-    """Samples whose models are trained as one stack.
+    """Samples whose models are trained as one stack; or a single sample, which may be mapped.
 
     Attributes
     ----------
     tasks
-        A clustering each, all with the same settings and device.
+        A clustering each, all with the same settings and device; or one clustering or mapping.
     """
 
     tasks: tuple[WellTask, ...]
@@ -58,29 +58,41 @@ def group_wells(tasks: Sequence[WellTask]) -> list[WellGroup]:
     return [WellGroup(tuple(group)) for group in groups]
 
 
-def run_group(group: WellGroup) -> list[WellResult | Exception]:
-    """Cluster the samples of a group, each as :func:`cytomoe.runs.wells.run_well` does.
+def done_before(group: WellGroup) -> list[WellResult | None]:
+    """Results of the samples of a group that are in their folders already; None for the others."""
+    return [finished(task.job.out, task.key, task.sums) for task in group.tasks]
+
+
+def run_group(group: WellGroup, done: Sequence[WellResult | None] | None = None) -> list[WellResult | Exception]:
+    """Cluster or map the samples of a group, each as :func:`cytomoe.runs.wells.run_well` does.
 
     Where some are done already they are trained with the others again, since rounding depends on the whole stack, but
     not written again.
+
+    Parameters
+    ----------
+    group
+        The samples.
+    done
+        As :func:`done_before` gives it, where the folders are on another machine.
     """
-    done = [finished(task.job.out, task.key, task.sums) for task in group.tasks]
+    done = done_before(group) if done is None else done
     if len(group.tasks) == 1 or None not in done:
         return [run_well(task) for task in group.tasks]
     missing = [i for i, result in enumerate(done) if result is None]
-    begun = {i: _attempt(_begin, group.tasks[i]) for i in missing}
+    begun = {i: attempt(_begin, group.tasks[i]) for i in missing}
     if any(isinstance(one, Begun) for one in begun.values()):
-        begun = {i: begun[i] if i in begun else _attempt(_begin, task) for i, task in enumerate(group.tasks)}
+        begun = {i: begun[i] if i in begun else attempt(_begin, task) for i, task in enumerate(group.tasks)}
     trained = iter(_train([one for one in begun.values() if isinstance(one, Begun)]))
     networks = {i: next(trained) for i, one in begun.items() if isinstance(one, Begun)}
     results: list[WellResult | Exception] = []
     for i, earlier in enumerate(done):
         one = earlier or begun[i]
-        results.append(_attempt(_finish, one, networks[i]) if isinstance(one, Begun) else one)
+        results.append(attempt(_finish, one, networks[i]) if isinstance(one, Begun) else one)
     return results
 
 
-def _attempt(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | WellResult | Exception:
+def attempt(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | WellResult | Exception:
     """What the work gives, or why it failed: one sample's failure is none of the others'."""
     try:
         return or_problem(work, *arguments, **named)

@@ -1,0 +1,136 @@
+"""`batch --upload`: workers that can't see the files receive them, and what comes back is what would be made here.
+
+The workers run in a mount namespace of their own, in which the folder of files, model and results is empty.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pandas as pd
+import pytest
+
+from cytomoe.cli.main import run
+from cytomoe.datasets.simulate import simulate_plate
+from cytomoe.io import write_fcs
+
+ALONE = ["unshare", "--map-root-user", "--mount"]
+WELLS = 8
+WITH_TIMES_OR_COMMANDS = ("run.json", "batch.json", "report.html")
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """Folder that no worker sees, with eight small wells, a panel and a reference."""
+    folder = tmp_path_factory.mktemp("client")
+    (folder / "p1").mkdir()
+    for well, sample in simulate_plate(3, wells=WELLS, events=500).items():
+        write_fcs(sample, folder / "p1" / f"p1_{well}.fcs")
+    markers = ["CD3", "CD4", "CD7", "CD14", "CD20", "CD33", "CD45", "CD123", "HLA-DR", "IgM"]
+    pd.DataFrame({"marker": markers, "use": 1}).to_csv(folder / "panel.csv", index=False)
+    pd.DataFrame({"population": ["B cells", "rest"], "positive": ["CD20", "CD45"], "negative": ["CD3", "CD20"]}).to_csv(
+        folder / "table.csv", index=False
+    )
+    return folder
+
+
+@contextmanager
+def workers(hidden, folder, *options):
+    """Address of a scheduler, and its two worker processes, for which a folder is empty."""
+    if shutil.which("unshare") is None or subprocess.run([*ALONE, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine gives processes no view of their own of the files (unshare --mount)")
+    note, elsewhere = folder / "scheduler.json", folder / "elsewhere"
+    elsewhere.mkdir()
+    quiet = {"env": os.environ | {"OMP_NUM_THREADS": "1"}, "cwd": elsewhere, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-m"]
+    common = ["--scheduler-file", str(note), "--host", "127.0.0.1", "--no-dashboard"]
+    blind = [*ALONE, "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(hidden), *dask]
+    commands = [[*dask, "distributed.cli.dask_scheduler", *common, "--port", "0"]]
+    commands += [[*blind, "distributed.cli.dask_worker", *common, "--no-nanny", "--nthreads", "1", *options]] * 2
+    started = [subprocess.Popen(command, **quiet) for command in commands]
+    try:
+        deadline = time.monotonic() + 60
+        while not note.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield json.loads(note.read_text())["address"], started[1:]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert not [path for path in elsewhere.rglob("cytomoe-*") if path.is_dir()]
+
+
+def contents(folder):
+    """Checksum of every result but those with times or the command in them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in WITH_TIMES_OR_COMMANDS)
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.slow
+def test_workers_that_see_no_file_are_sent_them_and_one_is_killed(here, tmp_path):
+    choices = ["--panel", str(here / "panel.csv"), "--reference", str(here / "table.csv"), "--per-sample"]
+    arguments = ["batch", str(here / "p1"), *choices, "--quiet", "--out"]
+    out, alone = here / "uploaded", tmp_path / "alone"
+    with workers(here, tmp_path) as (address, processes):
+        assert run([*arguments, str(here / "blind"), "--scheduler", address]) == 1
+        assert pd.read_csv(here / "blind" / "failed.csv")["reason"].str.contains("no such file").sum() == WELLS
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cytomoe", *arguments, str(out), "--scheduler", address, "--upload"]
+        )
+        deadline = time.monotonic() + 120
+        while not list(out.glob("wells/*/run.json")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        processes[0].kill()
+        assert process.wait(timeout=180) == 0
+    assert run([*arguments, str(alone)]) == 0
+    assert contents(out) == contents(alone)
+    for well in json.loads((alone / "run.json").read_text())["samples"]:
+        ours, theirs = (json.loads((folder / "wells" / well / "run.json").read_text()) for folder in (out, alone))
+        assert ours["key"] == theirs["key"]
+        assert ours["inputs"] == theirs["inputs"]
+        assert ours["warnings"] == theirs["warnings"]
+
+
+@pytest.mark.slow
+def test_what_is_sent_is_mapped_as_here_and_what_is_wrong_is_said_of_the_file_here(here, example_run, tmp_path, capsys):
+    folder, model = here / "in", here / "model.cytomoe"
+    shutil.copytree(here / "p1", folder, ignore=lambda _, names: sorted(names)[3:])
+    shutil.copy(example_run / "model.cytomoe", model)
+    broken = folder / "p1_A02.fcs"
+    broken.write_bytes(broken.read_bytes()[:-4000])
+    arguments = ["batch", str(folder), "--model", str(model), "--out"]
+    out, alone = here / "mapped", tmp_path / "alone"
+    with workers(here, tmp_path) as (address, _):
+        sent = [*arguments, str(out), "--scheduler", address, "--upload", "--resume", "--json"]
+        assert run(sent) == run([*arguments, str(alone), "--quiet"]) == 1
+        assert contents(out) == contents(alone)
+        manifest = json.loads((out / "wells" / "p1_A01" / "run.json").read_text())
+        assert manifest["model"]["path"] == str(model)
+        shutil.rmtree(out / "wells" / "p1_A03")
+        capsys.readouterr()
+        assert run(sent) == 1
+        told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert {line["sample"]: line["reused"] for line in told[:-1]} == {
+            "p1_A01": True, "p1_A02": False, "p1_A03": False,
+        }  # fmt: skip
+        assert contents(out) == contents(alone)
+
+
+@pytest.mark.slow
+def test_a_file_that_a_worker_has_no_memory_for_is_refused_in_a_line(here, example_run, tmp_path, capsys):
+    shutil.copy(example_run / "model.cytomoe", here / "small.cytomoe")
+    arguments = ["batch", str(here / "p1"), "--model", str(here / "small.cytomoe"), "--out", str(here / "small")]
+    with workers(here, tmp_path, "--memory-limit", "400MB") as (address, _):
+        assert run([*arguments, "--scheduler", address, "--upload", "--quiet"]) == 1
+    assert "GB of memory are needed to receive and work on it, and a worker has 0.4 GB" in capsys.readouterr().err
+    assert len(pd.read_csv(here / "small" / "failed.csv")) == WELLS
+
+
+def test_there_is_nobody_to_upload_to_without_a_scheduler(here, tmp_path, capsys):
+    assert run(["batch", str(here / "p1"), "--out", str(tmp_path / "out"), "--upload"]) == 2
+    assert "--scheduler" in capsys.readouterr().err
