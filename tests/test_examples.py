@@ -1,9 +1,14 @@
-"""The example scripts of the documentation are at least scripts."""
+"""The example scripts of the documentation run, with a stand-in for cytomoe."""
 
 import ast
+import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 
@@ -26,13 +31,43 @@ def test_slurm_script_maps_the_well_of_its_task_once(tmp_path):
     assert calls.read_text() == "predict m.cytomoe b/two words.fcs --out results/two words --quiet\n"
 
 
+def test_snakemake_makes_the_model_and_maps_every_well(tmp_path):
+    """Snakemake itself, with a stand-in for cytomoe that writes down how it was called."""
+    snakemake = shutil.which("snakemake", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if snakemake is None:
+        pytest.skip("Snakemake is not installed")
+    fake = tmp_path / "bin" / "cytomoe"
+    fake.parent.mkdir()
+    fake.write_text(
+        '#!/bin/bash\necho "$@" >> "$CALLS"\nout=${@: -2:1}\n[ "$1" = cluster ] && out=${@: -4:1}\n'
+        'mkdir -p "$out"; touch "$out/run.json"\n'
+    )
+    fake.chmod(0o755)
+    wells, calls = tmp_path / "wells", tmp_path / "calls"
+    wells.mkdir()
+    for name in ("A01.fcs", "A 02.fcs"):
+        (wells / name).touch()
+    command = [snakemake, "--snakefile", str(EXAMPLES / "Snakefile"), "--cores", "1", "--config", "out=results"]
+    environment = os.environ | {
+        "PATH": f"{fake.parent}:{os.environ['PATH']}",
+        "CALLS": str(calls),
+        "HOME": str(tmp_path),
+    }
+    subprocess.run([*command, f"wells={wells}"], check=True, cwd=tmp_path, env=environment, capture_output=True)
+    first, *rest = calls.read_text().splitlines()
+    assert first == f"cluster {wells}/A 02.fcs {wells}/A01.fcs --out results/model --h5ad no --quiet"
+    assert sorted(rest) == [
+        f"predict results/model {wells}/{name}.fcs --out results/{name} --quiet" for name in ("A 02", "A01")
+    ]
+
+
 def test_snakefile_has_only_rules_and_python():
     """What is not a rule is Python; in a rule every line is a directive of Snakemake or Python below one."""
     text = (EXAMPLES / "Snakefile").read_text(encoding="utf-8")
     python, *rules = re.split(r"^rule \w+:$", text, flags=re.MULTILINE)
     ast.parse(python)
     assert len(rules) == 3
-    directives = {"input", "output", "threads", "params", "shell"}
+    directives = {"input", "output", "log", "threads", "params", "shell"}
     for rule in rules:
         found = re.findall(r"^    (\w+):(.*(?:\n        .*|\n\s*$)*)", rule, flags=re.MULTILINE)
         assert {name for name, _ in found} <= directives
