@@ -131,13 +131,17 @@ def test_batch(holes, small_plate, tmp_path, mode):
     assert json.loads((out / "run.json").read_text())["nan"] == "drop"
 
 
-def test_gates_are_measured_on_events_that_have_a_cluster(holes, dropped):
+def test_gates_are_measured_on_events_that_have_a_cluster(holes, dropped, capsys):
     gates = read_fcs(holes)[:, "gate"].X.ravel()
     evaluation = json.loads((dropped / "evaluation.json").read_text())
     assert evaluation["unique"]["n_events"] == 796
     counted = sum(population["n"] for population in evaluation["unique"]["populations"])
     sizes = np.bincount(np.delete(gates, BAD).astype(int))[1:]
     assert counted == sizes[sizes >= 30].sum()
+    assert run(["evaluate", str(dropped), "--gate-channel", "gate", "--json"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out) == evaluation
+    assert "4 of 800 events have no cluster" in output.err
 
 
 def test_python(blobs):

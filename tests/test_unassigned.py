@@ -114,6 +114,29 @@ def test_measures_are_of_the_nearest_clusters(mapped):
     assert 0 not in pd.read_csv(folder / "evaluation.csv")["cluster"].dropna().tolist()
 
 
+def test_evaluate_measures_what_the_run_did(mapped, tmp_path, capsys):
+    """Unassigned events, cluster 0, are no cluster of their own."""
+    folder, _ = mapped
+    assert run(["evaluate", str(folder), "--gate-channel", "gate", "--json"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out) == json.loads((folder / "evaluation.json").read_text())
+    assert "not measured" not in output.err
+    labels = pd.read_csv(folder / "labels.csv").drop(columns=["nearest_cluster"])  # as another program may write them
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    well = str(folder.parent / "well.fcs")
+    assert run(["evaluate", str(tmp_path / "labels.csv"), well, "--gate-channel", "gate", "--json"]) == 0
+    output = capsys.readouterr()
+    left_out = int((labels["cluster"] == 0).sum())
+    assert f"{left_out:,} of 4,000 events have no cluster (0) and are not measured" in output.err
+    measured = json.loads(output.out)["all"]
+    assert measured["n_events"] == 4000 - left_out
+    assert measured["clusters_used"] == labels["cluster"].max()
+    assert 0 not in [population["cluster"] for population in measured["populations"]]
+    labels.assign(cluster=0).to_csv(tmp_path / "labels.csv", index=False)
+    assert run(["evaluate", str(tmp_path / "labels.csv"), well, "--gate-channel", "gate"]) == 2
+    assert "no event has a cluster" in capsys.readouterr().err
+
+
 def test_unassigned_events_stay_so_when_clusters_are_merged(mapped, tmp_path):
     folder, _ = mapped
     assert run(["recut", str(folder), "--clusters", "3", "--out", str(tmp_path / "three")]) == 0

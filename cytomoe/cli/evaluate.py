@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cytomoe.cli import options
-from cytomoe.cli.console import print_evaluation
+from cytomoe.cli.console import listening, print_evaluation
 
 
 @click.command()
@@ -32,16 +32,16 @@ def evaluate(labels: Path, files: tuple[Path, ...], as_json: bool, **choices: An
     """
     from cytomoe.runs.evaluate import EvaluateJob, run_evaluate
 
-    evaluation = run_evaluate(
-        EvaluateJob(
-            labels,
-            files,
-            options.gate_source(choices),
-            min_population=choices["min_population"],
-            data_set=choices["data_set"],
-            allow_truncated=choices["allow_truncated"],
-        )
+    job = EvaluateJob(
+        labels,
+        files,
+        options.gate_source(choices),
+        min_population=choices["min_population"],
+        data_set=choices["data_set"],
+        allow_truncated=choices["allow_truncated"],
     )
+    with listening(quiet=False) as listener:
+        evaluation = run_evaluate(job, listener)
     if as_json:
         click.echo(json.dumps(evaluation))
     else:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,13 @@ import pandas as pd
 from cytomoe.errors import InputError
 from cytomoe.io.tables import plain_cell
 from cytomoe.runs.events import Events, GateSource, find_gates, open_events
+from cytomoe.runs.job import Listener
 from cytomoe.runs.outputs import MANIFEST, sha256
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cytomoe.io.gates import Gates
 
 _COLUMNS = ["file", "event", "cluster"]
 
@@ -47,37 +53,49 @@ class EvaluateJob:
     allow_truncated: bool = False
 
 
-def run_evaluate(job: EvaluateJob) -> dict[str, Any]:
+def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> dict[str, Any]:
     """Measures of labels against gates, as ``evaluation.json`` holds them.
+
+    As in the run itself, unassigned events are measured in their nearest cluster, where the labels tell it; events
+    without any cluster, which is what 0 says, are not measured.
 
     Raises
     ------
     InputError
         If labels or gates can't be read or do not belong together.
     """
-    from cytomoe.evaluation import evaluate
-
     if not job.gates:
         raise InputError("no gates are given; add --gate-pattern, --gate-channel or --gate-file")
     labels = read_labels(job.labels)
     if job.gates.file is not None and not job.files:
         from cytomoe.io.gates import read_gate_file
 
-        return evaluate(
-            labels["cluster"], read_gate_file(job.gates.file, len(labels)), min_population=job.min_population
-        )
+        gates = read_gate_file(job.gates.file, len(labels))
+        return _measure(labels, gates, {}, job.min_population, listener or Listener())
     paths = list(job.files) or _files_of_run(job.labels)
     events = open_events(paths, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated)
     _check_same_events(job.labels, labels, events)
     gated = find_gates(events, job.gates)
     assert gated is not None  # a source was given
-    return evaluate(
-        labels["cluster"],
-        gated.gates,
-        unique=gated.overlaps.unique,
-        sample=np.array(events.samples, dtype=object)[events.sample],
-        min_population=job.min_population,
-    )
+    sample = np.array(events.samples, dtype=object)[events.sample]
+    further = {"unique": gated.overlaps.unique, "sample": sample}
+    return _measure(labels, gated.gates, further, job.min_population, listener or Listener())
+
+
+def _measure(
+    labels: pd.DataFrame, gates: Gates, further: dict[str, NDArray[Any]], min_population: int, listener: Listener
+) -> dict[str, Any]:
+    """Measures on the events that have a cluster; ``further`` tells of each event whether it is unique, its sample."""
+    from cytomoe.evaluation import evaluate
+
+    clusters = labels["nearest_cluster" if "nearest_cluster" in labels else "cluster"].to_numpy()
+    there = clusters > 0
+    if not there.any():
+        raise InputError("no event has a cluster; clusters count from 1, and 0 says that an event has none")
+    if not there.all():
+        listener.warn(f"{np.count_nonzero(~there):,} of {len(there):,} events have no cluster (0) and are not measured")
+    further = {name: values[there] for name, values in further.items()}
+    return evaluate(clusters[there], gates.take(there), **further, min_population=min_population)
 
 
 def read_labels(path: Path) -> pd.DataFrame:
@@ -101,6 +119,11 @@ def read_labels(path: Path) -> pd.DataFrame:
     missing = [column for column in _COLUMNS if column not in table.columns]
     if missing:
         raise InputError(f"{file}: has no column {missing[0]}; labels need the columns {', '.join(_COLUMNS)}")
+    for column in {"event", "cluster", "nearest_cluster"} & set(table.columns):
+        if not pd.api.types.is_integer_dtype(table[column]):
+            raise InputError(
+                f"{file}: the column {column} holds something else than whole numbers; the file is damaged"
+            )
     return table
 
 
