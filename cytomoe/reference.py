@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import pandas as pd
-
 from cytomoe.errors import InputError, did_you_mean
+from cytomoe.io.given_tables import read_table
 from cytomoe.preprocessing.channels import fold, without_metal
 
 SHIPPED = ("pbmc", "bone_marrow")
@@ -121,11 +120,7 @@ def read_reference(source: str) -> list[Population]:
 
 
 def _read_table(path: Path) -> list[Population]:
-    try:
-        table = pd.read_csv(path, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        raise InputError(f"--reference {path}: not a readable table: {error}".replace("\n", " ")) from None
-    table.columns = [str(column).strip().casefold() for column in table.columns]
+    table = read_table(path, f"--reference {path}").rename(columns=str.casefold)
     for column in COLUMNS:
         if column not in table:
             raise InputError(f"--reference {path}: no column {column}; it needs {', '.join(COLUMNS)}")

@@ -207,7 +207,7 @@ def test_empty_table_is_an_input_error(write):
 def test_binary_table_is_an_input_error(tmp_path):
     path = tmp_path / "gates.csv"
     path.write_bytes(bytes(range(256)))
-    with pytest.raises(InputError, match="not a readable table"):
+    with pytest.raises(InputError, match="is not a text file"):
         read_gate_file(path, 3)
 
 

@@ -8,6 +8,7 @@ file, or a table with one row per event. Each becomes a :class:`Gates`. Exported
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import string
@@ -21,6 +22,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.errors import InputError, did_you_mean
+from cytomoe.io.given_tables import delimiter_of, read_rows, read_text
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -257,8 +259,9 @@ def read_gate_names(path: Path) -> dict[str, str]:
     InputError
         If the table can't be read, lacks one of the two columns, or names a number twice.
     """
-    table = _read_table(path, "--gate-names")
-    rows = [[str(value).strip() for value in row] for row in table.to_numpy() if any(map(str.strip, row))]
+    rows = [row for _, row in read_rows(path, f"--gate-names {path}")]
+    width = max(map(len, rows))
+    rows = [row + [""] * (width - len(row)) for row in rows]
     if rows and not any(value.isdigit() for value in rows[0]):
         rows = rows[1:]  # the header
     columns = list(zip(*rows, strict=True))
@@ -323,30 +326,24 @@ def _split_source(source: str) -> tuple[Path, str | None]:
     return (Path(head), column) if Path(head).exists() else (path, None)
 
 
-def _read_table(path: Path, option: str = "--gate-file") -> pd.DataFrame:
+def _read_table(path: Path) -> pd.DataFrame:
     """Read every line of a delimited text file as strings; a blank line is a row."""
+    text = read_text(path, f"--gate-file {path}")
+    first, _, _ = text.partition("\n")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-        delimiter = max(",;\t", key=first.count)
-        table = pd.read_csv(
-            path,
-            sep=delimiter,
+        return pd.read_csv(
+            io.StringIO(text),
+            sep=delimiter_of(first),
             header=None,
             dtype=str,
             keep_default_na=False,
             skip_blank_lines=False,
-            encoding="utf-8-sig",
             quoting=csv.QUOTE_MINIMAL,
         )
-    except FileNotFoundError:
-        raise InputError(f"{option} {path}: no such file") from None
     except pd.errors.EmptyDataError:
-        rows = "; one row per event is needed" if option == "--gate-file" else ""
-        raise InputError(f"{option} {path}: the file is empty{rows}") from None
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        raise InputError(f"{option} {path}: not a readable table: {error}".replace("\n", " ")) from None
-    return table
+        raise InputError(f"--gate-file {path}: the file is empty; one row per event is needed") from None
+    except pd.errors.ParserError as error:
+        raise InputError(f"--gate-file {path}: not a readable table: {error}".replace("\n", " ")) from None
 
 
 def _has_header(table: pd.DataFrame, n_events: int, path: Path) -> bool:

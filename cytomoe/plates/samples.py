@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytomoe.errors import InputError, did_you_mean
+from cytomoe.io.given_tables import read_table
 
 SUFFIXES = (".fcs", ".lmd", ".fcs.gz", ".lmd.gz")
 # Folders that hold this are results of cytomoe: the FCS files in them are no input.
@@ -154,15 +155,7 @@ def read_sheet(path: Path) -> list[Sample]:
     InputError
         If the table can't be read, lacks the column, or rows of one sample disagree.
     """
-    import pandas as pd
-
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            header = file.readline()
-        delimiter = max(",;\t", key=header.count)
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, sep=delimiter, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: can't be read as a sample sheet ({error})".replace("\n", " ")) from error
+    table = read_table(path, str(path))
     if "file" not in table.columns:
         raise InputError(
             f"{path}: has no column file{did_you_mean('file', map(str, table.columns))}; it names the files"

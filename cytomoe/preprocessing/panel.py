@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
 from cytomoe.errors import InputError, did_you_mean, nearest
+from cytomoe.io.given_tables import DELIMITERS, delimiter_of, read_text
 from cytomoe.preprocessing.channels import fold
 from cytomoe.preprocessing.markers import describe_unknown, find_channel
 from cytomoe.preprocessing.transform import TransformName
@@ -38,7 +39,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 _YES = frozenset({"yes", "y", "true", "t", "1", "x", "use", "used", "type", "lineage"})
 _NO = frozenset({"", "no", "n", "false", "f", "0", "none", "na", "nan", "state", "functional", "unused"})
-_DELIMITERS = ",;\t"
 
 
 class PanelRow(NamedTuple):
@@ -86,11 +86,11 @@ class Panel:
             The file can't be read, a heading is missing or misspelt, or a row is wrong; names the line.
         """
         name = os.fspath(path)
-        lines = _read_text(name).splitlines()
-        header = next((i for i, line in enumerate(lines) if line.strip(_DELIMITERS + " ")), None)
+        lines = read_text(Path(path), f"--panel {name}").splitlines()
+        header = next((i for i, line in enumerate(lines) if line.strip(DELIMITERS + " ")), None)
         if header is None:
             raise InputError(f"{name} is empty; a panel starts with the headings channel,marker,use,cofactor")
-        delimiter = max(_DELIMITERS, key=lines[header].count)
+        delimiter = delimiter_of(lines[header])
         table = csv.reader(io.StringIO("\n".join(lines[header:])), delimiter=delimiter)
         columns = _columns(name, next(table))
         rows = []
@@ -169,21 +169,6 @@ class Panel:
                     "give each its own name"
                 )
             seen[marker] = line
-
-
-def _read_text(path: str) -> str:
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"can't read the panel {path}: {error.strerror or error}") from error
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # Excel's "Unicode text"
-        return content.decode("utf-16", errors="replace")
-    if b"\0" in content[:1000]:
-        raise InputError(f"the panel {path} is not a text file; save the table as CSV")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
 
 
 def _columns(path: str, headings: list[str]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cytomoe.errors import InputError
+from cytomoe.io.given_tables import delimiter_of, read_text
 from cytomoe.io.tables import plain_cell
 from cytomoe.runs.events import Events, GateSource, find_gates, open_events
 from cytomoe.runs.job import Listener
@@ -110,7 +112,7 @@ def read_labels(path: Path) -> pd.DataFrame:
     if not file.is_file():
         raise InputError(f"{file}: no such file; give the labels.csv, labels.parquet or folder of a run")
     try:
-        table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
+        table = pd.read_parquet(file) if file.suffix == ".parquet" else _read_csv(file)
     except (ValueError, OSError) as error:
         raise InputError(f"{file}: can't be read as a table of labels ({error})") from error
     if file.suffix != ".parquet" and "file" in table.columns:
@@ -125,6 +127,12 @@ def read_labels(path: Path) -> pd.DataFrame:
                 f"{file}: the column {column} holds something else than whole numbers; the file is damaged"
             )
     return table
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    """Labels as we write them, or as a spreadsheet saved them again."""
+    text = read_text(file, str(file))
+    return pd.read_csv(io.StringIO(text), sep=delimiter_of(text.partition("\n")[0]))
 
 
 def _files_of_run(labels: Path) -> list[Path]:

@@ -16,6 +16,7 @@ import pandas as pd
 from cytomoe.errors import InputError
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.fcs_h5ad import write_h5ad
+from cytomoe.io.given_tables import read_table
 from cytomoe.io.tables import read_safe_table
 from cytomoe.naming import UNKNOWN
 from cytomoe.runs import outputs
@@ -163,20 +164,13 @@ def read_map(path: Path, n_clusters: int) -> pd.Series[str]:
     InputError
         If the table can't be read, lacks a column or a cluster, or names one twice or without a name.
     """
-    if not path.is_file():
-        raise InputError(f"--map {path}: no such file")
-    try:
-        table = pd.read_csv(path, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"--map {path}: not a readable table: {error}".replace("\n", " ")) from None
-    columns = {str(column).strip().casefold(): column for column in table.columns}
+    table = read_table(path, f"--map {path}")
+    columns = {column.casefold(): column for column in table.columns}
     cluster = next((columns[name] for name in _CLUSTER if name in columns), None)
     name = next((columns[n] for n in _NAME if n in columns), None)
     if cluster is None or name is None:
-        raise InputError(
-            f"--map {path}: needs the columns cluster and name; it has {', '.join(map(str, table.columns))}"
-        )
-    given = dict(zip(table[cluster].str.strip(), table[name].str.strip(), strict=True))
+        raise InputError(f"--map {path}: needs the columns cluster and name; it has {', '.join(table.columns)}")
+    given = dict(zip(table[cluster], table[name], strict=True))
     if len(given) < len(table):
         raise InputError(f"--map {path}: cluster {table[cluster][table[cluster].duplicated()].iloc[0]} is named twice")
     wanted = [str(k) for k in range(1, n_clusters + 1)]

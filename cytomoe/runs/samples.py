@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cytomoe.errors import InputError, did_you_mean
+from cytomoe.io.given_tables import read_table
 from cytomoe.runs.events import Events
 
 # Columns of the tables that conditions are carried into.
@@ -23,13 +24,7 @@ def read_samples(path: Path) -> pd.DataFrame:
     InputError
         If it can't be read, lacks the column file or sample, or names a file twice.
     """
-    if not path.is_file():
-        raise InputError(f"--samples {path}: no such file")
-    try:
-        table = pd.read_csv(path, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"--samples {path}: not a readable table: {error}".replace("\n", " ")) from None
-    table.columns = [str(column).strip() for column in table.columns]
+    table = read_table(path, f"--samples {path}")
     for column in ("file", "sample"):
         if column not in table:
             raise InputError(f"--samples {path}: no column {column}; it needs file, sample and, if you like, condition")

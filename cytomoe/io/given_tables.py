@@ -1,0 +1,98 @@
+"""Tables that a user gives, as spreadsheets save them: any separator, line end, byte-order mark and usual encoding."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cytomoe.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DELIMITERS = ",;\t"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how Excel's "Unicode text" begins
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a table: UTF-8 with or without byte-order mark, UTF-16, or else Windows' Latin letters.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        How messages call it, such as ``--map names.csv``.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, or is no text.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{what}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{what}: can't be read: {error.strerror or error}") from error
+    if content.startswith(_UTF_16):
+        return content.decode("utf-16", errors="replace")
+    if b"\0" in content:
+        raise InputError(f"{what}: is not a text file; save the table as CSV")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")
+
+
+def delimiter_of(line: str) -> str:
+    """The separator of a table, judged by its first line."""
+    return max(DELIMITERS, key=line.count)
+
+
+def read_rows(path: Path, what: str) -> list[tuple[int, list[str]]]:
+    """Rows of a table that are not blank, each with its line, from 1; cells without surrounding spaces.
+
+    Raises
+    ------
+    InputError
+        If the file can't be read, or holds no row.
+    """
+    text = read_text(path, what)
+    first = next((line for line in text.splitlines() if line.strip(DELIMITERS + " ")), None)
+    if first is None:
+        raise InputError(f"{what}: the file is empty")
+    reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter_of(first))
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{what}, line {reader.line_num}: not a readable table: {error}") from None
+    return [(line, row) for line, row in rows if any(row)]
+
+
+def read_table(path: Path, what: str) -> pd.DataFrame:
+    """A table whose first row are the names of its columns; every cell is text, an absent one empty.
+
+    Raises
+    ------
+    InputError
+        If the file can't be read, a column is named twice, or a row has more cells than there are columns.
+    """
+    import pandas as pd
+
+    (_, header), *rows = read_rows(path, what)
+    while header and not header[-1]:
+        header.pop()
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{what}: the column {twice} stands in it twice")
+    for line, row in rows:
+        if any(row[len(header) :]):
+            raise InputError(
+                f"{what}, line {line}: has {len(row)} cells, but there are {len(header)} columns; "
+                "a cell that holds the separator needs quotes"
+            )
+    width = len(header)
+    return pd.DataFrame([(row + [""] * width)[:width] for _, row in rows], columns=header, dtype=object)
