@@ -53,11 +53,12 @@ def evaluate(
     Returns
     -------
     dict
-        Ready for JSON: ``{"all": block, "unique": block}``, and ``"samples": {name: {"all": block, "unique": block}}``
-        with more than one sample. A block has ``f_measure``, ``mean_f1``, ``ari``, ``nmi`` (None when no population is
-        left), ``n_events`` (events measured on), ``n_gated`` (those in the populations kept), ``clusters_used``
-        (clusters among ``n_events``), ``populations`` (largest first; see :class:`cytomoe.metrics.PopulationScore`)
-        and ``discarded`` (name and size of each population left out, before the hold-out).
+        Ready for JSON: ``{"min_population": n, "all": block, "unique": block}``, and with more than one sample
+        ``"samples": {name: {"all": block, "unique": block}}``. A block has ``f_measure``, ``mean_f1``, ``ari``, ``nmi``
+        (None when no population is left), ``n_events`` (events measured on), ``n_gated`` (those in the populations
+        kept), ``clusters_used`` (clusters among ``n_events``), ``populations`` (largest first; see
+        :class:`cytomoe.metrics.PopulationScore`) and ``discarded`` (name and size of each population left out, before
+        the hold-out).
 
     Raises
     ------
@@ -79,7 +80,7 @@ def evaluate(
             for name, eligible in both.items()
         }
 
-    evaluation = measure(np.ones(n_events, dtype=bool))
+    evaluation = {"min_population": min_population, **measure(np.ones(n_events, dtype=bool))}
     if sample is not None:
         codes, names = pd.factorize(_of_length(np.asarray(sample, dtype=object), n_events, "sample"))
         if len(names) > 1:

@@ -173,6 +173,30 @@ def _scatter(codes: FloatArray, centre: FloatArray) -> NDArray[np.float64]:
     return apart.T @ apart
 
 
+def pooled_quantiles(quantiles: FloatArray, numbers: NDArray[np.int64]) -> FloatArray:
+    """Quantiles of several clusters together, from those of each.
+
+    Parameters
+    ----------
+    quantiles
+        Values at ``QUANTILES``, shape (clusters, quantiles, markers).
+    numbers
+        Cells of each cluster in the whole, shape (clusters,).
+
+    Returns
+    -------
+    ndarray
+        Shape (quantiles, markers).
+    """
+    if len(quantiles) == 1:
+        return quantiles[0]
+    cells = []
+    for own, n in zip(quantiles, numbers.tolist(), strict=True):
+        places = (np.arange(n) + 0.5) / max(n, 1)
+        cells.append(np.column_stack([np.interp(places, QUANTILES, marker) for marker in own.T]))
+    return _quantiles(np.concatenate(cells))
+
+
 def _quantiles(expression: FloatArray) -> FloatArray:
     return np.quantile(expression, QUANTILES, axis=0).astype(np.float32)
 

@@ -57,6 +57,24 @@ def is_known(name: str) -> bool:
     return bool(name) and not all(_UNKNOWN.fullmatch(part) for part in name.split(" + "))
 
 
+def number_populations(names: Sequence[str], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number of each cluster's population, from 1, the largest first.
+
+    Parameters
+    ----------
+    names
+        Population of each cluster; clusters of one name are one population.
+    sizes
+        Events of each cluster, shape (clusters,).
+    """
+    totals: dict[str, int] = {}
+    for name, size in zip(names, sizes.tolist(), strict=True):
+        totals[name] = totals.get(name, 0) + size
+    order = sorted(totals, key=lambda name: -totals[name])
+    numbers = {name: number for number, name in enumerate(order, start=1)}
+    return np.array([numbers[name] for name in names], dtype=np.int64)
+
+
 def agreement(positions: NDArray[np.float64], level: str) -> NDArray[np.float64]:
     """How far positions (see :class:`~cytomoe.annotation.Enrichment`) agree with a level, from 0 to 1."""
     agreed = np.ones_like(positions)

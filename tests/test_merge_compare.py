@@ -104,6 +104,46 @@ def test_the_merged_model_names_new_samples(example_run, mapping, tmp_path):
     assert pd.read_csv(out)["cluster"].nunique() > 1
 
 
+def test_clusters_that_a_map_leaves_out_keep_their_names(example_run, tmp_path):
+    (tmp_path / "map.csv").write_text("cluster,name\n1,Helpers\n")
+    out = tmp_path / "merged"
+    assert run(["merge", str(example_run), "--map", str(tmp_path / "map.csv"), "--out", str(out), "--no-report"]) == 0
+    before = pd.read_csv(example_run / "clusters.csv")["population"]
+    after = pd.read_csv(out / "clusters.csv")["population"]
+    assert after[0] == "Helpers"
+    assert after[1:].tolist() == [f"unknown {k + 1}" if name == "unknown" else name for k, name in before[1:].items()]
+    assert not (out / "report.html").exists()
+
+
+def test_the_report_of_a_merged_run_is_of_its_populations(example_run, mapping, tmp_path, capsys):
+    """Names, sizes, medians, gates and map of the populations; nothing of the clusters' report is left."""
+    from cytomoe.metrics import Contingency
+    from cytomoe.reporting.populations import by_population
+    from cytomoe.reporting.run_files import RunFiles
+
+    out = tmp_path / "merged"
+    assert run(["merge", str(example_run), "--map", str(mapping), "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert f"report: {out / 'report.html'}" in printed
+    page = (out / "report.html").read_text()
+    data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    labels = pd.read_csv(out / "labels.csv")
+    sizes = labels["population"].value_counts()
+    assert [(each["name"], each["events"]) for each in data["clusters"]] == list(sizes.items())
+    assert "<dt>Populations</dt><dd>2</dd>" in page
+    cells = anndata.read_h5ad(out / "cells.h5ad")
+    first = cells[cells.obs["population"] == sizes.index[0]]
+    merged = by_population(RunFiles.read(out))
+    np.testing.assert_allclose(merged.medians[0], np.median(first.X, axis=0), atol=1e-3)
+    evaluation = json.loads((out / "evaluation.json").read_text())["all"]
+    gate = cells.obs["gate"]
+    gated = gate.isin(gate.value_counts().loc[lambda n: n >= 30].index)  # smaller ones are not measured
+    table = Contingency.of(cells.obs["gate"][gated].cat.codes, cells.obs["population"][gated].cat.codes)
+    assert evaluation["f_measure"] == pytest.approx(table.f_measure())
+    assert evaluation["clusters_used"] == 2
+    assert f"F-measure {table.f_measure():.3f}" in printed
+
+
 def test_unknown_clusters_are_no_population(example_run, plate, tmp_path):
     clusters = pd.read_csv(example_run / "clusters.csv")
     clusters["population"] = ["unknown", "B cells", "Unknown", *["the rest"] * (len(clusters) - 3)]
@@ -121,8 +161,7 @@ def test_unknown_clusters_are_no_population(example_run, plate, tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("cluster,name\n1,T\n99,B\n", "no name for clusters 2, 3, "),
-        ("cluster,name\n1,T\n99,B\n", ", and the run has no cluster 99; it has clusters 1 to "),
+        ("cluster,name\n1,T\n99,B\n", "the run has no cluster 99; it has clusters 1 to "),
         ("cluster,name\n1,T\n1,B\n", "cluster 1 is named twice"),
         ("cluster,colour\n1,red\n", "needs the columns cluster and name"),
     ],

@@ -12,13 +12,14 @@ import pytest
 from cytomoe.cli.main import run
 from cytomoe.reporting.colours import CLUSTERS, SEQUENTIAL
 from cytomoe.reporting.embedding import draw_cells
+from cytomoe.reporting.findings import headline
 from cytomoe.reporting.histograms import marker_histograms
 from cytomoe.reporting.methods import methods_of
 from cytomoe.reporting.page import write_report
 from cytomoe.reporting.payload import confusion_of
 from cytomoe.reporting.profiles import profiles_of
 from cytomoe.reporting.run_files import RunFiles
-from cytomoe.reporting.verdict import headline, judge
+from cytomoe.reporting.verdict import judge
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">{{ 7 * 7 }}"
 

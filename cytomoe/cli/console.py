@@ -119,15 +119,27 @@ def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict
     from cytomoe.runs.merge import MergeJob, run_merge
 
     out = choices["out"] or run.with_name(f"{run.name}_{suffix}")
-    populations = run_merge(MergeJob(run, naming, out, choices["force"], command))
+    job = MergeJob(run, naming, out, choices["force"], not choices["no_report"], command)
+    with listening(choices["as_json"]) as listener:
+        result = run_merge(job, listener)
+    populations = result.populations
     if choices["as_json"]:
-        click.echo(json.dumps({"out": str(out), "populations": {each.name: each.events for each in populations}}))
+        measures = {} if result.evaluation is None else {"evaluation": result.evaluation}
+        report = None if result.report is None else str(result.report)
+        named = {each.name: each.events for each in populations}
+        click.echo(json.dumps({"out": str(out), "populations": named, "report": report, **measures}))
         return
     width = max(len(each.name) for each in populations)
-    for each in populations:
+    total = max(sum(each.events for each in populations), 1)
+    for number, each in enumerate(populations, start=1):
         held = f"cluster{'s' if len(each.clusters) > 1 else ''} {', '.join(map(str, each.clusters))}"
-        click.echo(f"  {each.events:>10,}  {each.name:<{width}}  {held}")
+        share = each.events / total
+        click.echo(f"  {number:>3} {each.events:>10,} {share:>6.1%}  {each.name:<{width}}  {held}")
+    if result.evaluation is not None:
+        print_evaluation(result.evaluation, "population")
     click.echo(f"results: {out}")
+    if result.report is not None:
+        click.echo(f"report: {result.report}")
 
 
 def print_clusters(summary: list[dict[str, Any]]) -> None:
@@ -146,8 +158,8 @@ def print_clusters(summary: list[dict[str, Any]]) -> None:
         click.echo(f"  and {len(rest)} more of {sum(row['events'] for row in rest):,} events: see clusters.csv")
 
 
-def print_evaluation(evaluation: dict[str, Any]) -> None:
-    """Print both measures, and how each population was found."""
+def print_evaluation(evaluation: dict[str, Any], what: str = "cluster") -> None:
+    """Print both measures, and how each gate was found; ``what`` the events were put into."""
     all_events, unique = evaluation["all"], evaluation["unique"]
     rows = [("all gated events", all_events)]
     if unique["n_gated"] != all_events["n_gated"]:
@@ -158,24 +170,24 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
             continue
         click.echo(
             f"{title}: F-measure {block['f_measure']:.3f} (weighted), mean F1 {block['mean_f1']:.3f} (unweighted), "
-            f"ARI {block['ari']:.3f}, {block['n_gated']:,} events, {block['clusters_used']} clusters"
+            f"ARI {block['ari']:.3f}, {block['n_gated']:,} events, {block['clusters_used']} {what}s"
         )
-    _print_gates(*rows[-1])
+    _print_gates(*rows[-1], what)
 
 
-def _print_gates(title: str, block: dict[str, Any]) -> None:
+def _print_gates(title: str, block: dict[str, Any], what: str) -> None:
     """A line per gate that was measured, and the names of the others."""
     populations = block["populations"]
     if not populations:
         return
-    width = max(len(population["gate"]) for population in populations)
+    width, column = max(len(population["gate"]) for population in populations), max(8, len(what))
     click.echo(f"gates, counted on {title}:")
-    click.echo(f"  {'gate':<{width}} {'events':>8} {'cluster':>8} {'precision':>10} {'recall':>7} {'F1':>6}")
+    click.echo(f"  {'gate':<{width}} {'events':>8} {what:>{column}} {'precision':>10} {'recall':>7} {'F1':>6}")
     for population in populations:
         cluster = "-" if population["cluster"] is None else population["cluster"]
         click.echo(
-            f"  {population['gate']:<{width}} {population['n']:>8,} {cluster:>8} {population['precision']:>10.3f} "
-            f"{population['recall']:>7.3f} {population['f1']:>6.3f}"
+            f"  {population['gate']:<{width}} {population['n']:>8,} {cluster:>{column}} "
+            f"{population['precision']:>10.3f} {population['recall']:>7.3f} {population['f1']:>6.3f}"
         )
     if block["discarded"]:
         few = ", ".join(f"{gate['gate']} {gate['n']:,}" for gate in block["discarded"])

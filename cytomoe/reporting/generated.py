@@ -36,20 +36,29 @@ class Generated:
 
 
 def generate(run: RunFiles, histograms: Histograms) -> Generated | None:
-    """Generate cells of each cluster with the model in the run's folder; None where there is none."""
+    """Generate cells of each cluster with the model in the run's folder; None where there is none.
+
+    Of a merged population, as many of each of its clusters as their sizes ask for.
+    """
     path = run.folder / MODEL
     if not path.is_file():
         return None
     from cytomoe.drift import distance
     from cytomoe.estimator import MoESimVAE
+    from cytomoe.fit_summary import pooled_quantiles
 
     model = MoESimVAE.load(path, device="cpu")
     returned = np.empty(run.n_clusters)
     distances = np.empty((run.n_clusters, len(run.markers)))
     counts = np.zeros((run.n_clusters, len(run.markers), BINS), dtype=np.int64)
+    own = run.population_of if run.population_of is not None else np.arange(1, model.n_clusters_ + 1)
     for k in range(run.n_clusters):
-        expression = model.preprocessor_.transformed(model.sample(k + 1, CELLS_EACH))
-        returned[k] = np.mean(model.predict(expression) == k + 1)
-        distances[k] = distance(expression, model.summary_.cluster_quantiles[k])
+        clusters = np.flatnonzero(own == k + 1)
+        ends = np.round(np.cumsum(model.summary_.sizes[clusters]) / model.summary_.sizes[clusters].sum() * CELLS_EACH)
+        numbers = np.diff(ends, prepend=0).astype(np.int64)
+        drawn = [model.sample(int(cluster) + 1, int(n)) for cluster, n in zip(clusters, numbers, strict=True)]
+        expression = model.preprocessor_.transformed(np.concatenate(drawn))
+        returned[k] = np.mean(own[model.predict(expression) - 1] == k + 1)
+        distances[k] = distance(expression, pooled_quantiles(model.summary_.cluster_quantiles[clusters], numbers))
         counts[k] = count_in_bins(expression, np.zeros(CELLS_EACH, np.int64), 1, histograms.low, histograms.high)[0]
     return Generated(returned, distances, counts)

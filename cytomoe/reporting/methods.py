@@ -120,8 +120,22 @@ def _clustering(run: RunFiles, cite: _Citations) -> list[str]:
         f"{settings['code_size']} code dimensions, {steps:,} steps of {settings['batch_size']} cells, learning rate "
         f"{settings['learning_rate']:g}, seed {run.manifest['seed']}).",
         f"Two cells counted as similar by {similarity}.",
-        f"Each event was assigned to the cluster of its largest probability, which gave {run.n_clusters} clusters.",
+        f"Each event was assigned to the cluster of its largest probability, which gave "
+        f"{run.manifest['clusters']} clusters.",
+        *_merging(run),
     ]
+
+
+def _merging(run: RunFiles) -> list[str]:
+    """How clusters became populations, where they did."""
+    if run.population_of is None:
+        return []
+    how = (
+        "by average linkage of their marker medians"
+        if "tree" in run.manifest["merged"]
+        else "by hand, under their names"
+    )
+    return [f"The clusters were merged into {run.n_clusters} populations, {how}."]
 
 
 def _why_fewer(manifest: dict[str, Any]) -> str:
@@ -140,9 +154,10 @@ def _why_fewer(manifest: dict[str, Any]) -> str:
 def _mapping(run: RunFiles, cite: _Citations) -> list[str]:
     checksum = run.manifest["model"]["sha256"][:12]
     return [
-        f"Events were mapped to the {run.n_clusters} clusters of an existing MoE-Sim-VAE model {cite('moe')} (SHA-256 "
-        f"{checksum}…), whose transformation and scaling were applied unchanged; each was assigned to the cluster of "
-        "its largest probability."
+        f"Events were mapped to the {run.manifest['clusters']} clusters of an existing MoE-Sim-VAE model {cite('moe')} "
+        f"(SHA-256 {checksum}…), whose transformation and scaling were applied unchanged; each was assigned to the "
+        "cluster of its largest probability.",
+        *_merging(run),
     ]
 
 

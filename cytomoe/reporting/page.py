@@ -14,11 +14,13 @@ from typing import Any
 from cytomoe import __version__
 from cytomoe.io.atomic import atomic_path
 from cytomoe.reporting.colours import cluster_colour
+from cytomoe.reporting.findings import headline
 from cytomoe.reporting.material import Material, gather
 from cytomoe.reporting.methods import methods_of
 from cytomoe.reporting.payload import payload_of
+from cytomoe.reporting.populations import by_population
 from cytomoe.reporting.run_files import RunFiles
-from cytomoe.reporting.verdict import headline, judge, remarks_on_files
+from cytomoe.reporting.verdict import judge, remarks_on_files
 
 FILE_NAME = "report.html"
 _ASSETS = Path(__file__).parent / "assets"
@@ -44,7 +46,7 @@ def write_report(folder: Path, *, figures: bool = False) -> Path:
     InputError
         If the folder is not that of a finished run, or a file in it can't be read.
     """
-    material = gather(RunFiles.read(folder))
+    material = gather(by_population(RunFiles.read(folder)))
     page = render(material)
     with atomic_path(folder / FILE_NAME) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="replace")  # a folder's name may be no text
@@ -99,6 +101,8 @@ def _context(material: Material) -> dict[str, Any]:
         "headline": words,
         "findings": findings,
         "holders": run.holders,
+        "merged": run.manifest.get("merged"),
+        "what": run.what,
         "remarks": remarks_on_files(run),
         "clusters": clusters,
         "named": any(record["name"] for record in clusters),

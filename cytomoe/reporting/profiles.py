@@ -76,7 +76,8 @@ def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
 
     ``name`` is the population that a reference or the user gave it, or empty; ``label`` lists its markers; ``title`` is
     the name where it says something, else the label. ``holds`` says in a word how surely the cluster is found again.
-    ``least`` and ``most`` are its shares in the samples that have the fewest and the most of it.
+    ``parts`` lists the clusters of a merged population. ``least`` and ``most`` are its shares in the samples that have
+    the fewest and the most of it.
     """
     cells = run.cells
     sums = np.bincount(cells.cluster, weights=cells.confidence, minlength=run.n_clusters + 1)[1:]
@@ -84,12 +85,13 @@ def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
     gates = _main_gates(run)
     stability = run.stability if run.stability is not None else np.full(run.n_clusters, np.nan)
     lowest, highest = _shares_in_samples(run)
-    names, labels = (run.words(column) for column in ("population", "label"))
+    names, labels, parts = (run.words(column) for column in ("population", "label", "parts"))
     return [
         {
             "number": k + 1,
             "name": names[k],
             "label": labels[k],
+            "parts": parts[k],
             "known": is_known(names[k]),
             "title": names[k] if is_known(names[k]) else labels[k] or "without a label",
             "events": int(run.sizes[k]),

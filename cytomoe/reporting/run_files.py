@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,9 @@ class RunFiles:
         ``evaluation.json``, or None where the run had no gates.
     drift
         ``drift.csv``: a row per sample and marker; None of a run that did not map with an existing model.
+    population_of
+        Where clusters were merged (:func:`cytomoe.reporting.populations.by_population`): the number of each cluster's
+        population, shape (clusters,); the populations then stand in the place of clusters.
     """
 
     folder: Path
@@ -47,6 +50,7 @@ class RunFiles:
     abundance: pd.DataFrame
     evaluation: dict[str, Any] | None
     drift: pd.DataFrame | None = None
+    population_of: NDArray[np.int64] | None = None
 
     @classmethod
     def read(cls, folder: Path) -> RunFiles:
@@ -84,6 +88,11 @@ class RunFiles:
         return len(self.clusters)
 
     @property
+    def what(self) -> str:
+        """What the rows of ``clusters`` are called: clusters, or after a merge populations."""
+        return "cluster" if self.population_of is None else "population"
+
+    @property
     def sizes(self) -> NDArray[np.int64]:
         """Events of each cluster, shape (clusters,)."""
         return self.clusters["events"].to_numpy(dtype=np.int64)
@@ -119,7 +128,10 @@ class RunFiles:
     @cached_property
     def cells(self) -> Cells:
         """What ``cells.h5ad`` says of each cell."""
-        return Cells.read(self.folder / "cells.h5ad")
+        cells = Cells.read(self.folder / "cells.h5ad")
+        if self.population_of is None:
+            return cells
+        return replace(cells, cluster=np.concatenate([[0], self.population_of])[cells.cluster])
 
     @cached_property
     def holders(self) -> dict[str, tuple[int, float]]:

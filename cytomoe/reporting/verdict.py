@@ -1,7 +1,6 @@
 """The verdict: what the numbers of a run mean, in words, with what to do about it.
 
-Each judge looks at one thing and returns what it found. Levels are ``good``, ``note`` (know this) and ``check`` (look
-before you use the result).
+Each judge looks at one thing and returns what it found.
 """
 
 from __future__ import annotations
@@ -9,16 +8,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.naming import is_known
+from cytomoe.reporting.findings import Finding, by_weight, share_of
 from cytomoe.reporting.run_files import RunFiles
-
-Level = Literal["good", "note", "check"]
 
 TINY = 10  # cells; fewer do not make a population that anyone would gate
 UNSURE = 0.5  # below, the model holds another cluster, or several together, for as likely
@@ -26,36 +23,6 @@ _MOVED = 0.3  # distance of a marker's distribution from that of the fit, above 
 _SETTLED = 0.02  # fall of the loss, relative; default runs on real wells lie below 0.01
 # How a reader ends a remark on a file whose values are not in doubt.
 _HARMLESS = "the values do not depend on it"
-_HEADLINES: dict[Level, str] = {
-    "good": "The clusters can be read as they are",
-    "note": "The clusters can be used; know the notes below",
-    "check": "Look at the points marked “check” before you use these clusters",
-}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing the reader should know.
-
-    Attributes
-    ----------
-    level
-        How much it matters.
-    title
-        The finding in a few words.
-    detail
-        The numbers behind it.
-    advice
-        What to do; empty where nothing needs to be done.
-    commands
-        Commands that do it.
-    """
-
-    level: Level
-    title: str
-    detail: str
-    advice: str = ""
-    commands: tuple[str, ...] = ()
 
 
 def judge(run: RunFiles) -> list[Finding]:
@@ -76,16 +43,7 @@ def judge(run: RunFiles) -> list[Finding]:
         _gates,
         _repeatable,
     ]
-    findings = [finding for judged in judges for finding in judged(run)]
-    rank = {"check": 0, "note": 1, "good": 2}
-    return sorted(findings, key=lambda finding: rank[finding.level])
-
-
-def headline(findings: list[Finding]) -> tuple[Level, str]:
-    """Level and words of the whole: those of the most serious finding."""
-    levels = {finding.level for finding in findings}
-    worst: Level = "check" if "check" in levels else "note" if "note" in levels else "good"
-    return worst, _HEADLINES[worst]
+    return by_weight([finding for judged in judges for finding in judged(run)])
 
 
 def _warnings(run: RunFiles) -> list[Finding]:
@@ -125,8 +83,8 @@ def _counted_twice(run: RunFiles) -> list[Finding]:
         Finding(
             "check" if abs(of_rows[most] - of_events[most]) > 0.05 else "note",
             f"{overlaps['in_several_gates']:,} events stand in more than one file and count in each",
-            f"{rows:,} rows, {distinct:,} distinct events. Shares are of rows: cluster {most + 1} holds "
-            f"{_share(of_rows[most])} of the rows, {_share(of_events[most])} of the distinct events.",
+            f"{rows:,} rows, {distinct:,} distinct events. Shares are of rows: {run.what} {most + 1} holds "
+            f"{share_of(of_rows[most])} of the rows, {share_of(of_events[most])} of the distinct events.",
             "For abundances of cells, take one file that holds each event once.",
         )
     ]
@@ -164,6 +122,16 @@ def _convergence(run: RunFiles) -> list[Finding]:
 
 
 def _clusters_used(run: RunFiles) -> list[Finding]:
+    if run.population_of is not None:
+        joined = [k for k, parts in enumerate(run.words("parts")) if "," in parts]
+        listed = "; ".join(f"population {k + 1} holds clusters {run.words('parts')[k]}" for k in joined)
+        return [
+            Finding(
+                "good",
+                f"{run.n_clusters} populations, of {len(run.population_of)} clusters merged",
+                f"{listed[:1].upper()}{listed[1:]}." if joined else "Every cluster is a population of its own.",
+            )
+        ]
     bound = int(run.manifest["settings"]["experts"])
     used = int(np.count_nonzero(run.sizes))
     if "model" in run.manifest:
@@ -192,8 +160,9 @@ def _stability(run: RunFiles) -> list[Finding]:
         f"the cells, here {partitions} times (1 = always): {STABLE:g} and above stable, below {UNSTABLE:g} doubtful."
     )
     weak = np.flatnonzero(stability < STABLE)
+    known = int(np.count_nonzero(~np.isnan(stability)))
     if not len(weak):
-        title = f"All {len(stability)} clusters are stable" if len(stability) > 1 else "The cluster is stable"
+        title = f"All {known} {run.what}s are stable" if known > 1 else f"The {run.what} is stable"
         return [Finding("good", title, f"Lowest stability {np.nanmin(stability):.2f}. {scale}")]
     named = ", ".join(f"{k + 1} ({stability[k]:.2f})" for k in weak)
     held = run.sizes[weak].sum() / max(run.sizes.sum(), 1)
@@ -201,8 +170,8 @@ def _stability(run: RunFiles) -> list[Finding]:
     return [
         Finding(
             "check" if untrusted > 0.05 else "note",
-            f"{len(weak)} of {len(stability)} clusters {'are' if len(weak) > 1 else 'is'} less than stable",
-            f"Cluster{'s' if len(weak) > 1 else ''} {named}: {_share(held)} of the cells. {scale}",
+            f"{len(weak)} of {known} {run.what}s {'are' if len(weak) > 1 else 'is'} less than stable",
+            f"{run.what.capitalize()}{'s' if len(weak) > 1 else ''} {named}: {share_of(held)} of the cells. {scale}",
             "Expect their borders to move with another seed or sample; look at their histograms before you count them.",
         )
     ]
@@ -212,7 +181,7 @@ def _confidence(run: RunFiles) -> list[Finding]:
     confidence = run.cells.confidence[run.cells.cluster > 0]
     unsure = float((confidence < UNSURE).mean())
     detail = (
-        f"Median confidence {np.median(confidence):.2f}; {_share(unsure)} of the cells have less than {UNSURE:g}, "
+        f"Median confidence {np.median(confidence):.2f}; {share_of(unsure)} of the cells have less than {UNSURE:g}, "
         "which means that other clusters together are as likely."
     )
     if unsure > 0.1:
@@ -232,8 +201,9 @@ def _tiny_clusters(run: RunFiles) -> list[Finding]:
     return [
         Finding(
             "note",
-            f"{len(tiny)} cluster{'s have' if many else ' has'} fewer than {TINY} cells",
-            f"Cluster{'s' if many else ''} {numbers}: {int(sizes[tiny].sum()):,} of {int(sizes.sum()):,} cells.",
+            f"{len(tiny)} {run.what}{'s have' if many else ' has'} fewer than {TINY} cells",
+            f"{run.what.capitalize()}{'s' if many else ''} {numbers}: {int(sizes[tiny].sum()):,} of "
+            f"{int(sizes.sum()):,} cells.",
             "Treat them as outliers, such as doublets or debris, rather than as populations.",
         )
     ]
@@ -246,7 +216,12 @@ def _dominant_cluster(run: RunFiles) -> list[Finding]:
     number = int(run.sizes.argmax()) + 1
     advice = "Where that is not expected, check that the markers tell these cells apart."
     return [
-        Finding("note", f"Cluster {number} holds {_share(share)} of the cells", "One population dominates.", advice)
+        Finding(
+            "note",
+            f"{run.what.capitalize()} {number} holds {share_of(share)} of the cells",
+            "One population dominates.",
+            advice,
+        )
     ]
 
 
@@ -267,8 +242,8 @@ def _one_sample_clusters(run: RunFiles) -> list[Finding]:
     return [
         Finding(
             "check",
-            f"{len(found)} cluster{'s come' if len(found) > 1 else ' comes'} nearly all from one sample",
-            f"More than nine tenths of cluster {', '.join(found)}.",
+            f"{len(found)} {run.what}{'s come' if len(found) > 1 else ' comes'} nearly all from one sample",
+            f"More than nine tenths of {run.what} {', '.join(found)}.",
             "A true difference between samples, or one between batches: compare the markers of the samples.",
         )
     ]
@@ -290,8 +265,6 @@ def _flat_markers(run: RunFiles) -> list[Finding]:
 
 def _shared_names(run: RunFiles) -> list[Finding]:
     """Populations that several clusters are named after."""
-    if "merged" in run.manifest:
-        return []
     by_name: dict[str, list[str]] = {}
     for k, name in enumerate(run.words("population")):
         if is_known(name):
@@ -340,8 +313,8 @@ def _drift(run: RunFiles) -> list[Finding]:
         Finding(
             "good",
             f"The sample{'s are' if many else ' is'} like those of the model's training",
-            f"No marker left its range; {'at most ' if many else ''}{_share(max(unfit.values()))} of the cells fit no "
-            f"cluster ({_share(run.manifest['drift']['expected'])} in the training).",
+            f"No marker left its range; {'at most ' if many else ''}{share_of(max(unfit.values()))} of the cells fit "
+            f"no cluster ({share_of(run.manifest['drift']['expected'])} in the training).",
         )
     ]
 
@@ -362,12 +335,18 @@ def _gates(run: RunFiles) -> list[Finding]:
     return [
         Finding(
             "note",
-            f"{len(lost)} gated population{'s match' if len(lost) > 1 else ' matches'} no cluster well",
+            f"{len(lost)} gated population{'s match' if len(lost) > 1 else ' matches'} no {run.what} well",
             f"F1 below 0.5: {'; '.join(_where_it_lies(run, p, block['populations']) for p in lost)}. {detail}",
-            "Look whether the markers chosen tell them apart"
-            + ("." if "model" in run.manifest else "; --resolution 2 makes smaller clusters."),
+            _to_tell_them_apart(run),
         )
     ]
+
+
+def _to_tell_them_apart(run: RunFiles) -> str:
+    if run.population_of is not None:
+        return "The merge may have joined them with others: the report of the run before has the finer clusters."
+    look = "Look whether the markers chosen tell them apart"
+    return f"{look}." if "model" in run.manifest else f"{look}; --resolution 2 makes smaller clusters."
 
 
 def _where_it_lies(run: RunFiles, population: dict[str, Any], populations: list[dict[str, Any]]) -> str:
@@ -377,15 +356,15 @@ def _where_it_lies(run: RunFiles, population: dict[str, Any], populations: list[
         return str(gate)
     number, share = holder
     if number == population["cluster"]:
-        return f"{gate}, {_share(share)} of it in its cluster {number}"
+        return f"{gate}, {share_of(share)} of it in its {run.what} {number}"
     matched = [p["gate"] for p in populations if p["cluster"] == number]
     which = f", which matches {matched[0]}" if matched else ""
-    return f"{gate}, {_share(share)} of it in cluster {number}{which}"
+    return f"{gate}, {share_of(share)} of it in {run.what} {number}{which}"
 
 
 def _repeatable(run: RunFiles) -> list[Finding]:
     """What one run can't say: whether another seed finds the same."""
-    if "model" in run.manifest:
+    if "model" in run.manifest or run.population_of is not None:
         return []
     seed = int(run.manifest["seed"])
     return [
@@ -398,9 +377,3 @@ def _repeatable(run: RunFiles) -> list[Finding]:
             (f"cytomoe evaluate {shlex.quote(run.folder.name)} --gate-file again/labels.csv:cluster",),
         )
     ]
-
-
-def _share(share: Any) -> str:
-    """Percentage with as many digits as it needs."""
-    percent = 100 * float(share)
-    return f"{percent:.1f} %" if percent >= 0.1 or percent == 0 else "under 0.1 %"

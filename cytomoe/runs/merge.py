@@ -18,8 +18,10 @@ from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.fcs_h5ad import write_h5ad
 from cytomoe.io.given_tables import read_table
 from cytomoe.io.tables import read_safe_table
-from cytomoe.naming import UNKNOWN
+from cytomoe.naming import UNKNOWN, number_populations
 from cytomoe.runs import outputs
+from cytomoe.runs.job import Listener
+from cytomoe.runs.report import report_of_run
 
 # Names of the table's two columns, the second as CATALYST calls them.
 _CLUSTER = ("cluster", "old_cluster")
@@ -46,8 +48,9 @@ class NamingTable:
     path: Path
 
     def names(self, clusters: pd.DataFrame) -> tuple[pd.Series[str], dict[str, Any]]:
-        """See :class:`Naming`; every cluster is named once, and those called unknown stay apart."""
-        found = keep_unknown_apart(read_map(self.path, len(clusters)))
+        """See :class:`Naming`; clusters that the table leaves out keep their names, unknown ones stay apart."""
+        given = read_map(self.path, len(clusters))
+        found = keep_unknown_apart(given.where(given != "", called(clusters)))
         return found, {"map": str(self.path.resolve()), "sha256": outputs.sha256(self.path)}
 
 
@@ -73,6 +76,8 @@ class MergeJob:
         Folder of the result.
     force
         Whether an earlier run in ``out`` is replaced.
+    report
+        Whether a report is made.
     command
         What the user typed, for the manifest.
     """
@@ -81,11 +86,31 @@ class MergeJob:
     naming: Naming
     out: Path
     force: bool = False
+    report: bool = True
     command: Sequence[str] = ()
 
 
-def run_merge(job: MergeJob) -> list[Population]:
-    """Copy a run with its clusters named and those of one name merged; returns the populations, the largest first.
+@dataclass(frozen=True)
+class MergeResult:
+    """What a merge came to.
+
+    Attributes
+    ----------
+    populations
+        The largest first; their numbers count through them.
+    evaluation
+        Measures of the populations against the gates of the run; None where they can't be made.
+    report
+        The report, if one was made.
+    """
+
+    populations: list[Population]
+    evaluation: dict[str, Any] | None
+    report: Path | None
+
+
+def run_merge(job: MergeJob, listener: Listener | None = None) -> MergeResult:
+    """Copy a run with its clusters named and those of one name merged, measured anew and with a report of its own.
 
     Raises
     ------
@@ -95,7 +120,11 @@ def run_merge(job: MergeJob) -> list[Population]:
     with outputs.output_folder(job.out, job.force):
         clusters = read_clusters(job.run)
         names, provenance = job.naming.names(clusters)
-        return write_named(job.run, job.out, clusters, names, {"command": shlex.join(job.command), **provenance})
+        listener = listener or Listener()
+        provenance = {"command": shlex.join(job.command), **provenance}
+        populations, evaluation = write_named(job.run, job.out, clusters, names, provenance, listener)
+        drawn = job.report and (job.out / "cells.h5ad").is_file()
+        return MergeResult(populations, evaluation, report_of_run(job.out, listener) if drawn else None)
 
 
 def read_clusters(run: Path) -> pd.DataFrame:
@@ -112,8 +141,13 @@ def read_clusters(run: Path) -> pd.DataFrame:
 
 
 def write_named(
-    run: Path, out: Path, clusters: pd.DataFrame, names: pd.Series[str], provenance: dict[str, Any]
-) -> list[Population]:
+    run: Path,
+    out: Path,
+    clusters: pd.DataFrame,
+    names: pd.Series[str],
+    provenance: dict[str, Any],
+    listener: Listener,
+) -> tuple[list[Population], dict[str, Any] | None]:
     """Copy a run with its clusters named, and say in the manifest whence the names came.
 
     Parameters
@@ -126,26 +160,32 @@ def write_named(
         Name of each cluster, by its number from 1; clusters of one name are one population.
     provenance
         Under ``merged`` in the manifest.
+    listener
+        Told where measures can't be made again.
 
     Returns
     -------
     list of Population
         The largest first.
+    dict or None
+        Measures of the populations against the run's gates.
     """
+    numbers = pd.Series(number_populations(list(names), clusters["events"].to_numpy()), index=names.index)
     with atomic_directory(out, replace=out.exists()) as folder:
         shutil.copytree(run, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("report.html", "figures"))
         _rename_tables(folder, clusters, names)
         _rename_cells(folder, names)
         _rename_model(folder, names)
-        _rename_fcs(folder, names)
+        _rename_fcs(folder, names, numbers)
         manifest = json.loads((folder / outputs.MANIFEST).read_text(encoding="utf-8"))
+        evaluation = _measure_again(folder, manifest, numbers, listener)
         manifest["merged"] = provenance
         outputs.write_json(folder / outputs.MANIFEST, manifest)
     members = clusters.set_index("cluster")["events"].groupby(names.to_numpy(), sort=False)
     populations = [
         Population(str(name), int(events.sum()), tuple(int(k) for k in events.index)) for name, events in members
     ]
-    return sorted(populations, key=lambda population: -population.events)
+    return sorted(populations, key=lambda each: numbers[each.clusters[0]]), evaluation
 
 
 def keep_unknown_apart(names: pd.Series[str]) -> pd.Series[str]:
@@ -157,12 +197,12 @@ def keep_unknown_apart(names: pd.Series[str]) -> pd.Series[str]:
 
 
 def read_map(path: Path, n_clusters: int) -> pd.Series[str]:
-    """Name of each cluster, by its number from 1.
+    """Name of each cluster, by its number from 1; empty where the table has none.
 
     Raises
     ------
     InputError
-        If the table can't be read, lacks a column or a cluster, or names one twice or without a name.
+        If the table can't be read, lacks a column, names a cluster twice, or one that the run does not have.
     """
     table = read_table(path, f"--map {path}")
     columns = {column.casefold(): column for column in table.columns}
@@ -174,21 +214,17 @@ def read_map(path: Path, n_clusters: int) -> pd.Series[str]:
     if len(given) < len(table):
         raise InputError(f"--map {path}: cluster {table[cluster][table[cluster].duplicated()].iloc[0]} is named twice")
     wanted = [str(k) for k in range(1, n_clusters + 1)]
-    missing = [k for k in wanted if not given.get(k)]
     unknown = [k for k in given if k not in wanted]
-    if missing or unknown:
-        problems = [
-            *([f"no name for {_numbered(missing)}"] if missing else []),
-            *([f"the run has no {_numbered(unknown)}"] if unknown else []),
-        ]
-        raise InputError(
-            f"--map {path}: {', and '.join(problems)}; it has clusters 1 to {n_clusters}, and each needs a name"
-        )
-    return pd.Series([given[k] for k in wanted], index=range(1, n_clusters + 1))
+    if unknown:
+        numbered = f"cluster{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}"
+        raise InputError(f"--map {path}: the run has no {numbered}; it has clusters 1 to {n_clusters}")
+    return pd.Series([given.get(k, "") for k in wanted], index=range(1, n_clusters + 1))
 
 
-def _numbered(clusters: Sequence[str]) -> str:
-    return f"cluster{'s' if len(clusters) > 1 else ''} {', '.join(clusters)}"
+def called(clusters: pd.DataFrame) -> pd.Series[str]:
+    """What each cluster of a run is called, by its number from 1: its population, or else its label."""
+    named = clusters["population" if "population" in clusters else "label"].fillna("").astype(str)
+    return named.replace("", UNKNOWN).set_axis(range(1, len(clusters) + 1))
 
 
 def _rename_tables(folder: Path, clusters: pd.DataFrame, names: pd.Series[str]) -> None:
@@ -243,13 +279,45 @@ def _rename_model(folder: Path, names: pd.Series[str]) -> None:
     model.save(path)
 
 
-def _rename_fcs(folder: Path, names: pd.Series[str]) -> None:
+def _measure_again(
+    folder: Path, manifest: dict[str, Any], numbers: pd.Series[int], listener: Listener
+) -> dict[str, Any] | None:
+    """Measures of the populations in place of those of the clusters, from the gates in ``cells.h5ad``."""
+    path = folder / "evaluation.json"
+    if not path.is_file():
+        return None
+    before = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("evaluation.json", "evaluation.csv"):
+        (folder / name).unlink(missing_ok=True)
+    # Which events were held out or known is not kept, nor are the gates where there is no cells.h5ad.
+    if manifest.get("holdout") or manifest.get("prior") or not (folder / "cells.h5ad").is_file():
+        listener.warn("the measures of the run were of its clusters and are left out; cytomoe evaluate makes new ones")
+        return None
+    from anndata import read_h5ad
+
+    from cytomoe.evaluation import evaluate
+    from cytomoe.io.gates import Gates
+
+    cells = read_h5ad(path.with_name("cells.h5ad"), backed="r").obs
+    cluster = cells["nearest_cluster" if "nearest_cluster" in cells else "cytomoe"].astype(int).to_numpy()
+    there = cluster > 0
+    evaluation = evaluate(
+        numbers.to_numpy()[cluster[there] - 1],
+        Gates.from_labels(cells["gate"].to_numpy(dtype=object)[there]),
+        unique=cells["in_one_gate"].to_numpy()[there],
+        sample=cells["sample"].to_numpy(dtype=object)[there],
+        min_population=before.get("min_population", 30),
+    )
+    outputs.write_evaluation(folder, evaluation)
+    return evaluation
+
+
+def _rename_fcs(folder: Path, names: pd.Series[str], numbers: pd.Series[int]) -> None:
     from cytomoe.io import read_fcs, write_fcs
 
     keywords: dict[str, Any] = {f"CYTOMOE_CLUSTER_{k}": name for k, name in names.items()}
-    codes = {name: code for code, name in enumerate(dict.fromkeys(names), start=1)}
-    numbers = pd.concat([pd.Series([0], index=[0]), names.map(codes)])  # 0: unassigned
-    keywords |= {f"CYTOMOE_POPULATION_{code}": name for name, code in codes.items()}
+    keywords |= {f"CYTOMOE_POPULATION_{number}": name for number, name in zip(numbers, names, strict=True)}
+    numbers = pd.concat([pd.Series([0], index=[0]), numbers])  # 0: unassigned
     for path in sorted((folder / "fcs").glob("*.fcs")):
         sample = read_fcs(path)
         clusters = np.asarray(sample[:, "cluster"].X).ravel().astype(int)

@@ -11,8 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
-from cytomoe.naming import UNKNOWN
-from cytomoe.runs.merge import keep_unknown_apart
+from cytomoe.runs.merge import called, keep_unknown_apart
 
 # Parts that the name of a joined population lists.
 _PARTS_NAMED = 3
@@ -123,6 +122,4 @@ def described_clusters(clusters: pd.DataFrame) -> list[str]:
 
 
 def _called(clusters: pd.DataFrame) -> pd.Series[str]:
-    """What each cluster is called: its population, or its label."""
-    called = clusters["population" if "population" in clusters else "label"].fillna("").astype(str)
-    return keep_unknown_apart(called.replace("", UNKNOWN).set_axis(range(1, len(clusters) + 1)))
+    return keep_unknown_apart(called(clusters))

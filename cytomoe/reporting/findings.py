@@ -1,0 +1,60 @@
+"""What a reader should know, in words: findings, and the verdict that they come to.
+
+Levels are ``good``, ``note`` (know this) and ``check`` (look before you use the result).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Level = Literal["good", "note", "check"]
+_HEADLINES: dict[Level, str] = {
+    "good": "The clusters can be read as they are",
+    "note": "The clusters can be used; know the notes below",
+    "check": "Look at the points marked “check” before you use these clusters",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the reader should know.
+
+    Attributes
+    ----------
+    level
+        How much it matters.
+    title
+        The finding in a few words.
+    detail
+        The numbers behind it.
+    advice
+        What to do; empty where nothing needs to be done.
+    commands
+        Commands that do it.
+    """
+
+    level: Level
+    title: str
+    detail: str
+    advice: str = ""
+    commands: tuple[str, ...] = ()
+
+
+def by_weight(findings: list[Finding]) -> list[Finding]:
+    """Findings with the serious ones first."""
+    rank = {"check": 0, "note": 1, "good": 2}
+    return sorted(findings, key=lambda finding: rank[finding.level])
+
+
+def headline(findings: list[Finding]) -> tuple[Level, str]:
+    """Level and words of the whole: those of the most serious finding."""
+    levels = {finding.level for finding in findings}
+    worst: Level = "check" if "check" in levels else "note" if "note" in levels else "good"
+    return worst, _HEADLINES[worst]
+
+
+def share_of(share: Any) -> str:
+    """Percentage with as many digits as it needs."""
+    percent = 100 * float(share)
+    return f"{percent:.1f} %" if percent >= 0.1 or percent == 0 else "under 0.1 %"
