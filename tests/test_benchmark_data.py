@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pandas as pd
 import pytest
+from brief import make_brief
 from sklearn.mixture import GaussianMixture
 
 from cytomoe.benchmarks.digits import read_digits, straighten
@@ -69,9 +70,7 @@ def test_the_papers_settings_are_those_of_its_appendix():
 
 
 def test_synthetic_writes_its_tables(tmp_path, monkeypatch, capsys):
-    short = preset("default", code_size=10, warm_steps=100, steps=5)
-    monkeypatch.setattr("cytomoe.benchmarks.synthetic.settings_for", lambda *_: short)
-    monkeypatch.setattr("cytomoe.benchmarks.synthetic.CELLS_PER_COMPONENT", 60)
+    make_brief(monkeypatch.setattr)
     out = tmp_path / "out"
     assert run(["benchmark", "synthetic", "--components", "3", "--out", str(out), "--quiet"]) == 0
     rows = pd.read_csv(out / "rows.csv")

@@ -2,8 +2,15 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from cytomoe.benchmarks import published
@@ -45,6 +52,32 @@ class Processes(Squares):
             os._exit(9)
         return [{"n": unit.arguments["n"], "pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}]
 
+
+class Slow(Squares):
+    """The first unit is done at once; the others keep a temporary folder while they last."""
+
+    def units(self, request):
+        return [Unit(f"n{n}", {"n": n}) for n in request.seeds]
+
+    def compute(self, unit, request):
+        if unit.arguments["n"] and not os.environ.get("HURRY"):
+            with tempfile.TemporaryDirectory():
+                time.sleep(300)
+        return [{"n": unit.arguments["n"]}]
+
+
+SLOW = """
+import sys
+
+sys.path.insert(0, sys.argv.pop(1))
+import test_benchmark_frame
+
+import cytomoe.benchmarks.mnist
+from cytomoe.cli.main import run
+
+cytomoe.benchmarks.mnist.Mnist = test_benchmark_frame.Slow
+sys.exit(run(["benchmark", "mnist", "--runs", "5", "--jobs", "2", "--quiet", *sys.argv[1:]]))
+"""
 
 computed: list[int] = []
 failing: set[int] = set()
@@ -130,6 +163,53 @@ def test_a_killed_process_says_how_to_go_on(tmp_path):
     assert [path.name for path in (tmp_path / "out" / "parts").iterdir()] == ["n0.json"]
     run_experiment(Processes(), request, tmp_path / "out", resume=True)
     assert len(pd.read_csv(tmp_path / "out" / "rows.csv")) == 2
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """A benchmark with one finished unit and two that run, its folder, its two processes, their temporary folder."""
+    temporary, out = tmp_path / "temporary", tmp_path / "out"
+    temporary.mkdir()
+    command = [sys.executable, "-c", SLOW, str(Path(__file__).parent), "--out", str(out)]
+    process = psutil.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(temporary)})
+    deadline = time.monotonic() + 120
+    while len(list(temporary.glob("tmp*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert [path.name for path in (out / "parts").iterdir()] == ["n0.json"]
+    children = [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+    yield process, out, children, temporary
+    for one in [process, *children]:
+        if one.is_running():
+            one.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_benchmark_waits_for_no_unit(slow, number, code):
+    process, out, children, temporary = slow
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert len(said.split("\n")) <= 3  # the end of the progress line, and ours
+    assert f"1 of 5 units are kept in {out}; the same command with --resume goes on" in said
+    assert len(children) == 2
+    assert not any(child.is_running() for child in children)
+    assert not list(temporary.glob("tmp*"))
+
+
+@pytest.mark.slow
+def test_a_killed_benchmark_leaves_no_process_and_is_resumed(slow, monkeypatch):
+    process, out, children, temporary = slow
+    process.kill()
+    psutil.wait_procs(children, timeout=30)
+    assert not any(child.is_running() for child in children)
+    assert not list(temporary.glob("tmp*"))
+    first = (out / "parts" / "n0.json").stat().st_mtime_ns
+    monkeypatch.setenv("HURRY", "1")
+    command = [sys.executable, "-c", SLOW, str(Path(__file__).parent), "--out", str(out), "--resume"]
+    subprocess.run(command, check=True, timeout=60)
+    assert pd.read_csv(out / "rows.csv")["n"].tolist() == [0, 1, 2, 3, 4]
+    assert (out / "parts" / "n0.json").stat().st_mtime_ns == first
 
 
 def test_published_tables_are_those_of_the_paper():

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from brief import make_brief
 
 from cytomoe.benchmarks.ablation import NO_SIMILARITY, one_decoder, repeated, variants
 from cytomoe.benchmarks.codes import discrepancies, separation
@@ -178,20 +179,7 @@ def test_one_decoder_serves_every_cluster_alike():
 
 @pytest.fixture
 def brief(monkeypatch):
-    """Few steps, epochs, images and points: enough for tables, too few for results."""
-    digits = preset("default", experts=10, code_size=4, expert_widths=(8,), encoder_widths=(16,), warm_steps=40,
-                    steps=5, coef_kl=0.02)  # fmt: skip
-    cells = preset("default", warm_steps=60, steps=5, partitions=3)
-    for module in ("generation", "ablation"):
-        monkeypatch.setattr(f"cytomoe.benchmarks.{module}.settings_for", lambda *_: digits)
-    monkeypatch.setattr("cytomoe.benchmarks.generation_cells.settings_for", lambda *_: cells)
-    monkeypatch.setattr("cytomoe.benchmarks.generation._QUICK_DIGITS", 600)
-    monkeypatch.setattr("cytomoe.benchmarks.ablation._QUICK_DIGITS", 600)
-    monkeypatch.setattr("cytomoe.benchmarks.generation._QUICK_DRAWN", 40)
-    monkeypatch.setattr("cytomoe.model.vade.SMALL", replace(SMALL, widths=(16,), code_size=3))
-    monkeypatch.setattr(
-        "cytomoe.similarity.projection.umap_projection", lambda points, **_: np.ascontiguousarray(points[:, :2])
-    )
+    make_brief(monkeypatch.setattr)
 
 
 @pytest.mark.usefixtures("brief")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -210,20 +211,7 @@ def run_experiment(
     units = experiment.units(request)
     (out / PARTS).mkdir(parents=True, exist_ok=True)
     _write_json(out / REQUEST, _request_content(experiment, request))
-    parts = _finished(out, units)
-    if parts:
-        listener.say(f"{len(parts)} of {len(units)} units were finished before")
-    failed: dict[str, str] = {}
-    todo = [unit for unit in units if unit.key not in parts]
-    for done, (unit, result) in enumerate(_computed(experiment, request, todo, jobs), start=1):
-        place = f"{len(units) - len(todo) + done}/{len(units)} {unit.key}"
-        if isinstance(result, CytomoeError):
-            failed[unit.key] = str(result)
-            listener.warn(f"{place}: {result}")
-            continue
-        _write_json(_part(out, unit), result)
-        parts[unit.key] = result
-        listener.say(f"{place}: {result['seconds']:.1f} s")
+    parts, failed = _compute_missing(experiment, request, out, units, jobs, listener)
     if not parts:
         raise RunError(f"no unit of {experiment.name} succeeded; the first: {next(iter(failed.values()), 'none')}")
 
@@ -238,6 +226,32 @@ def run_experiment(
     outcome = Outcome(out, report, seconds, failed)
     write_report(outcome, experiment, request, rows, command=command, jobs=jobs)
     return outcome
+
+
+def _compute_missing(
+    experiment: Experiment, request: Request, out: Path, units: Sequence[Unit], jobs: int, listener: Listener
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Compute and write the parts that are missing; all parts, and why units failed, by key."""
+    parts = _finished(out, units)
+    if parts:
+        listener.say(f"{len(parts)} of {len(units)} units were finished before")
+    failed: dict[str, str] = {}
+    todo = [unit for unit in units if unit.key not in parts]
+    try:
+        with closing(_computed(experiment, request, todo, jobs)) as computed:
+            for done, (unit, result) in enumerate(computed, start=1):
+                place = f"{len(units) - len(todo) + done}/{len(units)} {unit.key}"
+                if isinstance(result, CytomoeError):
+                    failed[unit.key] = str(result)
+                    listener.warn(f"{place}: {result}")
+                    continue
+                _write_json(_part(out, unit), result)
+                parts[unit.key] = result
+                listener.say(f"{place}: {result['seconds']:.1f} s")
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"{len(parts)} of {len(units)} units are kept in {out}; the same command with --resume goes on")
+        raise
+    return parts, failed
 
 
 def _claim(out: Path, experiment: Experiment, request: Request, *, resume: bool) -> None:
@@ -282,7 +296,9 @@ def _write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _computed(experiment: Experiment, request: Request, units: Sequence[Unit], jobs: int) -> Any:
+def _computed(
+    experiment: Experiment, request: Request, units: Sequence[Unit], jobs: int
+) -> Generator[tuple[Unit, dict[str, Any] | CytomoeError]]:
     """Units with their part, or the error that stopped them, as they are done."""
     if jobs == 1 and not experiment.fresh_process:
         for unit in units:

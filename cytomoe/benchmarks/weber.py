@@ -277,7 +277,10 @@ def write_simulated(path: Path, layout: WeberFile, *, quick: bool) -> None:
 
     worker = multiprocessing.get_context("spawn").Process(target=_write_simulated, args=(path, layout, quick))
     worker.start()
-    worker.join()
+    try:
+        worker.join()
+    finally:
+        worker.kill()
     if worker.exitcode:
         raise InputError(f"{path}: the simulated file could not be written (exit code {worker.exitcode})")
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from cytomoe.benchmarks.base import Experiment, Request, Unit, compute_part
@@ -15,6 +20,9 @@ from cytomoe.errors import CytomoeError, RunError
 
 # What the numeric libraries read when a process starts.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+# Seconds in which an interrupted process can put its temporary files away.
+_GRACE = 3
 
 
 def compute_in_processes(
@@ -34,23 +42,70 @@ def compute_in_processes(
     RunError
         If a process was killed from outside, for want of memory say.
     """
-    with _threads(max(1, (os.cpu_count() or 1) // jobs)):
+    with _threads(max(1, (os.cpu_count() or 1) // jobs)), _no_child_left():
         pool = ProcessPoolExecutor(
             max_workers=jobs,
             mp_context=multiprocessing.get_context("spawn"),
+            initializer=_watch_parent,
             max_tasks_per_child=1 if experiment.fresh_process else None,
         )
-        with pool:
-            futures = {pool.submit(compute_part, experiment, unit, request): unit for unit in units}
-            try:
-                for future in as_completed(futures):
-                    yield futures[future], future.result()
-            except BrokenProcessPool as error:
-                raise RunError(
-                    "a process was killed, perhaps for want of memory; --resume goes on, with fewer --jobs if so"
-                ) from error
-            finally:
-                pool.shutdown(cancel_futures=True)
+        try:
+            futures = {pool.submit(_compute, experiment, unit, request): unit for unit in units}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+            pool.shutdown()
+        except BrokenProcessPool as error:
+            raise RunError(
+                "a process was killed, perhaps for want of memory; --resume goes on, with fewer --jobs if so"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _no_child_left() -> Iterator[None]:
+    """End the processes that the block has started and not waited for: what they still compute is of no use."""
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    finally:
+        started = [child for child in multiprocessing.active_children() if child not in before]
+        for child in started:
+            child.terminate()
+        for child in started:
+            child.join(_GRACE)
+            child.kill()
+            child.join()
+
+
+def _watch_parent() -> None:
+    """Leave Ctrl-C to the parent, and end where that has been killed: the process would wait for work forever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_GRACE)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _compute(experiment: Experiment, unit: Unit, request: Request) -> dict[str, Any] | CytomoeError:
+    """As :func:`cytomoe.benchmarks.base.compute_part`; SIGTERM ends it as Ctrl-C does, and temporary files go."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return compute_part(experiment, unit, request)
+    except KeyboardInterrupt:
+        os._exit(128 + signal.SIGTERM)  # else the pool would have it begin the next unit
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 @contextmanager
