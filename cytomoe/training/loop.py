@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +103,13 @@ def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
     """An array as a tensor on a device, sent without waiting for what the device is doing."""
     tensor = torch.from_numpy(array)
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _held(scaled: NDArray[np.float32], device: torch.device) -> Tensor | None:
+    """All cells on the device; None where its memory does not do, and each batch is to be sent."""
+    with suppress(torch.cuda.OutOfMemoryError):
+        return torch.from_numpy(scaled).to(device)
+    return None
 
 
 class Batches:
@@ -224,7 +231,7 @@ def train(
         If the loss is no longer a finite number.
     """
     network.to(device).train()
-    cells = torch.from_numpy(scaled).to(device)
+    cells = _held(scaled, device)
     warm = similarity.partition
     warm_steps = settings.warm_steps if warm is not None and warm.max() < settings.experts else 0
     total = warm_steps + settings.steps
@@ -236,7 +243,7 @@ def train(
     started = time.perf_counter()
     for step in range(1, total + 1):
         drawn = batches.draw()
-        batch = cells[on_device(drawn, device)]
+        batch = cells[on_device(drawn, device)] if cells is not None else on_device(scaled[drawn], device)
         if step <= warm_steps and warm is not None:
             losses, experts = _warm_losses(network, batch, on_device(warm[drawn], device), settings)
         else:

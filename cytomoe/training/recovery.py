@@ -63,7 +63,7 @@ def train_safely(
     Raises
     ------
     RunError
-        If every attempt collapsed.
+        If every attempt collapsed, or the device has no memory for it.
     """
     problem, notes = collapsed, []
     for _ in range(_ATTEMPTS if collapsed is None else _ATTEMPTS - 1):
@@ -80,11 +80,20 @@ def train_safely(
                 problem = collapse(network, scaled, similarity, rng)
             except FloatingPointError as error:
                 problem = str(error)
+            except torch.cuda.OutOfMemoryError as error:
+                raise no_memory(settings) from error
         if problem is None:
             return Trained(network, history, settings, notes)
     raise RunError(
         f"training collapsed {_ATTEMPTS} times ({problem}); try --similarity consensus or another --seed, and look at "
         "the markers with cytomoe check"
+    )
+
+
+def no_memory(settings: Settings) -> RunError:
+    """The error of a device whose memory does not do for a single model."""
+    return RunError(
+        f"the device has no memory left to train on {settings.batch_size} cells at a time; use --device cpu"
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ from cytomoe.settings import Settings
 from cytomoe.similarity import Similarity
 from cytomoe.training.loop import Batches, History, build_network, loss_weights, on_device, seeded_torch, single_thread
 from cytomoe.training.optimizer import Adam
-from cytomoe.training.recovery import Trained, collapse, train_safely
+from cytomoe.training.recovery import Trained, collapse, no_memory, train_safely
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +75,26 @@ def train_stacked(lessons: Sequence[Lesson], settings: Settings, *, device: torc
     for i, lesson in enumerate(lessons):
         groups.setdefault(lesson.shape(settings), []).append(i)
     for (_, _, warm_steps), members in groups.items():
-        trained = _train_group([lessons[i] for i in members], settings, warm_steps, device)
+        trained = _train_as_fits([lessons[i] for i in members], settings, warm_steps, device)
         for i, result in zip(members, trained, strict=True):
             results[i] = result
     return results
+
+
+def _train_as_fits(
+    lessons: Sequence[Lesson], settings: Settings, warm_steps: int, device: torch.device
+) -> list[Trained | Exception]:
+    """Train as one stack, or as two of half the models where the device's memory runs out, from the same beginnings."""
+    beginnings = [lesson.rng.bit_generator.state for lesson in lessons]
+    with suppress(torch.cuda.OutOfMemoryError):  # whose traceback holds the tensors until the block has ended
+        return _train_group(lessons, settings, warm_steps, device)
+    for lesson, beginning in zip(lessons, beginnings, strict=True):
+        lesson.rng.bit_generator.state = beginning
+    if len(lessons) == 1:
+        return [no_memory(settings)]
+    half = len(lessons) // 2
+    parts = (lessons[:half], lessons[half:])
+    return [result for part in parts for result in _train_as_fits(part, settings, warm_steps, device)]
 
 
 def _train_group(
