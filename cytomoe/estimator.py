@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
@@ -18,19 +17,18 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
-from cytomoe import __version__
 from cytomoe.annotation import ClusterNames
 from cytomoe.errors import InputError
-from cytomoe.fit_summary import FitSummary, misfit, summarise
+from cytomoe.fit_summary import misfit, summarise
 from cytomoe.generation import Spread, draw_own, draw_unit
 from cytomoe.model.inference import CHUNK, codes_and_experts, decode, map_cells
-from cytomoe.model_file import check_tensor, load_network, one_line, read_model, write_model
 from cytomoe.outlyingness import outlyingness
-from cytomoe.preparation import Prepared, as_prior, prepare
+from cytomoe.preparation import Prepared, as_expression, as_prior, complete, fit_preprocessor, prepare
 from cytomoe.preprocessing import NanPolicy, Preprocessor
+from cytomoe.saved_model import SavedModel
 from cytomoe.settings import CHANGES, Settings, preset
 from cytomoe.similarity import Prior, name_by_types
-from cytomoe.training.loop import History, Progress, build_network
+from cytomoe.training.loop import History, Progress
 from cytomoe.training.recovery import Trained, train_safely
 
 if TYPE_CHECKING:
@@ -152,9 +150,9 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         if self.nan not in get_args(NanPolicy):
             raise InputError(f"unknown nan={self.nan!r}; use {', '.join(get_args(NanPolicy))}")
         find_device(self.device)
-        self.preprocessor_ = self.preprocessor or _fit_preprocessor(X, chosen, self.nan)
+        self.preprocessor_ = self.preprocessor or fit_preprocessor(X, chosen, self.nan)
         expression, known = self._expression(X), None
-        there = _there(expression)
+        there = complete(expression)
         if prior is not None:
             known = as_prior(prior, len(expression)).take(there)
         prepared = prepare(
@@ -292,7 +290,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         """Rows that are not dropped and their markers, a chunk at a time."""
         for start in range(0, len(expression), CHUNK):
             part = expression[start : start + CHUNK]
-            rows = np.flatnonzero(_there(part))
+            rows = np.flatnonzero(complete(part))
             yield rows + start, part if len(rows) == len(part) else part[rows]
 
     def _expression(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
@@ -301,7 +299,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             raise NotFittedError("this MoESimVAE is not fitted yet; call fit first, or MoESimVAE.load(path)")
         if not isinstance(X, np.ndarray):
             return self.preprocessor_.expression(X, nan=self.nan)
-        expression = _as_expression(X, self.nan)
+        expression = as_expression(X, self.nan)
         n_markers = len(self.preprocessor_.markers)
         if expression.shape[1] != n_markers:
             raise InputError(f"{expression.shape[1]} columns given, but the model has {n_markers} markers")
@@ -392,21 +390,16 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model with its preprocessing to one file, which holds no cells."""
         self._check_fitted()
-        tensors = {f"network.{name}": tensor for name, tensor in self.network_.state_dict().items()}
-        summary = self.summary_.arrays().items()
-        tensors |= {f"summary.{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in summary}
-        description = {
-            "version": __version__,
-            "torch": torch.__version__,
-            "settings": self.settings_.to_dict(),
-            "seed": self.seed,
-            "n_clusters": self.n_clusters_,
-            "names": None if self.names_ is None else self.names_.to_dict(),
-            "preprocessing": self.preprocessor_.to_dict(),
-            "notes": self.notes_,
-            "history": self.history_.records,
-        }
-        write_model(path, tensors, description)
+        SavedModel(
+            settings=self.settings_,
+            seed=self.seed,
+            preprocessor=self.preprocessor_,
+            names=self.names_,
+            notes=self.notes_,
+            history=self.history_.records,
+            summary=self.summary_,
+            network=self.network_,
+        ).write(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "auto", nan: NanPolicy = "refuse") -> Self:
@@ -417,68 +410,18 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         InputError
             If the file is no model, is damaged, or needs another version of cytomoe.
         """
-        tensors, description = read_model(path)
-        try:
-            settings = Settings.from_dict(description["settings"])
-            n_clusters = _whole(description["n_clusters"], least=1)
-            preprocessor = Preprocessor.from_dict(description["preprocessing"])
-            seed = _whole(description["seed"])
-            model = cls(settings=settings, seed=seed, device=device, preprocessor=preprocessor, nan=nan)
-            model.notes_ = [str(note) for note in description["notes"]]
-            model.history_ = History(records=[dict(record) for record in description["history"]])
-            names = description.get("names")
-            model.names_ = None if names is None else ClusterNames.from_dict(names)
-            if model.names_ is not None and any(len(c) != n_clusters for c in model.names_.columns.values()):
-                raise ValueError("it does not have a name for each cluster")
-            kept = _kept(tensors, description["format_version"])
-        except InputError as error:
-            raise InputError(
-                f"{path}: damaged model, or one of another version of cytomoe: {one_line(error)}"
-            ) from error
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError(f"{path}: damaged model: {one_line(repr(error))} in its description") from error
-        if sum(map(len, (settings.encoder_widths, settings.gating_widths, settings.expert_widths))) > len(tensors):
-            raise InputError(f"{path}: damaged model: it has fewer tensors than layers")
-        n_markers = len(preprocessor.markers)
-        for name, tensor in kept.items():
-            finite = name not in ("stability", "ranges", "outlyingness_limit")  # NaN where they are not known
-            check_tensor(tensor, name, tensor.shape, torch.float32, path, finite=finite)
-        model.summary_ = FitSummary(**{name: tensor.numpy() for name, tensor in kept.items()})
-        problem = model.summary_.problem(n_clusters, settings.code_size, n_markers)
-        if problem:
-            raise InputError(f"{path}: damaged model: {problem}")
-        model.known_as_ = [""] * n_clusters
-        shapes = replace(settings, experts=n_clusters)
-        network = load_network(lambda: build_network(n_markers, shapes), tensors, path)
-        model.network_ = network.to(find_device(device)).eval()
-        model.settings_, model.n_clusters_, model.preprocessor_ = settings, n_clusters, preprocessor
+        saved = SavedModel.read(path)
+        model = cls(settings=saved.settings, seed=saved.seed, device=device, preprocessor=saved.preprocessor, nan=nan)
+        model.settings_, model.preprocessor_, model.summary_ = saved.settings, saved.preprocessor, saved.summary
+        model.names_, model.notes_, model.history_ = saved.names, saved.notes, History(records=saved.history)
+        model.network_ = saved.network.to(find_device(device)).eval()
+        model.n_clusters_ = saved.network.n_experts
+        model.known_as_ = [""] * model.n_clusters_
         return model
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "network_"):
             raise NotFittedError("this MoESimVAE is not fitted yet; call fit first, or MoESimVAE.load(path)")
-
-
-def _kept(tensors: dict[str, torch.Tensor], format_version: int) -> dict[str, torch.Tensor]:
-    """Tensors of the summary; what models of format 2 did not keep is NaN."""
-    kept = {field.name: tensors.get(f"summary.{field.name}") for field in fields(FitSummary)}
-    if format_version == 2:
-        clusters, markers = tensors["summary.residual_means"].shape
-        kept |= {
-            "ranges": torch.full((clusters, 3, markers), torch.nan),
-            "outlyingness_limit": torch.full((1,), torch.nan),
-        }
-    missing = [name for name, tensor in kept.items() if tensor is None]
-    if missing:
-        raise KeyError(f"summary.{missing[0]}")
-    return {name: tensor for name, tensor in kept.items() if tensor is not None}
-
-
-def _whole(number: object, *, least: int = 0) -> int:
-    """A count from a model's description."""
-    if type(number) is not int or not least <= number < 2**63:
-        raise ValueError(f"{str(number)[:40]} is no count")
-    return number
 
 
 def find_device(name: str) -> torch.device:
@@ -495,36 +438,3 @@ def find_device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise InputError("no CUDA device was found; use --device cpu, or --device auto to take what there is")
     return torch.device("cuda" if name != "cpu" and available else "cpu")
-
-
-def _there(expression: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether a cell has numbers in all markers, shape (cells,): others are there under ``nan="drop"`` alone."""
-    return np.asarray(~np.isnan(expression).any(axis=1))
-
-
-def _as_expression(X: NDArray[np.floating[Any]], nan: NanPolicy = "refuse") -> NDArray[np.float32]:
-    if X.ndim != 2:
-        raise InputError(f"an array of {X.ndim} dimensions can't be clustered; give shape (cells, markers)")
-    expression = np.ascontiguousarray(X, dtype=np.float32)
-    finite = np.isfinite(expression)
-    if finite.all():
-        return expression
-    if nan == "refuse":
-        bad = np.count_nonzero(~finite)
-        raise InputError(f"{bad} values are not finite numbers; remove or replace them first, or give nan='drop'")
-    if nan == "zero":
-        return np.where(finite, expression, np.float32(0))
-    return np.where(finite.all(axis=1, keepdims=True), expression, np.float32(np.nan))
-
-
-def _fit_preprocessor(X: NDArray[np.floating[Any]] | AnnData, settings: Settings, nan: NanPolicy) -> Preprocessor:
-    """Preprocessing as the file suggests for AnnData; scaling alone for an array, which is transformed already."""
-    if not isinstance(X, np.ndarray):
-        return Preprocessor.fit([X], clip=settings.clips_noise, nan=nan)
-    from anndata import AnnData
-    from pandas import DataFrame
-
-    expression = _as_expression(X, nan)
-    names = [f"marker {i + 1}" for i in range(expression.shape[1])]
-    var = DataFrame({"channel": names, "antigen": ""}, index=names)
-    return Preprocessor.fit([AnnData(expression, var=var)], markers=names, transform="none", compensate="no", nan=nan)

@@ -1,4 +1,4 @@
-"""What a fit needs before there is a network: the cells it is made on and the similarity between them.
+"""What a fit needs before there is a network: its input, the cells it is made on and the similarity between them.
 
 Nothing here needs torch, so that it can be worked out while torch is loaded, or in processes that never load it.
 """
@@ -6,14 +6,18 @@ Nothing here needs torch, so that it can be worked out while torch is loaded, or
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.errors import InputError
-from cytomoe.preprocessing import Preprocessor
+from cytomoe.preprocessing import NanPolicy, Preprocessor
 from cytomoe.settings import Settings
 from cytomoe.similarity import Prior, Similarity, build_similarity, with_prior
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,47 @@ class Prepared:
     def training(self) -> NDArray[np.float32]:
         """Transformed marker values of the cells that train, shape (trained, markers)."""
         return self.expression if self.rows is None else self.expression[self.rows]
+
+
+def as_expression(X: NDArray[np.floating[Any]], nan: NanPolicy = "refuse") -> NDArray[np.float32]:
+    """An array of transformed marker values, checked, shape (cells, markers).
+
+    Raises
+    ------
+    InputError
+        If it has another shape, or values that are not finite and are not to be taken for 0 (``zero``) or to make
+        their cell one of NaN alone (``drop``).
+    """
+    if X.ndim != 2:
+        raise InputError(f"an array of {X.ndim} dimensions can't be clustered; give shape (cells, markers)")
+    expression = np.ascontiguousarray(X, dtype=np.float32)
+    finite = np.isfinite(expression)
+    if finite.all():
+        return expression
+    if nan == "refuse":
+        bad = np.count_nonzero(~finite)
+        raise InputError(f"{bad} values are not finite numbers; remove or replace them first, or give nan='drop'")
+    if nan == "zero":
+        return np.where(finite, expression, np.float32(0))
+    return np.where(finite.all(axis=1, keepdims=True), expression, np.float32(np.nan))
+
+
+def complete(expression: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether a cell has numbers in all markers, shape (cells,): others are there under ``nan="drop"`` alone."""
+    return np.asarray(~np.isnan(expression).any(axis=1))
+
+
+def fit_preprocessor(X: NDArray[np.floating[Any]] | AnnData, settings: Settings, nan: NanPolicy) -> Preprocessor:
+    """Preprocessing as the file suggests for AnnData; scaling alone for an array, which is transformed already."""
+    if not isinstance(X, np.ndarray):
+        return Preprocessor.fit([X], clip=settings.clips_noise, nan=nan)
+    from anndata import AnnData
+    from pandas import DataFrame
+
+    expression = as_expression(X, nan)
+    names = [f"marker {i + 1}" for i in range(expression.shape[1])]
+    var = DataFrame({"channel": names, "antigen": ""}, index=names)
+    return Preprocessor.fit([AnnData(expression, var=var)], markers=names, transform="none", compensate="no", nan=nan)
 
 
 def prepare(
