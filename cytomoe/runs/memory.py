@@ -6,13 +6,13 @@ from pathlib import Path
 
 from cytomoe.runs.events import CHUNK_BYTES, HELD_BYTES, Events
 
-# Estimates on the safe side of the peaks that benchmarks/scale.py has shown: the program with all it imports; of each
-# event its label, confidence and what sorting them takes; of each event and channel that is fitted on, or kept for
-# tables, its copies.
-_PROGRAM = 500 << 20
+# Estimates on the safe side of the peaks that benchmarks/scale.py and runs with cells.h5ad have shown: the program with
+# all it imports; of each event its label, confidence and what sorting them takes; of each event and channel that is
+# fitted on, or kept for tables, its copies.
+_PROGRAM = 600 << 20
 _BYTES_PER_EVENT = 24
 _BYTES_PER_FITTED_VALUE = 48
-_BYTES_PER_KEPT_VALUE = 12
+_BYTES_PER_KEPT_VALUE = 24
 _CHUNKS = 6  # pieces of a file that are alive at once: raw, transformed, scaled, hidden layers
 
 

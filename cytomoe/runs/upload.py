@@ -22,15 +22,14 @@ from cytomoe.reference import SHIPPED
 from cytomoe.runs import memory, outputs
 from cytomoe.runs.cluster import ClusterJob
 from cytomoe.runs.events import open_events
-from cytomoe.runs.mapping import KEPT_EVENTS
+from cytomoe.runs.mapping import KEPT_EVENTS, writes_cells
 from cytomoe.runs.predict import PredictJob
 from cytomoe.runs.sampling import FITTED_EVENTS
 from cytomoe.runs.well_groups import WellGroup, attempt, done_before, run_group
 from cytomoe.runs.wells import WellResult, WellTask, finished
 
-# What a worker holds beside the run: the file as it came, and the results as they go, which are its FCS file with the
-# clusters, the tables and, of moderate files, cells.h5ad.
-_COPIES = 5
+# Size of the results over that of the values, with cells.h5ad and without; a worker holds them twice as they go.
+_WITH_CELLS, _WITHOUT_CELLS = 4.2, 1.5
 
 
 @dataclass(frozen=True)
@@ -140,13 +139,15 @@ def pack(group: WellGroup, limit: int | None) -> Parcel:
 
 def _memory(group: WellGroup) -> int:
     """Bytes that a worker needs for the samples at its peak, about."""
-    alone, values = 0, 0
+    alone, beside = 0, 0.0
     for task in group.tasks:
         events = open_events(task.job.files, data_set=task.job.data_set)
         fitted = (task.job.subsample or FITTED_EVENTS) if isinstance(task.job, ClusterJob) else 0
         alone = max(alone, memory.estimate(events, fitted=fitted, kept=KEPT_EVENTS))
-        values += sum(file.n_events * file.n_channels for file in events.files)
-    return alone + _COPIES * 4 * values
+        values = 4 * sum(file.n_events * file.n_channels for file in events.files)
+        results = _WITH_CELLS if writes_cells(events, task.job.h5ad) else _WITHOUT_CELLS
+        beside += values * (1 + 2 * results)
+    return alone + int(beside)
 
 
 def _files(job: ClusterJob | PredictJob) -> list[Path]:
