@@ -42,6 +42,27 @@ def hash_events(adata: AnnData) -> NDArray[np.uint64]:
     return hashes
 
 
+def without_twins(adatas: Sequence[AnnData], samples: Sequence[str]) -> list[AnnData]:
+    """Files without the events that an earlier file of the same sample holds, as those of overlapping gates do.
+
+    Parameters
+    ----------
+    adatas
+        Events of each file, raw.
+    samples
+        Name of each file's sample.
+    """
+    seen: dict[str, NDArray[np.uint64]] = {}
+    kept = []
+    for adata, sample in zip(adatas, samples, strict=True):
+        hashes = hash_events(adata)
+        before = seen.get(sample, hashes[:0])
+        new = ~np.isin(hashes, before)
+        kept.append(adata if new.all() else adata[new].copy())
+        seen[sample] = np.concatenate([before, hashes[new]])
+    return kept
+
+
 def warn_of_twins(adatas: Sequence[AnnData]) -> list[str]:
     """A line for the user where events stand in more than one of the files and so count more than once.
 

@@ -11,7 +11,8 @@ from cytomoe.cli.main import run
 from cytomoe.datasets.simulate import simulate_plate
 from cytomoe.io import write_fcs
 from cytomoe.reporting.colours import SEQUENTIAL
-from cytomoe.reporting.plates import BatchSummary, colour, write_plate_report
+from cytomoe.reporting.plate_verdict import judge_batch
+from cytomoe.reporting.plates import BatchSummary, PlateDrift, colour, write_plate_report
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -27,10 +28,17 @@ def summary(**changes):
             "cluster_2": [25, 180, 0, 0],
         }
     )
+    clusters = pd.DataFrame(
+        {
+            "number": [1, 2], "population": [HOSTILE, "unknown"], "label": ["CD3+", "CD20+"], "events": [155, 205],
+            "stability": [0.98, 0.4],
+        },
+        index=["cluster_1", "cluster_2"],
+    )  # fmt: skip
     failed = pd.DataFrame({"sample": ["bad"], "reason": ["cut short"], "plate": ["p1"], "well": ["C03"]})
     arguments = {
-        "title": "study", "mode": "pooled", "abundance": abundance, "clusters": ["cluster_1", "cluster_2"],
-        "called": {"cluster_1": HOSTILE}, "failed": failed, "command": "cytomoe batch p1 --out study",
+        "title": "study", "mode": "pooled", "abundance": abundance, "clusters": clusters,
+        "failed": failed, "command": "cytomoe batch p1 --out study",
     }  # fmt: skip
     return BatchSummary(**(arguments | changes))
 
@@ -85,9 +93,41 @@ def test_nothing_acts_and_nothing_is_loaded(page, tmp_path):
     assert "default-src 'none'" in text
 
 
+def drift(**changes):
+    samples = ["one", "two", HOSTILE, "loose"]
+    distance = pd.DataFrame({"CD3": [0.1, 0.2, 0.4, 0.1], "CD4": 0.05}, index=samples)
+    arguments = {"distance": distance, "left_range": distance > 1, "unfit": pd.Series(0.01, index=samples)}
+    return PlateDrift(**(arguments | changes))
+
+
+def told(changed):
+    return {finding.title: finding for finding in judge_batch(changed)}
+
+
+def test_the_verdict_tells_failures_unstable_clusters_and_samples_unlike_the_fit():
+    found = told(summary(drift=drift()))
+    assert found["1 of 5 samples failed"].level == "check"
+    assert "2 (0.40)" in found["1 of 2 clusters is less than stable"].detail
+    assert "CD3 in <script>" in found["All samples are like the cells of the fit"].detail
+    moved = drift(left_range=drift().distance > 0.3, unfit=pd.Series({"one": 0.2, "two": 0.0, HOSTILE: 0, "loose": 0}))
+    found = told(summary(drift=moved))
+    assert found["In 1 sample values left the range of the fit"].detail == f"{HOSTILE}: CD3."
+    assert found["In 1 sample many cells fit no cluster"].detail == "one (20.0 %)."
+
+
+def test_warnings_reach_the_verdict_but_remarks_on_files_do_not():
+    remark = "a.fcs: $P9R is no range; the values do not depend on it"
+    assert not [t for t in told(summary(sample_warnings={"one": [remark]})) if "warning" in t]
+    found = told(summary(warnings=["CD4 is saturated"], sample_warnings={"one": ["2 events dropped"], "two": []}))
+    assert found["The fit gave a warning"].detail == "CD4 is saturated."
+    assert found["1 sample with warnings of their own"].detail == "one. The first: 2 events dropped."
+
+
 def test_a_batch_of_which_all_failed_has_a_report_too(tmp_path):
     nothing = summary().abundance[:0][["sample", "plate", "well", "events"]]
-    text = write_plate_report(tmp_path, summary(abundance=nothing, clusters=[])).read_text(encoding="utf-8")
+    text = write_plate_report(tmp_path, summary(abundance=nothing, clusters=summary().clusters[:0])).read_text(
+        encoding="utf-8"
+    )
     assert "cut short" in text
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cytomoe.cli import options
-from cytomoe.cli.console import listening
+from cytomoe.cli.console import listening, print_clusters
 
 
 @click.command(short_help="Cluster many samples: one folder each, and tables of all.")
@@ -21,8 +21,16 @@ from cytomoe.cli.console import listening
 @click.option(
     "--well-pattern",
     metavar="PATTERN",
-    help="Pattern of file names: '{plate}_{well}.fcs'. Default: the last A01 to P24 in a name is its well.",
+    help="Pattern of file names: '{plate}_{well}.fcs', with {plate}, {well}, {sample}, {gate} and such as {_date} for "
+    "what is passed over. Default: the last A01 to P24 in a name is its well.",
 )
+@click.option(
+    "--gate-pattern",
+    metavar="PATTERN",
+    help="Pattern of the names of files that hold a gate each: '{plate}_{gate}_{well}.fcs'. The files of a well are "
+    "one sample; its clusters are measured against the gates, which the fit does not see.",
+)
+@options.min_population_option
 @click.option(
     "--panel-mismatch",
     type=click.Choice(["refuse", "common", "skip"]),
@@ -70,6 +78,7 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
     from cytomoe.plates.engine import Engine
     from cytomoe.plates.samples import find_samples
     from cytomoe.runs.batch import BatchJob, run_batch
+    from cytomoe.runs.events import GateSource
     from cytomoe.runs.wells import WellResult
 
     if choices["model"] is not None and choices["mode"] == "per-sample":
@@ -79,7 +88,7 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
     if choices["upload"] and choices["scheduler"] is None:
         raise InputError("--upload sends the files to the workers of a --scheduler, and none is given; leave it out")
     job = BatchJob(
-        samples=find_samples(paths, choices["well_pattern"]),
+        samples=find_samples(paths, choices["well_pattern"], choices["gate_pattern"]),
         out=choices["out"],
         mode="model" if choices["model"] is not None else choices["mode"],
         model=choices["model"],
@@ -88,6 +97,8 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
         settings=options.settings(choices),
         seed=choices["seed"],
         device=choices["device"],
+        gates=GateSource(choices["gate_pattern"]),
+        min_population=choices["min_population"],
         subsample=choices["subsample"],
         reference=choices["reference"],
         data_set=choices["data_set"],
@@ -117,6 +128,10 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
     else:
         for name in result.failed if choices["quiet"] else ():
             click.echo(f"Error: {name}: {result.results[name].problem}", err=True)
-        click.echo(f"{done} of {len(result.results)} samples\nresults: {result.out}")
+        if not choices["quiet"]:
+            print_clusters(result.clusters)
+        click.echo(
+            f"{done} of {len(result.results)} samples\nresults: {result.out}\nreport: {result.out / 'report.html'}"
+        )
     if result.failed:
         raise click.exceptions.Exit(1)

@@ -142,6 +142,14 @@ reference_option = click.option(
     "that ships with cytomoe: pbmc, bone_marrow.",
 )
 
+min_population_option = click.option(
+    "--min-population",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    help="Gates with fewer events are left out of the measures.",
+)
+
 gate_options = _together(
     click.option(
         "--gate-pattern",
@@ -160,13 +168,7 @@ gate_options = _together(
         help="Names behind the numbers of --gate-channel: a table with a column of numbers and one of names.",
     ),
     click.option("--gate-file", metavar="CSV[:COLUMN]", help="Table with the gate of each event, a row per event."),
-    click.option(
-        "--min-population",
-        type=click.IntRange(min=1),
-        default=30,
-        show_default=True,
-        help="Gates with fewer events are left out of the measures.",
-    ),
+    min_population_option,
 )
 
 

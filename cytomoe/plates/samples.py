@@ -14,6 +14,9 @@ from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.given_tables import read_table
 
 SUFFIXES = (".fcs", ".lmd", ".fcs.gz", ".lmd.gz")
+# What a pattern of file names may name, and how a part is called that is passed over.
+_FIELDS = ("plate", "well", "sample", "gate")
+_PASSED_OVER = "_"
 # Folders that hold this are results of cytomoe: the FCS files in them are no input.
 _RESULTS = ("run.json", "batch.json")
 _SHEET_COLUMNS = ("file", "sample", "plate", "well")
@@ -44,7 +47,9 @@ class Sample:
     fields: tuple[tuple[str, str], ...] = ()
 
 
-def find_samples(arguments: Sequence[str | os.PathLike[str]], well_pattern: str | None = None) -> list[Sample]:
+def find_samples(
+    arguments: Sequence[str | os.PathLike[str]], well_pattern: str | None = None, gate_pattern: str | None = None
+) -> list[Sample]:
     """Find the samples that the user means.
 
     Parameters
@@ -52,8 +57,11 @@ def find_samples(arguments: Sequence[str | os.PathLike[str]], well_pattern: str 
     arguments
         Files, folders (searched with all below), globs, or one sample sheet (``.csv``).
     well_pattern
-        Pattern of file names with the fields ``{plate}``, ``{well}``, ``{sample}`` and any others; files that agree in
-        these three are one sample. Without it each file is a sample, and its well is looked for in its name.
+        Pattern of file names with the fields ``{plate}``, ``{well}``, ``{sample}``, ``{gate}``, and such as ``{_date}``
+        for what is passed over; files that agree in the first three are one sample. Without it each file is a sample,
+        and its well is looked for in its name.
+    gate_pattern
+        Pattern of files that hold a gate each, in the place of ``well_pattern`` where there is none.
 
     Raises
     ------
@@ -69,9 +77,22 @@ def find_samples(arguments: Sequence[str | os.PathLike[str]], well_pattern: str 
     files = list(dict.fromkeys(file for path in given for file in _files(path)))
     if not files:
         raise InputError(f"no FCS files in {', '.join(map(str, given))}; they end in {', '.join(SUFFIXES)}")
-    if well_pattern is None:
-        return _distinct([_by_name(path) for path in files])
-    return _distinct(_grouped(files, well_pattern))
+    if well_pattern is not None:
+        return _distinct(_grouped(files, well_pattern, "--well-pattern"))
+    if gate_pattern is not None:
+        return _distinct(_grouped(files, gate_pattern, "--gate-pattern"))
+    return _distinct([_by_name(path) for path in files])
+
+
+def more_plates_than_wells(samples: Sequence[Sample]) -> str:
+    """A hint where files of one well were taken for plates of their own; empty where nothing looks so."""
+    plates, wells = {sample.plate for sample in samples}, {sample.well for sample in samples if sample.well}
+    if not 0 < len(wells) < len(plates):
+        return ""
+    return (
+        f"{len(samples)} samples on {len(plates)} plates with {len(wells)} wells: where files of one well are one "
+        "sample, say how they are called, such as --well-pattern '{plate}_{gate}_{well}.fcs'"
+    )
 
 
 def _files(path: Path) -> Iterable[Path]:
@@ -101,7 +122,12 @@ def _by_name(path: Path) -> Sample:
     if not wells:
         return Sample(stem, (path,))
     last = wells[-1]
-    return Sample(stem, (path,), plate=stem[: last.start()].strip(" _-."), well=_spell(last.group()))
+    return Sample(stem, (path,), plate=_before(stem[: last.start()]), well=_spell(last.group()))
+
+
+def _before(text: str) -> str:
+    """What stands before a well, without the one kind of separator between them: a plate may end in a minus."""
+    return re.sub(r"(_+|-+|\.+| +)$", "", text).lstrip(" _-.")
 
 
 def _spell(well: str) -> str:
@@ -110,13 +136,13 @@ def _spell(well: str) -> str:
     return f"{match[1]}{int(match[2]):02d}" if match else well.strip()
 
 
-def _grouped(files: Sequence[Path], pattern: str) -> list[Sample]:
-    expression = _expression(pattern)
+def _grouped(files: Sequence[Path], pattern: str, option: str) -> list[Sample]:
+    expression = _expression(pattern, option)
     groups: dict[tuple[str, str, str], list[Path]] = {}
     for path in files:
         match = expression.fullmatch(path.name)
         if match is None:
-            raise InputError(f"{path.name} does not match --well-pattern '{pattern}'")
+            raise InputError(f"{path.name} does not match {option} '{pattern}'")
         fields = match.groupdict()
         key = fields.get("sample") or "", fields.get("plate") or "", _spell(fields.get("well") or "")
         groups.setdefault(key, []).append(path)
@@ -126,22 +152,25 @@ def _grouped(files: Sequence[Path], pattern: str) -> list[Sample]:
     ]
 
 
-def _expression(pattern: str) -> re.Pattern[str]:
+def _expression(pattern: str, option: str) -> re.Pattern[str]:
     text, fields = "", []
     try:
         for literal, field, _, _ in string.Formatter().parse(pattern):
             text += re.escape(literal)
             if field is not None:
                 if not field.isidentifier() or field in fields:
-                    raise InputError(f"--well-pattern '{pattern}': '{{{field}}}' is no name, or stands in it twice")
+                    raise InputError(f"{option} '{pattern}': '{{{field}}}' is no name, or stands in it twice")
+                if field not in _FIELDS and not field.startswith(_PASSED_OVER):
+                    raise InputError(
+                        f"{option} '{pattern}': no field is called {{{field}}}{did_you_mean(field, _FIELDS)}; there "
+                        f"are {', '.join(f'{{{name}}}' for name in _FIELDS)}, and {{_any}} for what is passed over"
+                    )
                 fields.append(field)
                 text += f"(?P<{field}>.+?)"
     except ValueError as error:
-        raise InputError(f"--well-pattern '{pattern}': {error}") from None
+        raise InputError(f"{option} '{pattern}': {error}") from None
     if not {"well", "sample"} & set(fields):
-        raise InputError(
-            f"--well-pattern '{pattern}': has neither {{well}} nor {{sample}}; write '{{plate}}_{{well}}.fcs'"
-        )
+        raise InputError(f"{option} '{pattern}': has neither {{well}} nor {{sample}}; write '{{plate}}_{{well}}.fcs'")
     return re.compile(text)
 
 

@@ -1,4 +1,4 @@
-"""The report of a batch: every cluster over the wells of each plate, the abundance of all, and what failed.
+"""The report of a batch: a verdict, every cluster over the wells of each plate, abundance, drift, and what failed.
 
 One HTML file that needs nothing but itself, as the report of a run, and no JavaScript: the plates are drawn as SVG.
 """
@@ -6,8 +6,8 @@ One HTML file that needs nothing but itself, as the report of a run, and no Java
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,37 @@ import numpy as np
 import pandas as pd
 
 from cytomoe.io.atomic import atomic_path
+from cytomoe.naming import is_known
 from cytomoe.reporting.colours import SEQUENTIAL
+from cytomoe.reporting.findings import headline
 from cytomoe.reporting.page import FILE_NAME, render_page
+from cytomoe.reporting.plate_verdict import judge_batch
+from cytomoe.reporting.profiles import stability_word
 
 # Rows and columns of the plates that are made.
 LAYOUTS = ((8, 12), (16, 24))
+# Maps of fewer wells say less than the table of abundance and are folded away.
+_FEWEST_DRAWN = 8
 _WELL = re.compile(r"([A-P])(\d{1,2})")
+
+
+@dataclass(frozen=True, eq=False)
+class PlateDrift:
+    """How far the samples of a batch lie from the cells of the fit, tables of samples x markers.
+
+    Attributes
+    ----------
+    distance
+        Of each marker's distribution, 0 to 1.
+    left_range
+        Whether the marker left the range of the fit.
+    unfit
+        Share of each sample's events that fit no cluster.
+    """
+
+    distance: pd.DataFrame
+    left_range: pd.DataFrame
+    unfit: pd.Series[float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,28 +61,36 @@ class BatchSummary:
     abundance
         As ``abundance.csv``: sample, plate, well, further columns, events, then a column per cluster.
     clusters
-        Names of the columns of the clusters.
-    called
-        What each cluster is called, by its column; may be empty.
+        A row per cluster, by its column in ``abundance``: number, population (empty where not named), label, events,
+        stability (NaN where not known).
     failed
         Samples that failed: sample, reason, plate, well.
     command
         What the user typed.
+    drift
+        Of the samples; None where each has a model of its own.
+    measures
+        F-measure and mean F1 of each sample on the events in one gate only; None without gates.
+    warnings, sample_warnings
+        Those of the fit, and those of each sample.
     """
 
     title: str
     mode: str
     abundance: pd.DataFrame
-    clusters: list[str]
-    called: Mapping[str, str]
+    clusters: pd.DataFrame
     failed: pd.DataFrame
     command: str
+    drift: PlateDrift | None = None
+    measures: pd.DataFrame | None = None
+    warnings: Sequence[str] = ()
+    sample_warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def shares(self) -> pd.DataFrame:
         """Share of each cluster in the events of each sample, samples x clusters."""
         events = self.abundance["events"].clip(lower=1)
-        return self.abundance[self.clusters].div(events, axis=0)
+        return self.abundance[list(self.clusters.index)].div(events, axis=0)
 
 
 def write_plate_report(folder: Path, summary: BatchSummary) -> Path:
@@ -69,22 +102,27 @@ def write_plate_report(folder: Path, summary: BatchSummary) -> Path:
 
 def _context(summary: BatchSummary) -> dict[str, Any]:
     shares = summary.shares
+    findings = judge_batch(summary)
+    level, words = headline(findings)
     return {
         "title": summary.title,
         "mode": summary.mode,
         "command": summary.command,
         "failed": summary.failed.to_dict("records"),
         "events": int(summary.abundance["events"].sum()),
-        "clusters": [
-            {"name": name.replace("_", " "), "called": summary.called.get(name, ""), "column": name}
-            for name in summary.clusters
-        ],
+        "level": level,
+        "headline": words,
+        "findings": findings,
+        "clusters": _clusters(summary, shares),
+        "drift": _drift(summary),
+        "measures": summary.measures,
         "samples": [
             {
                 "name": row["sample"],
                 "place": " ".join(str(row[what]) for what in ("plate", "well") if row[what]),
                 "events": int(row["events"]),
                 "shares": [(share, colour(share, 1.0), share > 0.45) for share in own],
+                "warnings": summary.sample_warnings.get(row["sample"], ()),
             }
             for row, own in zip(summary.abundance.to_dict("records"), shares.to_numpy().tolist(), strict=True)
         ],
@@ -93,11 +131,52 @@ def _context(summary: BatchSummary) -> dict[str, Any]:
     }
 
 
+def _clusters(summary: BatchSummary, shares: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of the table of clusters."""
+    total = max(int(summary.clusters["events"].sum()), 1)
+    return [
+        {
+            "number": int(row.number),
+            "population": row.population,
+            "known": is_known(row.population),
+            "label": row.label,
+            "title": row.population if is_known(row.population) else row.label,
+            "events": int(row.events),
+            "fraction": row.events / total,
+            "least": float(shares[row.Index].min()),
+            "most": float(shares[row.Index].max()),
+            "stability": None if np.isnan(row.stability) else float(row.stability),
+            "holds": stability_word(row.stability),
+        }
+        for row in summary.clusters.itertuples()
+    ]
+
+
+def _drift(summary: BatchSummary) -> dict[str, Any] | None:
+    """Rows of the table of drift, with their colours."""
+    drift = summary.drift
+    if drift is None:
+        return None
+    rows = [
+        {
+            "name": name,
+            "unfit": float(drift.unfit[name]),
+            "cells": [
+                (far, colour(far, 1.0), far > 0.45, bool(drift.left_range.loc[name, marker]))
+                for marker, far in drift.distance.loc[name].items()
+            ],
+        }
+        for name in drift.distance.index
+    ]
+    return {"markers": list(drift.distance.columns), "rows": rows}
+
+
 def _plates(summary: BatchSummary, shares: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Each plate with the map of every cluster on it; colours mean the same on all plates."""
     wells = [_position(well) for well in summary.abundance["well"]]
     lost = [_position(well) for well in summary.failed["well"]]
-    highest = {name: float(shares[name].max()) if len(shares) else 0.0 for name in summary.clusters}
+    highest = {name: float(shares[name].max()) if len(shares) else 0.0 for name in summary.clusters.index}
+    titles = {cluster["number"]: cluster["title"] for cluster in _clusters(summary, shares)}
     plates = pd.concat([summary.abundance["plate"], summary.failed["plate"]]).drop_duplicates().tolist()
     for plate in plates:
         here = [i for i, own in enumerate(summary.abundance["plate"]) if own == plate and wells[i] is not None]
@@ -110,14 +189,15 @@ def _plates(summary: BatchSummary, shares: pd.DataFrame) -> Iterator[dict[str, A
             "rows": [chr(ord("A") + row) for row in range(n_rows)],
             "columns": list(range(1, n_columns + 1)),
             "missing": missing,
+            "few": len(here) if len(here) < _FEWEST_DRAWN else 0,
             "maps": [
                 {
-                    "cluster": name.replace("_", " "),
-                    "called": summary.called.get(name, ""),
+                    "number": int(number),
+                    "title": titles[number],
                     "highest": highest[name],
                     "wells": _drawn(summary.abundance, shares[name], here, wells, highest[name]),
                 }
-                for name in summary.clusters
+                for name, number in summary.clusters["number"].items()
             ],
         }
 

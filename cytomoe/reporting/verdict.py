@@ -5,7 +5,6 @@ Each judge looks at one thing and returns what it found.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cytomoe.fit_summary import STABLE, UNSTABLE
+from cytomoe.io.remarks import is_remark, told_once
 from cytomoe.naming import is_known
 from cytomoe.reporting.findings import Finding, by_weight, share_of
 from cytomoe.reporting.run_files import RunFiles
@@ -21,8 +21,6 @@ TINY = 10  # cells; fewer do not make a population that anyone would gate
 UNSURE = 0.5  # below, the model holds another cluster, or several together, for as likely
 _MOVED = 0.3  # distance of a marker's distribution from that of the fit, above which a mapped sample is not like it
 _SETTLED = 0.02  # fall of the loss, relative; default runs on real wells lie below 0.01
-# How a reader ends a remark on a file whose values are not in doubt.
-_HARMLESS = "the values do not depend on it"
 
 
 def judge(run: RunFiles) -> list[Finding]:
@@ -48,25 +46,13 @@ def judge(run: RunFiles) -> list[Finding]:
 
 def _warnings(run: RunFiles) -> list[Finding]:
     """The run's own warnings, without the remarks on files."""
-    serious = [warning for warning in map(str, run.manifest["warnings"]) if not warning.endswith(_HARMLESS)]
-    return [Finding("check", "The run gave a warning", line) for line in _told_once(serious)]
+    serious = [warning for warning in map(str, run.manifest["warnings"]) if not is_remark(warning)]
+    return [Finding("check", "The run gave a warning", line) for line in told_once(serious)]
 
 
 def remarks_on_files(run: RunFiles) -> list[str]:
     """What the reader remarked on files whose values are not in doubt, a sentence for each kind."""
-    return _told_once([warning for warning in map(str, run.manifest["warnings"]) if warning.endswith(_HARMLESS)])
-
-
-def _told_once(warnings: list[str]) -> list[str]:
-    """Sentences; of warnings that differ by numbers or the name of a file alone, the first, with their count."""
-    alike: dict[str, list[str]] = {}
-    for warning in warnings:
-        alike.setdefault(re.sub(r"\d+", "0", re.sub(r"^.*?\.fcs: ", "", warning)), []).append(warning)
-    sentences = []
-    for first, *others in alike.values():
-        more = f" And {len(others)} more like this: see run.json." if others else ""
-        sentences.append(f"{first}{'' if first.endswith(('.', '?', '!')) else '.'}{more}")
-    return sentences
+    return told_once([warning for warning in map(str, run.manifest["warnings"]) if is_remark(warning)])
 
 
 def _counted_twice(run: RunFiles) -> list[Finding]:

@@ -20,13 +20,13 @@ from cytomoe import __version__
 from cytomoe.errors import CytomoeError, InputError, RunError
 from cytomoe.io.lock import alone
 from cytomoe.plates.engine import Engine, check_scheduler, run_tasks
-from cytomoe.plates.samples import Sample
+from cytomoe.plates.samples import Sample, more_plates_than_wells
 from cytomoe.preprocessing import NanPolicy
 from cytomoe.reference import read_reference
 from cytomoe.runs import outputs
 from cytomoe.runs.batch_tables import write_tables
 from cytomoe.runs.cluster import ClusterJob, PreprocessingChoice, fit_model, read_training
-from cytomoe.runs.events import open_events
+from cytomoe.runs.events import GateSource, open_events
 from cytomoe.runs.inputs import Checksum, Stamp
 from cytomoe.runs.job import Listener
 from cytomoe.runs.mapping import H5adChoice, name_fitted
@@ -36,6 +36,7 @@ from cytomoe.runs.upload import run_uploaded
 from cytomoe.runs.well_groups import WellGroup, group_wells, run_group
 from cytomoe.runs.wells import WellResult, WellTask, content_key
 from cytomoe.settings import Settings
+from cytomoe.twins import without_twins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 BatchMode = Literal["pooled", "per-sample", "model"]
 # The first file of a batch: where it stands, the folder is one of ours.
 STARTED = "batch.json"
+# About as many lines tell how far a batch has come.
+_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class BatchJob:
         Model file for mode ``model``.
     panel_mismatch
         What is done where no markers are named and the files' panels differ.
-    preprocessing, settings, seed, device, subsample, reference, data_set, h5ad, unassigned, nan
+    preprocessing, settings, seed, device, gates, min_population, subsample, reference, data_set, h5ad, unassigned, nan
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
     engine
         Where the samples are computed.
@@ -84,6 +87,8 @@ class BatchJob:
     settings: Settings = field(default_factory=Settings)
     seed: int = 0
     device: str = "auto"
+    gates: GateSource = field(default_factory=GateSource)
+    min_population: int = 30
     subsample: int | None = None
     reference: str | None = None
     data_set: int = 1
@@ -107,10 +112,13 @@ class BatchResult:
         Folder of the results.
     results
         What became of each sample, by name, in the order of the samples.
+    clusters
+        Those of all samples together: cluster, population, label, events, fraction and stability (None where unknown).
     """
 
     out: Path
     results: dict[str, WellResult]
+    clusters: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def failed(self) -> list[str]:
@@ -151,6 +159,9 @@ def run_batch(
 def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], None] | None) -> BatchResult:
     """Cluster or map all samples into an output folder that is ours."""
     _check_folder(job)
+    hint = more_plates_than_wells(job.samples)
+    if hint:
+        listener.warn(hint)
     if job.reference is not None:
         read_reference(job.reference)  # a wrong one is refused before any work
     check_scheduler(job.engine)
@@ -181,10 +192,10 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
         results[task.name] = _unless_changed(result, stamps[task.name])
         _tell(task.name, results[task.name], listener, each)
         failed = sum(bool(r.problem) for r in results.values())
-        listener.say(f"{done} of {len(tasks)} samples done, {failed} failed, {len(tasks) - done} left")
+        if done == len(tasks) or done % max(1, len(tasks) // _LINES) == 0:
+            listener.say(f"{done} of {len(tasks)} samples done, {failed} failed, {len(tasks) - done} left")
     in_order = {sample.name: results[sample.name] for sample in job.samples}
-    write_tables(job, in_order, _choices(job), notes)
-    return BatchResult(job.out, in_order)
+    return BatchResult(job.out, in_order, write_tables(job, in_order, _choices(job), notes))
 
 
 def _work(job: BatchJob, tasks: Sequence[WellTask]) -> Iterator[tuple[WellTask, WellResult | BaseException]]:
@@ -263,7 +274,7 @@ def _pooled_model(
     """The model of all samples, fitted unless it is there, the samples that can't be used with why, and warnings."""
     path, note = job.out / "model.cytomoe", job.out / "model.json"
     contents = {name: _hex(found) for name, found in sums.items()}
-    key = content_key("pooled", __version__, contents, _choices(job), job.subsample)
+    key = content_key("pooled", __version__, contents, _choices(job), job.subsample, asdict(job.gates))
     if note.is_file() and path.is_file():
         known = json.loads(note.read_text(encoding="utf-8"))
         if (known.get("key"), known.get("sha256")) == (key, outputs.sha256(path)):
@@ -279,9 +290,14 @@ def _pooled_model(
     cluster_job = _cluster_job(job, paths, job.out)
     training, problems = read_training(cluster_job, events, listener)
     unusable = {owner[i]: problem for i, problem in problems.items()}
-    usable = [adata for i, adata in training.items() if owner[i] not in unusable]
+    kept = {i: adata for i, adata in training.items() if owner[i] not in unusable}
+    usable = without_twins(list(kept.values()), [owner[i] for i in kept]) if job.gates else list(kept.values())
     if not usable:
-        raise RunError("no sample is left to fit a model on; see the reasons above")
+        first = next(iter(unusable.items()), None)
+        why = f", the first because of this: {first[0]}: {first[1]}" if first else ""
+        raise RunError(f"no sample is left to fit a model on{why}")
+    if job.gates:
+        listener.say(f"events in several files of a sample once: {sum(adata.n_obs for adata in usable):,} events")
     model, notes = fit_model(cluster_job, usable, listener)
     name_fitted(model, usable, None if job.reference is None else read_reference(job.reference))
     model.save(path)
@@ -315,21 +331,29 @@ def _tasks(
 
 def _clustering(job: BatchJob, sample: Sample, sums: list[Checksum], choices: dict[str, Any]) -> WellTask:
     found = _hex(sums)
-    key = content_key("per-sample", __version__, found, choices, job.subsample, job.h5ad, job.unassigned, sample.name)
-    clustering = _cluster_job(job, sample.paths, job.out / "wells" / sample.name)
+    further = job.subsample, job.h5ad, job.unassigned, sample.name, asdict(job.gates), job.min_population
+    key = content_key("per-sample", __version__, found, choices, *further)
+    clustering = replace(
+        _cluster_job(job, sample.paths, job.out / "wells" / sample.name),
+        sample=sample.name,
+        gates=job.gates,
+        min_population=job.min_population,
+    )
     return WellTask(sample.name, replace(clustering, known=sums), key, found)
 
 
 def _mapping(job: BatchJob, sample: Sample, sums: list[Checksum], model: Checksum) -> WellTask:
     found = _hex(sums)
-    key = content_key(
-        "map", __version__, found, model.sha256, job.data_set, job.h5ad, job.unassigned, job.nan, sample.name
-    )
+    further = job.data_set, job.h5ad, job.unassigned, job.nan, sample.name, asdict(job.gates), job.min_population
+    key = content_key("map", __version__, found, model.sha256, *further)
     mapping = PredictJob(
         model.stamp.path,
         [path.absolute() for path in sample.paths],
         (job.out / "wells" / sample.name).absolute(),
         device=job.device,
+        gates=job.gates,
+        min_population=job.min_population,
+        sample=sample.name,
         data_set=job.data_set,
         h5ad=job.h5ad,
         unassigned=job.unassigned,

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from cytomoe import __version__
 from cytomoe.io.tables import read_safe_table
 from cytomoe.plates.matching import match_clusters
 from cytomoe.plates.samples import Sample
-from cytomoe.reporting.plates import BatchSummary, write_plate_report
+from cytomoe.reporting.plates import BatchSummary, PlateDrift, write_plate_report
 from cytomoe.runs import outputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from cytomoe.runs.batch import BatchJob
     from cytomoe.runs.wells import WellResult
 
 
+_MEMBERS = pd.DataFrame({"sample": [], "cluster": [], "number": [], "events": []})  # of a batch without results
+
+
 def write_tables(
     job: BatchJob, results: dict[str, WellResult], choices: dict[str, Any], warnings: Sequence[str]
-) -> None:
-    """Write the tables of all samples, the report and, last, the manifest.
+) -> list[dict[str, Any]]:
+    """Write the tables of all samples, the report and, last, the manifest; returns the clusters.
 
     Parameters
     ----------
@@ -40,14 +46,16 @@ def write_tables(
     good = [sample for sample in job.samples if not results[sample.name].problem]
     clusters = {s.name: read_safe_table(job.out / "wells" / s.name / "clusters.csv") for s in good}
     names = pd.DataFrame([_about(sample) for sample in good], columns=_about_columns(job.samples))
-    abundance, called = names.assign(events=pd.Series(dtype=int)), dict[str, str]()
+    abundance, described = names.assign(events=pd.Series(dtype=int)), _described({}, _MEMBERS, "cluster")
     if clusters:
-        label, counts, names_by_number = "cluster", _counts(clusters), _names(clusters)
+        label, counts = "cluster", _counts(clusters)
+        members = counts.reset_index().assign(number=lambda table: table["cluster"])
         if job.mode == "per-sample":
             matching = match_clusters(clusters)
             outputs.write_csv(job.out / "matching.csv", matching)
             label, counts = "plate_cluster", matching.set_index(["sample", "plate_cluster"])["events"]
-            names_by_number = _matched_names(matching, clusters)
+            members = matching.rename(columns={"plate_cluster": "number"})
+        described = _described(clusters, members, label)
         wide = counts.unstack(fill_value=0).reindex(names["sample"]).astype(int)
         wide.columns = [f"{label}_{number}" for number in wide.columns]
         events = pd.Series({sample.name: results[sample.name].events for sample in good})
@@ -55,14 +63,13 @@ def write_tables(
         if job.unassigned or job.nan == "drop":
             wide.insert(1, "unassigned", events - wide.sum(axis=1) + events)
         abundance = names.merge(wide.reset_index(), on="sample")
-        called = {f"{label}_{number}": name for number, name in names_by_number.items()}
         outputs.write_csv(job.out / "abundance.csv", abundance)
         medians = pd.concat(clusters, names=["sample"]).reset_index(level=0)
-        outputs.write_csv(job.out / "medians.csv", medians)
+        outputs.write_csv(job.out / "medians.csv", medians[medians["events"] > 0])
     problems = [(name, result.problem) for name, result in results.items() if result.problem]
     failed = pd.DataFrame(problems, columns=["sample", "reason"])
     outputs.write_csv(job.out / "failed.csv", failed)
-    _write_report(job, abundance, called, failed)
+    _write_report(job, abundance, described, failed, good, warnings)
     manifest = {
         "version": __version__,
         "command": shlex.join(job.command),
@@ -78,6 +85,18 @@ def write_tables(
         "software": outputs.software(),
     }
     outputs.write_json(job.out / outputs.MANIFEST, manifest)
+    total = max(int(described["events"].sum()), 1)
+    return [
+        {
+            "cluster": row.number,
+            **({"population": row.population} if row.population else {}),
+            "label": row.label,
+            "events": row.events,
+            "fraction": row.events / total,
+            "stability": None if np.isnan(row.stability) else row.stability,
+        }
+        for row in described.itertuples()
+    ]
 
 
 def _counts(clusters: dict[str, pd.DataFrame]) -> pd.Series[int]:
@@ -86,35 +105,100 @@ def _counts(clusters: dict[str, pd.DataFrame]) -> pd.Series[int]:
     return pd.concat(by_sample, names=["sample"])
 
 
-def _names(clusters: dict[str, pd.DataFrame]) -> dict[int, str]:
-    """What the clusters of one model are called, by their number: the population where it is named, else the label."""
-    table = next(iter(clusters.values()))
-    column = next((name for name in ("population", "label") if name in table.columns), None)
-    return {} if column is None else dict(zip(table["cluster"], table[column].astype(str), strict=True))
+def _described(clusters: dict[str, pd.DataFrame], members: pd.DataFrame, label: str) -> pd.DataFrame:
+    """A row per cluster of the batch, as :class:`BatchSummary` takes them.
+
+    Parameters
+    ----------
+    clusters
+        ``clusters.csv`` of each sample.
+    members
+        Columns sample, cluster, number (in the batch), events: the clusters of samples that each consists of. It is
+        called as the largest of them is.
+    label
+        What the columns of ``abundance.csv`` are called, before the number.
+    """
+    largest = members.sort_values("events", kind="stable").drop_duplicates("number", keep="last").set_index("number")
+    rows = []
+    for number, total in members.groupby("number")["events"].sum().items():
+        table = clusters[largest.loc[number, "sample"]].set_index("cluster")
+        own = table.loc[largest.loc[number, "cluster"]]
+        rows.append(
+            {
+                "column": f"{label}_{number}",
+                "number": number,
+                "population": str(own["population"]) if "population" in own and pd.notna(own["population"]) else "",
+                "label": str(own["label"]),
+                "events": int(total),
+                "stability": float(own["stability"]) if label == "cluster" else np.nan,
+            }
+        )
+    columns = ["column", "number", "population", "label", "events", "stability"]
+    return pd.DataFrame(rows, columns=columns).set_index("column")
 
 
-def _matched_names(matching: pd.DataFrame, clusters: dict[str, pd.DataFrame]) -> dict[int, str]:
-    """What matched clusters are called: as the largest of each is."""
-    largest = matching.sort_values("events").drop_duplicates("plate_cluster", keep="last")
-    names = {sample: _names({sample: table}) for sample, table in clusters.items()}
-    rows = largest[["plate_cluster", "sample", "cluster"]].itertuples(index=False)
-    return {int(number): names[sample].get(cluster, "") for number, sample, cluster in rows}
+def _drift(job: BatchJob, samples: Sequence[Sample]) -> PlateDrift | None:
+    """Drift of all samples, from their folders."""
+    if job.mode == "per-sample" or not samples:
+        return None
+    tables, unfit = [], {}
+    for sample in samples:
+        folder = job.out / "wells" / sample.name
+        table = read_safe_table(folder / "drift.csv", dtype={"marker": str}, keep_default_na=False)
+        tables.append(table.assign(sample=sample.name))
+        unfit[sample.name] = _manifest(folder)["drift"]["fits_no_expert"].get(sample.name, 0.0)
+    drift = pd.concat(tables)
+    markers = list(dict.fromkeys(drift["marker"]))
+    distance, left = (
+        drift.pivot(index="sample", columns="marker", values=what).reindex(list(unfit))[markers]
+        for what in ("distance", "left_range")
+    )
+    return PlateDrift(distance.astype(float), left.astype(bool), pd.Series(unfit, dtype=float))
 
 
-def _write_report(job: BatchJob, abundance: pd.DataFrame, called: dict[str, str], failed: pd.DataFrame) -> None:
+def _measures(job: BatchJob, samples: Sequence[Sample]) -> pd.DataFrame | None:
+    """Both measures of each sample that could be measured, on the events in one gate only."""
+    if not job.gates:
+        return None
+    rows = {}
+    for sample in samples:
+        block = json.loads((job.out / "wells" / sample.name / "evaluation.json").read_text(encoding="utf-8"))["unique"]
+        if block["f_measure"] is not None:
+            rows[sample.name] = (block["f_measure"], block["mean_f1"], block["n_gated"])
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["f_measure", "mean_f1", "events"])
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / outputs.MANIFEST).read_text(encoding="utf-8"))
+    return content
+
+
+def _write_report(
+    job: BatchJob,
+    abundance: pd.DataFrame,
+    clusters: pd.DataFrame,
+    failed: pd.DataFrame,
+    samples: Sequence[Sample],
+    warnings: Sequence[str],
+) -> None:
     places = {sample.name: (sample.plate, sample.well) for sample in job.samples}
     failed = failed.assign(
         plate=[places[name][0] for name in failed["sample"]], well=[places[name][1] for name in failed["sample"]]
     )
-    columns = list(abundance.columns)
+    measures = _measures(job, samples)
+    if measures is not None:
+        outputs.write_csv(job.out / "measures.csv", measures.rename_axis("sample").reset_index())
     summary = BatchSummary(
         title=job.out.absolute().name,
         mode=job.mode,
         abundance=abundance,
-        clusters=[column for column in columns[columns.index("events") + 1 :] if column != "unassigned"],
-        called=called,
+        clusters=clusters,
         failed=failed,
         command=shlex.join(job.command),
+        drift=_drift(job, samples),
+        measures=measures,
+        warnings=warnings,
+        sample_warnings={s.name: _manifest(job.out / "wells" / s.name)["warnings"] for s in samples},
     )
     write_plate_report(job.out, summary)
 

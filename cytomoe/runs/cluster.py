@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cytomoe.errors import CytomoeError, InputError
 from cytomoe.io.atomic import atomic_directory
+from cytomoe.io.remarks import told_once
 from cytomoe.preparation import Prepared, prepare
 from cytomoe.reference import Population, read_reference
 from cytomoe.runs import outputs
@@ -101,6 +102,8 @@ class ClusterJob:
         Share of the events kept out of the fit; the measures are taken on them alone.
     samples
         Table of the samples: file, sample, and conditions to carry through.
+    sample
+        Name of the one sample that all files belong to, where there is no such table.
     min_population
         Smaller gates are left out of the measures.
     data_set
@@ -137,6 +140,7 @@ class ClusterJob:
     reference: str | None = None
     holdout: float = 0.0
     samples: Path | None = None
+    sample: str | None = None
     min_population: int = 30
     data_set: int = 1
     allow_truncated: bool = False
@@ -207,7 +211,11 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
     reference = None if job.reference is None else read_reference(job.reference)
     watch = Stopwatch()
     events = open_events(
-        job.files, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated
+        job.files,
+        data_set=job.data_set,
+        pattern=job.gates.pattern,
+        sample=job.sample,
+        allow_truncated=job.allow_truncated,
     )
     if job.samples is not None:
         events = with_samples(events, job.samples)
@@ -253,8 +261,8 @@ def finish(begun: Begun, model: MoESimVAE) -> RunResult:
         *_without_cluster(begun.prior, model.known_as_),
         *unstable(model),
     ]
-    for warning in warnings:
-        listener.warn(warning)
+    for line in told_once(warnings):
+        listener.warn(line)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
         write_results(folder, mapped, gated, evaluation, h5ad=job.h5ad)
         model.save(folder / "model.cytomoe")
@@ -399,6 +407,8 @@ def read_training(job: ClusterJob, events: Events, listener: Listener) -> tuple[
     first: Preprocessor | None = None
     for i in events.by_name.tolist():
         try:
+            if not len(rows[i]):  # a small file among many, of which no event was drawn
+                continue
             adata = events.take(i, rows[i])
             own = _preprocessor(job, [adata])
             first = first or own

@@ -315,7 +315,12 @@ def refuse_missing(paths: Sequence[Path]) -> None:
 
 
 def open_events(
-    paths: Sequence[Path], *, data_set: int = 1, pattern: str | None = None, allow_truncated: bool = False
+    paths: Sequence[Path],
+    *,
+    data_set: int = 1,
+    pattern: str | None = None,
+    sample: str | None = None,
+    allow_truncated: bool = False,
 ) -> Events:
     """Read HEADER and TEXT of the files of a run.
 
@@ -327,6 +332,8 @@ def open_events(
         Which data set of files that hold several.
     pattern
         Gate pattern, by which files of one well become one sample; otherwise each file is one.
+    sample
+        Name of the one sample that all files belong to, whatever their names say.
     allow_truncated
         Whether files that break off are read as far as whole events go.
 
@@ -345,6 +352,8 @@ def open_events(
         samples = [group.name for group in groups]
         sample_of = {path: i for i, group in enumerate(groups) for path in group.paths}
         file_sample = np.array([sample_of[path] for path in paths])
+    if sample is not None:
+        samples, file_sample = [sample], np.zeros(len(paths), dtype=np.int64)
     events = Events([], names, list(samples), file_sample)
     for i, path in enumerate(paths):
         stamp = Stamp.of(path)

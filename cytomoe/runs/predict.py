@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cytomoe.drift import measure_drift
 from cytomoe.io.atomic import atomic_directory
+from cytomoe.io.remarks import told_once
 from cytomoe.preprocessing import NanPolicy
 from cytomoe.runs import outputs
 from cytomoe.runs.events import GateSource, find_gates, open_events, refuse_missing
@@ -39,7 +40,8 @@ class PredictJob:
     ----------
     model
         Model file of an earlier run.
-    files, out, device, gates, samples, min_population, data_set, allow_truncated, h5ad, unassigned, nan, force, report
+    files, out, device, gates, samples, sample, min_population, data_set, allow_truncated, h5ad, unassigned, nan,
+    force, report
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
     command, key, known
         As in :class:`cytomoe.runs.cluster.ClusterJob`.
@@ -51,6 +53,7 @@ class PredictJob:
     device: str = "auto"
     gates: GateSource = field(default_factory=GateSource)
     samples: Path | None = None
+    sample: str | None = None
     min_population: int = 30
     data_set: int = 1
     allow_truncated: bool = False
@@ -87,7 +90,11 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
     model_stamp = Stamp.of(job.model)
     model = MoESimVAE.load(job.model, device=job.device, nan=job.nan)
     events = open_events(
-        job.files, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated
+        job.files,
+        data_set=job.data_set,
+        pattern=job.gates.pattern,
+        sample=job.sample,
+        allow_truncated=job.allow_truncated,
     )
     if job.samples is not None:
         events = with_samples(events, job.samples)
@@ -110,8 +117,8 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
     )
     watch.lap("drift")
     warnings = [*events.warnings, *describe_not_numbers(mapped), *drift.warnings()]
-    for warning in warnings:
-        listener.warn(warning)
+    for line in told_once(warnings):
+        listener.warn(line)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
         write_results(folder, mapped, gated, evaluation, h5ad=job.h5ad)
         outputs.write_csv(folder / "drift.csv", drift.markers)

@@ -1,0 +1,196 @@
+"""The verdict on a batch: what its samples and tables mean, in words, with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cytomoe.drift import MOST_UNFIT
+from cytomoe.fit_summary import STABLE, UNSTABLE
+from cytomoe.io.remarks import is_remark
+from cytomoe.reporting.findings import Finding, by_weight, share_of
+
+if TYPE_CHECKING:
+    from cytomoe.reporting.plates import BatchSummary
+
+# A sample with less than this share of the median number of events is told.
+_FEW = 0.2
+# A cluster with more than this share of its events in one sample, which holds less than a third of all, is told.
+_MOST = 0.9
+_NAMED = 6  # samples, or clusters, that a finding names
+
+
+def judge_batch(summary: BatchSummary) -> list[Finding]:
+    """All findings about a batch, the serious ones first."""
+    judges = (_failures, _warnings, _drift, _stability, _few_events, _one_sample_clusters, _gates)
+    return by_weight([finding for judged in judges for finding in judged(summary)])
+
+
+def _failures(summary: BatchSummary) -> list[Finding]:
+    n_failed, n_done = len(summary.failed), len(summary.abundance)
+    if not n_failed:
+        return [Finding("good", f"All {n_done} samples were clustered", "None failed.")]
+    return [
+        Finding(
+            "check",
+            f"{n_failed} of {n_failed + n_done} samples failed",
+            f"{_listed(summary.failed['sample'].tolist())}: the reasons stand below.",
+            "They are in no figure and no table. Mend the files and run the same command with --resume: the others are "
+            "not done again.",
+        )
+    ]
+
+
+def _warnings(summary: BatchSummary) -> list[Finding]:
+    """Warnings of the fit of all, and how many samples have some of their own."""
+    found = [Finding("check", "The fit gave a warning", f"{warning.rstrip('.')}.") for warning in summary.warnings]
+    own = {name: [w for w in warnings if not is_remark(w)] for name, warnings in summary.sample_warnings.items()}
+    warned = [name for name, warnings in own.items() if warnings]
+    if warned:
+        first = own[warned[0]][0].rstrip(".")
+        found.append(
+            Finding(
+                "note",
+                f"{len(warned)} sample{'s' if len(warned) > 1 else ''} with warnings of their own",
+                f"{_listed(warned)}. The first: {first}.",
+                "See the run.json or the report of each.",
+            )
+        )
+    return found
+
+
+def _drift(summary: BatchSummary) -> list[Finding]:
+    """Samples that are not like the cells of the fit."""
+    drift = summary.drift
+    if drift is None:
+        return []
+    found = []
+    left = drift.distance.index[drift.left_range.any(axis=1)].tolist()
+    if left:
+        markers = [marker for marker in drift.left_range if drift.left_range[marker].any()]
+        found.append(
+            Finding(
+                "check",
+                f"In {_samples(len(left))} values left the range of the fit",
+                f"{_listed(left)}: {', '.join(markers)}.",
+                "Are stain, instrument settings and units the same? See Drift.",
+            )
+        )
+    unfit = drift.unfit.index[drift.unfit > MOST_UNFIT].tolist()
+    if unfit:
+        found.append(
+            Finding(
+                "check",
+                f"In {_samples(len(unfit))} many cells fit no cluster",
+                f"{_listed([f'{name} ({share_of(drift.unfit[name])})' for name in unfit])}.",
+                "They may be populations that the fit has not seen, or damaged cells.",
+            )
+        )
+    if not found:
+        highest = drift.distance.stack()
+        sample, marker = highest.idxmax()
+        found.append(
+            Finding(
+                "good",
+                "All samples are like the cells of the fit",
+                f"No marker left its range; the largest distance is that of {marker} in {sample}, {highest.max():.2f} "
+                "(0 is the same, 1 has no value in common).",
+            )
+        )
+    return found
+
+
+def _stability(summary: BatchSummary) -> list[Finding]:
+    """Clusters of the model that another look at the same cells would not find again."""
+    stability = summary.clusters["stability"]
+    if stability.isna().all():
+        return []
+    weak = summary.clusters[stability < STABLE]
+    if weak.empty:
+        return [
+            Finding("good", f"All {len(stability)} clusters are stable", f"Lowest stability {stability.min():.2f}.")
+        ]
+    named = [f"{row.number} ({row.stability:.2f})" for row in weak.itertuples()]
+    total = max(int(summary.clusters["events"].sum()), 1)
+    doubtful = summary.clusters.loc[stability < UNSTABLE, "events"].sum() / total
+    return [
+        Finding(
+            "check" if doubtful > 0.05 else "note",
+            f"{len(weak)} of {len(stability)} clusters {'are' if len(weak) > 1 else 'is'} less than stable",
+            f"{_listed(named)}: {share_of(weak['events'].sum() / total)} of the cells. From {STABLE:g} a cluster is "
+            f"stable, below {UNSTABLE:g} doubtful.",
+            "Expect their borders to move with another seed; look at them in the report of a sample before you count "
+            "them.",
+        )
+    ]
+
+
+def _few_events(summary: BatchSummary) -> list[Finding]:
+    events = summary.abundance.set_index("sample")["events"]
+    if len(events) < 3:
+        return []
+    few = events.index[events < _FEW * events.median()].tolist()
+    if not few:
+        return []
+    return [
+        Finding(
+            "note",
+            f"{_samples(len(few)).capitalize()} with few cells",
+            f"{_listed([f'{name} ({events[name]:,})' for name in few])}; the median is {int(events.median()):,}.",
+            "Shares of rare clusters are uncertain there.",
+        )
+    ]
+
+
+def _one_sample_clusters(summary: BatchSummary) -> list[Finding]:
+    counts = summary.abundance.set_index("sample")[list(summary.clusters.index)]
+    if len(counts) < 2:
+        return []
+    of_all = counts.sum(axis=1) / max(int(counts.to_numpy().sum()), 1)
+    named = []
+    for column, number in zip(counts, summary.clusters["number"], strict=True):
+        sample = counts[column].idxmax()
+        total = int(counts[column].sum())
+        if total >= 30 and counts.loc[sample, column] > _MOST * total and of_all[sample] < 1 / 3:
+            named.append(f"{number} ({sample})")
+    if not named:
+        return []
+    return [
+        Finding(
+            "note",
+            f"{len(named)} cluster{'s come' if len(named) > 1 else ' comes'} nearly all from one sample",
+            f"{_listed(named)}.",
+            "A true difference, or a batch effect: compare the markers of the samples.",
+        )
+    ]
+
+
+def _gates(summary: BatchSummary) -> list[Finding]:
+    measures = summary.measures
+    if measures is None:
+        return []
+    parts = [
+        f"{title} {np.median(values):.3f} (lowest {values.min():.3f} in {values.idxmin()})"
+        for title, values in (
+            ("F-measure", measures["f_measure"]),
+            ("mean F1", measures["mean_f1"]),
+        )
+    ]
+    return [
+        Finding(
+            "good",
+            f"Measured against the gates of {_samples(len(measures))}",
+            f"Median over the samples, events in one gate only: {', '.join(parts)}.",
+        )
+    ]
+
+
+def _samples(n: int) -> str:
+    return f"{n} sample{'' if n == 1 else 's'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

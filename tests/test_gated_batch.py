@@ -1,0 +1,51 @@
+"""A batch of files that hold a gate each: samples from their names, measures against the gates."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from cytomoe.cli.main import run
+from cytomoe.errors import InputError
+from cytomoe.plates.samples import find_samples, more_plates_than_wells
+
+PATTERN = "{plate}_{gate}_{well}.fcs"
+
+
+def test_a_plate_keeps_the_minus_of_its_name():
+    plates = [sample.plate for sample in find_samples(["x_igm-_H05.fcs", "x_igm+_H05.fcs", "plate-1-A01.fcs"])]
+    assert plates == ["x_igm-", "x_igm+", "plate-1"]
+
+
+def test_a_misspelt_field_of_a_pattern_is_refused_and_parts_can_be_passed_over():
+    with pytest.raises(InputError, match=r"no field is called \{plat\}; nearest: plate; there are \{plate\}, \{well\}"):
+        find_samples(["a_H05.fcs"], "{plat}_{well}.fcs")
+    (sample,) = find_samples(["a_20200101_H05.fcs"], "{plate}_{_date}_{well}.fcs")
+    assert (sample.plate, sample.well) == ("a", "H05")
+
+
+def test_files_of_gates_taken_for_plates_are_hinted_at():
+    files = [f"x_{gate}_{well}.fcs" for gate in ("cd4", "cd8", "nk") for well in ("H01", "H05")]
+    assert "--well-pattern" in more_plates_than_wells(find_samples(files))
+    assert not more_plates_than_wells(find_samples(files, None, PATTERN))
+    assert not more_plates_than_wells(find_samples(["p1_A01.fcs", "p2_A01.fcs", "p1_A02.fcs", "p2_A02.fcs"]))
+
+
+def test_files_of_gates_are_one_sample_measured_against_their_gates(data, tmp_path, capsys):
+    """A real well: events of overlapping gates train once; one sample in every table; the measures in that of all."""
+    wells = sorted(map(str, (data / "bodenmiller").glob("*_H01.fcs")))
+    out = tmp_path / "out"
+    chosen = ["--markers", "CD3,CD4,CD20,CD33,CD14,CD7,HLA-DR", "--subsample", "2000"]
+    assert run(["batch", *wells, "--gate-pattern", PATTERN, "--out", str(out), *chosen]) == 0
+    printed = capsys.readouterr()
+    assert "stand in more than one file" not in printed.err
+    well = out / "wells" / "Staurosporine_H01"
+    assert pd.read_csv(well / "abundance.csv")["sample"].tolist() == ["Staurosporine_H01"]
+    found = json.loads((well / "evaluation.json").read_text())["unique"]
+    assert found["f_measure"] > 0.8
+    measures = pd.read_csv(out / "measures.csv", index_col="sample")
+    assert measures.loc["Staurosporine_H01", "f_measure"] == pytest.approx(found["f_measure"])
+    page = (out / "report.html").read_text()
+    assert f"<dd>{found['f_measure']:.3f}</dd>" in page
+    assert 'id="drift"' in page
+    assert f"report: {out / 'report.html'}" in printed.out
