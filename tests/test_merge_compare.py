@@ -146,14 +146,17 @@ def test_the_report_of_a_merged_run_is_of_its_populations(example_run, mapping, 
 
 def test_unknown_clusters_are_no_population(example_run, plate, tmp_path):
     clusters = pd.read_csv(example_run / "clusters.csv")
-    clusters["population"] = ["unknown", "B cells", "Unknown", *["the rest"] * (len(clusters) - 3)]
+    names = ["unknown", "B cells", "Unknown", *["the rest"] * (len(clusters) - 3)]
+    clusters["population"] = names
     clusters.to_csv(tmp_path / "map.csv", index=False)
     out = tmp_path / "merged"
     assert run(["merge", str(example_run), "--map", str(tmp_path / "map.csv"), "--out", str(out)]) == 0
     expected = {"unknown 1", "B cells", "unknown 3", "the rest"}
     assert set(pd.read_csv(out / "clusters.csv")["population"]) == expected
     shutil.copytree(plate, tmp_path / "plate")
-    clusters.to_csv(tmp_path / "plate" / "clusters.csv", index=False)
+    pd.read_csv(plate / "clusters.csv").assign(population=names).to_csv(
+        tmp_path / "plate" / "clusters.csv", index=False
+    )
     assert run(["compare", str(tmp_path / "plate"), "--by", "condition", "--out", str(tmp_path / "by")]) == 0
     assert set(pd.read_csv(tmp_path / "by" / "comparison.csv")["population"]) == expected
 

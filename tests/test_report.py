@@ -60,7 +60,7 @@ def disguise(folder):
     """Give a marker, a sample, a gate, a label, a warning and the command of a run a name that is a script."""
     manifest = json.loads((folder / "run.json").read_text())
     manifest["preprocessing"]["steps"][0]["marker"] = HOSTILE
-    change_manifest(folder, **manifest | {"samples": [HOSTILE], "warnings": [HOSTILE], "command": HOSTILE})
+    change_manifest(folder, **manifest | {"samples": [HOSTILE, "b"], "warnings": [HOSTILE], "command": HOSTILE})
     clusters = pd.read_csv(folder / "clusters.csv")
     clusters = clusters.rename(columns={clusters.columns[-10]: HOSTILE}).assign(label=HOSTILE)
     clusters.to_csv(folder / "clusters.csv", index=False)
@@ -206,7 +206,7 @@ def test_figures_for_print_are_png_and_svg_with_their_text(copy):
     assert "example_A01.fcs" in (copy / "figures" / "abundance.svg").read_text()
 
 
-@pytest.mark.parametrize("name", ["run.json", "clusters.csv", "cells.h5ad"])
+@pytest.mark.parametrize("name", ["run.json", "clusters.csv", "abundance.csv", "cells.h5ad"])
 def test_an_incomplete_folder_is_refused_by_what_it_lacks(copy, name, capsys):
     (copy / name).unlink()
     assert run(["report", str(copy)]) == 2
@@ -318,13 +318,16 @@ def test_a_cluster_of_one_sample_is_noticed(copy):
     abundance["cluster_1"] = [500, 0]
     abundance["cluster_2"] = [100, 600]
     abundance.to_csv(copy / "abundance.csv", index=False)
+    clusters = pd.read_csv(copy / "clusters.csv")
+    clusters["events"] = [abundance[f"cluster_{k}"].sum() for k in clusters["cluster"]]
+    clusters.to_csv(copy / "clusters.csv", index=False)
     assert any("nearly all from one sample" in title for title in titles(copy, "check"))
 
 
 def with_column(folder, column, values):
-    """Put a column behind fraction into the table of clusters."""
+    """Put a column before events into the table of clusters."""
     clusters = pd.read_csv(folder / "clusters.csv").drop(columns=column, errors="ignore")
-    clusters.insert(clusters.columns.get_loc("fraction") + 1, column, values(clusters))
+    clusters.insert(clusters.columns.get_loc("events"), column, values(clusters))
     clusters.to_csv(folder / "clusters.csv", index=False)
 
 

@@ -42,10 +42,10 @@ def _print_tree(run: Path, *, as_json: bool) -> None:
     """The tree of a run's clusters, its root at the top."""
     import json
 
-    from cytomoe.runs.merge import read_clusters
+    from cytomoe.io.run_folder import read_clusters, read_manifest
     from cytomoe.runs.recut import described_clusters, median_markers, merge_tree
 
-    clusters = read_clusters(run)
+    clusters = read_clusters(run, read_manifest(run))
     merges = merge_tree(median_markers(clusters)).to_dict("records")
     if as_json:
         click.echo(json.dumps({"clusters": len(clusters), "tree": merges}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,11 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
-from cytomoe.io.tables import read_safe_table
+from cytomoe.io.run_folder import read_abundance, read_clusters, read_drift, read_evaluation, read_manifest
 
-MANIFEST = "run.json"
 _ROWS_AT_ONCE = 200_000
-_NEEDED = (MANIFEST, "clusters.csv", "abundance.csv", "cells.h5ad")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,18 +60,18 @@ class RunFiles:
         """
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give the folder that cytomoe cluster or predict wrote")
-        for name in _NEEDED:
-            if not (folder / name).is_file():
-                raise InputError(f"{folder} has no {name}, so it is not the folder of a finished run")
+        manifest = read_manifest(folder)
+        clusters = read_clusters(folder, manifest)
+        if not (folder / "cells.h5ad").is_file():
+            raise InputError(f"{folder} has no cells.h5ad, from which the report is made; run again with --h5ad yes")
         evaluation, drift = folder / "evaluation.json", folder / "drift.csv"
-        text = {"sample": str, "marker": str}
         return cls(
             folder,
-            manifest=_json(folder / MANIFEST),
-            clusters=read_safe_table(folder / "clusters.csv"),
-            abundance=read_safe_table(folder / "abundance.csv", dtype={"sample": str}, keep_default_na=False),
-            evaluation=_json(evaluation) if evaluation.is_file() else None,
-            drift=read_safe_table(drift, dtype=text, keep_default_na=False) if drift.is_file() else None,
+            manifest=manifest,
+            clusters=clusters,
+            abundance=read_abundance(folder, manifest, clusters),
+            evaluation=read_evaluation(folder) if evaluation.is_file() else None,
+            drift=read_drift(folder) if drift.is_file() else None,
         )
 
     @property
@@ -232,13 +229,3 @@ class Cells:
 def _obs_columns(file: Any) -> list[str]:
     optional = [name for name in ("gate", "in_one_gate", "nearest_cluster") if name in file["obs"]]
     return ["cytomoe", "confidence", "file", "sample", "event", *optional]
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: damaged ({error})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: damaged (no JSON object)")
-    return content

@@ -15,7 +15,7 @@ from cytomoe.comparison import compare_abundance
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.lock import alone
-from cytomoe.io.tables import read_safe_table
+from cytomoe.io.run_folder import read_abundance, read_clusters, read_manifest
 from cytomoe.runs import outputs
 from cytomoe.runs.job import Listener
 from cytomoe.runs.merge import keep_unknown_apart, population_abundance
@@ -109,10 +109,10 @@ def _compare(job: CompareJob, listener: Listener) -> pd.DataFrame:
 
 def _tables(job: CompareJob) -> tuple[pd.DataFrame, pd.Series[int], pd.DataFrame]:
     """Counts (samples x populations), events and conditions of the samples."""
-    if not (job.run / "abundance.csv").is_file():
-        raise InputError(f"{job.run} is not the folder of a run; give the folder that cytomoe cluster or predict wrote")
-    abundance = read_safe_table(job.run / "abundance.csv", dtype={"sample": str})
-    clusters = read_safe_table(job.run / "clusters.csv", index_col="cluster")
+    manifest = read_manifest(job.run)
+    clusters = read_clusters(job.run, manifest)
+    abundance = read_abundance(job.run, manifest, clusters)
+    clusters = clusters.set_index("cluster")
     counted = [f"cluster_{k}" for k in clusters.index]
     named = "population" in clusters and not job.clusters
     counts = abundance[counted].set_axis([f"{k}: {clusters['label'][k]}" for k in clusters.index], axis=1)

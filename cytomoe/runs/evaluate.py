@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +13,11 @@ import pandas as pd
 
 from cytomoe.errors import InputError
 from cytomoe.io.given_tables import delimiter_of, read_text
+from cytomoe.io.run_folder import MANIFEST, read_inputs
 from cytomoe.io.tables import plain_cell
 from cytomoe.runs.events import Events, GateSource, find_gates, open_events
 from cytomoe.runs.job import Listener
-from cytomoe.runs.outputs import MANIFEST, sha256
+from cytomoe.runs.outputs import sha256
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,10 +137,10 @@ def _read_csv(file: Path) -> pd.DataFrame:
 
 def _files_of_run(labels: Path) -> list[Path]:
     """The FCS files named by the manifest beside the labels."""
-    manifest = (labels if labels.is_dir() else labels.parent) / MANIFEST
-    if not manifest.is_file():
-        raise InputError(f"{manifest} is not there, so the FCS files are not known; name them after {labels}")
-    inputs = json.loads(manifest.read_text(encoding="utf-8"))["inputs"]
+    folder = labels if labels.is_dir() else labels.parent
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"{folder / MANIFEST} is not there, so the FCS files are not known; name them after {labels}")
+    inputs = read_inputs(folder)
     paths = [Path(entry["path"]) for entry in inputs]
     for path, entry in zip(paths, inputs, strict=True):
         if not path.is_file():

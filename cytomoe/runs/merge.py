@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -17,7 +16,14 @@ from cytomoe.errors import InputError
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.fcs_h5ad import write_h5ad
 from cytomoe.io.given_tables import read_table
-from cytomoe.io.tables import read_safe_table
+from cytomoe.io.run_folder import (
+    read_abundance,
+    read_clusters,
+    read_evaluation,
+    read_labels,
+    read_manifest,
+    read_medians,
+)
 from cytomoe.naming import UNKNOWN, number_populations
 from cytomoe.runs import outputs
 from cytomoe.runs.job import Listener
@@ -118,48 +124,36 @@ def run_merge(job: MergeJob, listener: Listener | None = None) -> MergeResult:
         If the run can't be read, or its clusters can't be named so.
     """
     with outputs.output_folder(job.out, job.force):
-        clusters = read_clusters(job.run)
+        manifest = read_manifest(job.run)
+        clusters = read_clusters(job.run, manifest)
         names, provenance = job.naming.names(clusters)
         listener = listener or Listener()
-        provenance = {"command": shlex.join(job.command), **provenance}
-        populations, evaluation = write_named(job.run, job.out, clusters, names, provenance, listener)
+        manifest["merged"] = {"command": shlex.join(job.command), **provenance}
+        populations, evaluation = write_named(job.run, job.out, manifest, clusters, names, listener)
         drawn = job.report and (job.out / "cells.h5ad").is_file()
         return MergeResult(populations, evaluation, report_of_run(job.out, listener) if drawn else None)
-
-
-def read_clusters(run: Path) -> pd.DataFrame:
-    """Table of the clusters of a run.
-
-    Raises
-    ------
-    InputError
-        If the folder is not that of a run.
-    """
-    if not (run / outputs.MANIFEST).is_file():
-        raise InputError(f"{run} is not the folder of a run; give the folder that cytomoe cluster or predict wrote")
-    return read_safe_table(run / "clusters.csv")
 
 
 def write_named(
     run: Path,
     out: Path,
+    manifest: dict[str, Any],
     clusters: pd.DataFrame,
     names: pd.Series[str],
-    provenance: dict[str, Any],
     listener: Listener,
 ) -> tuple[list[Population], dict[str, Any] | None]:
-    """Copy a run with its clusters named, and say in the manifest whence the names came.
+    """Copy a run with its clusters named.
 
     Parameters
     ----------
     run, out
         Folders of the run and of its copy, which is replaced if it exists.
+    manifest
+        Of the copy.
     clusters
-        See :func:`read_clusters`.
+        The run's, as :func:`cytomoe.io.run_folder.read_clusters` gives them.
     names
         Name of each cluster, by its number from 1; clusters of one name are one population.
-    provenance
-        Under ``merged`` in the manifest.
     listener
         Told where measures can't be made again.
 
@@ -173,13 +167,11 @@ def write_named(
     numbers = pd.Series(number_populations(list(names), clusters["events"].to_numpy()), index=names.index)
     with atomic_directory(out, replace=out.exists()) as folder:
         shutil.copytree(run, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("report.html", "figures"))
-        _rename_tables(folder, clusters, names)
-        _rename_cells(folder, names)
-        _rename_model(folder, names)
-        _rename_fcs(folder, names, numbers)
-        manifest = json.loads((folder / outputs.MANIFEST).read_text(encoding="utf-8"))
+        _rename_tables(run, folder, manifest, clusters, names)
+        _rename_cells(run, folder, names)
+        _rename_model(run, folder, names)
+        _rename_fcs(run, folder, names, numbers)
         evaluation = _measure_again(folder, manifest, numbers, listener)
-        manifest["merged"] = provenance
         outputs.write_json(folder / outputs.MANIFEST, manifest)
     members = clusters.set_index("cluster")["events"].groupby(names.to_numpy(), sort=False)
     populations = [
@@ -227,19 +219,20 @@ def called(clusters: pd.DataFrame) -> pd.Series[str]:
     return named.replace("", UNKNOWN).set_axis(range(1, len(clusters) + 1))
 
 
-def _rename_tables(folder: Path, clusters: pd.DataFrame, names: pd.Series[str]) -> None:
+def _rename_tables(
+    run: Path, folder: Path, manifest: dict[str, Any], clusters: pd.DataFrame, names: pd.Series[str]
+) -> None:
+    medians = read_medians(run, clusters).drop(columns="population", errors="ignore")
+    labels = read_labels(run, manifest, clusters)
+    abundance = read_abundance(run, manifest, clusters)
     clusters = clusters.drop(columns=["population", "score", "runner_up", "runner_up_score"], errors="ignore")
     clusters.insert(2, "population", names.to_numpy())
     outputs.write_csv(folder / "clusters.csv", clusters)
-    medians = read_safe_table(folder / "medians.csv")
-    medians = medians.drop(columns="population", errors="ignore")
     medians.insert(medians.columns.get_loc("cluster") + 1, "population", names.loc[medians["cluster"]].to_numpy())
     outputs.write_csv(folder / "medians.csv", medians)
-    labels = pd.read_parquet(folder / "labels.parquet")
     labels["population"] = pd.Categorical(_with_unassigned(names).loc[labels["cluster"]].to_numpy())
     (folder / "labels.parquet").write_bytes(labels.to_parquet(index=False))  # Arrow knows only paths that are text
     outputs.write_csv(folder / "labels.csv", labels.round({"confidence": 4, "outlyingness": 4}))
-    abundance = read_safe_table(folder / "abundance.csv")
     outputs.write_csv(folder / "populations.csv", population_abundance(abundance, names))
 
 
@@ -255,19 +248,22 @@ def population_abundance(abundance: pd.DataFrame, names: pd.Series[str]) -> pd.D
     return pd.concat([abundance.drop(columns=counted), merged], axis=1)
 
 
-def _rename_cells(folder: Path, names: pd.Series[str]) -> None:
-    path = folder / "cells.h5ad"
+def _rename_cells(run: Path, folder: Path, names: pd.Series[str]) -> None:
+    path = run / "cells.h5ad"
     if not path.is_file():
         return
     from anndata import read_h5ad
 
-    cells = read_h5ad(path)
+    try:
+        cells = read_h5ad(path)
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: can't be read ({' '.join(str(error).split())})") from error
     cells.obs["population"] = pd.Categorical(_with_unassigned(names).loc[cells.obs["cytomoe"].astype(int)].to_numpy())
-    write_h5ad(cells, path)
+    write_h5ad(cells, folder / path.name)
 
 
-def _rename_model(folder: Path, names: pd.Series[str]) -> None:
-    path = folder / "model.cytomoe"
+def _rename_model(run: Path, folder: Path, names: pd.Series[str]) -> None:
+    path = run / "model.cytomoe"
     if not path.is_file():  # of a run of predict
         return
     from cytomoe.annotation import ClusterNames
@@ -276,17 +272,16 @@ def _rename_model(folder: Path, names: pd.Series[str]) -> None:
     model = MoESimVAE.load(path, device="cpu")
     labels = model.names_.labels if model.names_ is not None else ("",) * len(names)
     model.names_ = ClusterNames(labels, tuple(names), "merge")
-    model.save(path)
+    model.save(folder / path.name)
 
 
 def _measure_again(
     folder: Path, manifest: dict[str, Any], numbers: pd.Series[int], listener: Listener
 ) -> dict[str, Any] | None:
     """Measures of the populations in place of those of the clusters, from the gates in ``cells.h5ad``."""
-    path = folder / "evaluation.json"
-    if not path.is_file():
+    if not (folder / "evaluation.json").is_file():
         return None
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = read_evaluation(folder)
     for name in ("evaluation.json", "evaluation.csv"):
         (folder / name).unlink(missing_ok=True)
     # Which events were held out or known is not kept, nor are the gates where there is no cells.h5ad.
@@ -298,7 +293,7 @@ def _measure_again(
     from cytomoe.evaluation import evaluate
     from cytomoe.io.gates import Gates
 
-    cells = read_h5ad(path.with_name("cells.h5ad"), backed="r").obs
+    cells = read_h5ad(folder / "cells.h5ad", backed="r").obs
     cluster = cells["nearest_cluster" if "nearest_cluster" in cells else "cytomoe"].astype(int).to_numpy()
     there = cluster > 0
     evaluation = evaluate(
@@ -312,14 +307,16 @@ def _measure_again(
     return evaluation
 
 
-def _rename_fcs(folder: Path, names: pd.Series[str], numbers: pd.Series[int]) -> None:
+def _rename_fcs(run: Path, folder: Path, names: pd.Series[str], numbers: pd.Series[int]) -> None:
     from cytomoe.io import read_fcs, write_fcs
 
     keywords: dict[str, Any] = {f"CYTOMOE_CLUSTER_{k}": name for k, name in names.items()}
     keywords |= {f"CYTOMOE_POPULATION_{number}": name for number, name in zip(numbers, names, strict=True)}
     numbers = pd.concat([pd.Series([0], index=[0]), numbers])  # 0: unassigned
-    for path in sorted((folder / "fcs").glob("*.fcs")):
+    for path in sorted((run / "fcs").glob("*.fcs")):
         sample = read_fcs(path)
         clusters = np.asarray(sample[:, "cluster"].X).ravel().astype(int)
         kept = sample[:, sample.var_names != "population"]
-        write_fcs(kept, path, extra={"population": numbers.loc[clusters].to_numpy()}, keywords=keywords)
+        write_fcs(
+            kept, folder / "fcs" / path.name, extra={"population": numbers.loc[clusters].to_numpy()}, keywords=keywords
+        )

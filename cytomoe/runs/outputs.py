@@ -22,6 +22,7 @@ from cytomoe import __version__
 from cytomoe.errors import InputError
 from cytomoe.io.atomic import atomic_path, path_of
 from cytomoe.io.lock import alone
+from cytomoe.io.run_folder import MANIFEST
 from cytomoe.io.tables import safe_cell, safe_table
 from cytomoe.runs.inputs import Checksum
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 # Bytes of a written file's name, so that it fits with the digits and the temporary suffix that it may get.
 _LONGEST_NAME = 180
-
-# The last file of a run: where it stands, the run is complete.
-MANIFEST = "run.json"
 
 LABELS_AT_ONCE = 1 << 18
 # Population of events that fit no cluster; their cluster is 0.

@@ -1,0 +1,201 @@
+"""Manifest and tables of a run, read again: what is damaged, cut short or of another run is refused in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cytomoe.errors import InputError
+from cytomoe.io.tables import read_safe_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The last file of a run: where it stands, the run is complete.
+MANIFEST = "run.json"
+# What every manifest says, and of which type it is in JSON.
+_NEEDED: dict[str, type] = {
+    **dict.fromkeys(("version", "command", "finished", "device"), str),
+    **dict.fromkeys(("events", "clusters", "seed"), int),
+    **dict.fromkeys(("inputs", "samples", "warnings"), list),
+    **dict.fromkeys(("settings", "preprocessing", "software", "seconds"), dict),
+}
+_AGAIN = "make the run again, or take the folder from a copy"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that a run wrote.
+
+    Raises
+    ------
+    InputError
+        If the file can't be read or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged ({error}); {_AGAIN}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: damaged (no JSON object); {_AGAIN}")
+    return content
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """``run.json`` of a run.
+
+    Raises
+    ------
+    InputError
+        If the folder is not that of a finished run, or the file is damaged.
+    """
+    path = run / MANIFEST
+    if not path.is_file():
+        raise InputError(
+            f"{run} has no {MANIFEST}, so it is not the folder of a finished run; give the folder that cytomoe cluster "
+            "or predict wrote"
+        )
+    manifest = read_json(path)
+    if "mode" in manifest and (run / "wells").is_dir():
+        raise InputError(f"{run} is the folder of a batch; give that of one of its samples, in {run / 'wells'}")
+    fitted = {} if "model" in manifest else {"events_fitted": int}  # where no model of an earlier run was taken
+    for name, kind in (_NEEDED | fitted).items():
+        if not isinstance(manifest.get(name), kind):
+            raise InputError(f"{path}: damaged ({name} is missing or of another kind); {_AGAIN}")
+    return manifest
+
+
+def read_inputs(run: Path) -> list[dict[str, Any]]:
+    """The FCS files that ``run.json`` names, each with its path and SHA-256; raises InputError where it is damaged."""
+    inputs = read_manifest(run)["inputs"]
+    for entry in inputs:
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in ("path", "sha256")):
+            raise InputError(f"{run / MANIFEST}: damaged (an input has no path or sha256); {_AGAIN}")
+    return list(inputs)
+
+
+def read_evaluation(run: Path) -> dict[str, Any]:
+    """``evaluation.json`` of a run; raises InputError where it is damaged."""
+    path = run / "evaluation.json"
+    evaluation = read_json(path)
+    for name in ("all", "unique"):
+        if not isinstance(evaluation.get(name), dict):
+            raise InputError(f"{path}: damaged ({name} is missing or of another kind); {_AGAIN}")
+    return evaluation
+
+
+def read_drift(run: Path) -> pd.DataFrame:
+    """``drift.csv`` of a run: a row per sample and marker; raises InputError where it is damaged."""
+    path = run / "drift.csv"
+    table = _read(path, {"dtype": {"sample": str, "marker": str}, "keep_default_na": False})
+    _need_columns(path, table, ("sample", "marker", "outside", "distance", "left_range"))
+    return table
+
+
+def read_clusters(run: Path, manifest: dict[str, Any]) -> pd.DataFrame:
+    """``clusters.csv`` of a run: a row per cluster, in order, the medians of its markers in the last columns.
+
+    Raises
+    ------
+    InputError
+        If the table is damaged or of another run.
+    """
+    path = run / "clusters.csv"
+    table = _read(path, {})
+    _need_columns(path, table, ("cluster", "label", "events", "fraction"))
+    _need_counts(path, table[["cluster", "events"]])
+    if table["cluster"].tolist() != list(range(1, manifest["clusters"] + 1)):
+        raise InputError(f"{path}: damaged: it should list clusters 1 to {manifest['clusters']}; {_AGAIN}")
+    medians = table.iloc[:, table.columns.get_loc("fraction") :]
+    for name, kind in medians.dtypes.items():
+        if kind.kind not in "fi":
+            raise InputError(f"{path}: damaged: the column {name} holds something else than numbers; {_AGAIN}")
+    return table
+
+
+def read_abundance(run: Path, manifest: dict[str, Any], clusters: pd.DataFrame) -> pd.DataFrame:
+    """``abundance.csv`` of a run: a row per sample; its texts are kept as they are.
+
+    Raises
+    ------
+    InputError
+        If the table is damaged or of another run: its counts must be those of manifest and clusters.
+    """
+    path = run / "abundance.csv"
+    table = _read(path, {"dtype": {"sample": str}, "keep_default_na": False})
+    counted = [f"cluster_{k}" for k in clusters["cluster"]]
+    _need_columns(path, table, ("sample", "events", *counted))
+    _need_counts(path, table[["events", *counted]])
+    if table["sample"].tolist() != manifest["samples"]:
+        raise InputError(f"{path}: damaged: it should list the samples that {MANIFEST} names; {_AGAIN}")
+    same_events = int(table["events"].sum()) == manifest["events"]
+    if not same_events or table[counted].sum().tolist() != clusters["events"].tolist():
+        raise InputError(f"{path}: damaged: its counts are not those of {MANIFEST} and clusters.csv; {_AGAIN}")
+    return table
+
+
+def read_medians(run: Path, clusters: pd.DataFrame) -> pd.DataFrame:
+    """``medians.csv`` of a run: a row per sample and cluster.
+
+    Raises
+    ------
+    InputError
+        If the table is damaged or of another run.
+    """
+    path = run / "medians.csv"
+    table = _read(path, {})
+    _need_columns(path, table, ("cluster", "events"))
+    _need_counts(path, table[["cluster", "events"]])
+    found = table.groupby("cluster")["events"].sum()
+    sizes = clusters.set_index("cluster")["events"]
+    if not found.index.isin(sizes.index).all() or (found.reindex(sizes.index, fill_value=0) != sizes).any():
+        raise InputError(f"{path}: damaged: its counts are not those of clusters.csv; {_AGAIN}")
+    return table
+
+
+def read_labels(run: Path, manifest: dict[str, Any], clusters: pd.DataFrame) -> pd.DataFrame:
+    """``labels.parquet`` of a run: a row per event.
+
+    Raises
+    ------
+    InputError
+        If the table is damaged or of another run.
+    """
+    import pandas as pd
+
+    path = run / "labels.parquet"
+    try:
+        table = pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: can't be read ({reason}); {_AGAIN}") from error
+    _need_columns(path, table, ("file", "event", "cluster"))
+    if len(table) != manifest["events"] or not table["cluster"].isin([0, *clusters["cluster"]]).all():
+        raise InputError(f"{path}: damaged: its events are not those of {MANIFEST}; {_AGAIN}")
+    return table
+
+
+def _read(path: Path, options: dict[str, Any]) -> pd.DataFrame:
+    try:
+        return read_safe_table(path, **options)
+    except FileNotFoundError:
+        raise InputError(f"{path.parent} has no {path.name}; {_AGAIN}") from None
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror or error}") from error
+    except ValueError as error:  # of pandas' parser, or no UTF-8
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: damaged ({reason}); {_AGAIN}") from error
+
+
+def _need_columns(path: Path, table: pd.DataFrame, names: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in table:
+            raise InputError(f"{path}: damaged: it has no column {name}; {_AGAIN}")
+
+
+def _need_counts(path: Path, table: pd.DataFrame) -> None:
+    for name in table:
+        if table[name].dtype.kind != "i" or (table[name] < 0).any():
+            raise InputError(f"{path}: damaged: the column {name} holds something else than counts; {_AGAIN}")
