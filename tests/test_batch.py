@@ -234,6 +234,13 @@ def test_a_scheduler_that_is_not_there_is_one_line(plate, pooled, tmp_path, caps
     assert "no scheduler answers there" in capsys.readouterr().err
 
 
+def test_a_worker_with_another_version_is_refused(plate, pooled, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("cytomoe.runs.well_groups.__version__", "0.0.9")
+    arguments = ["batch", str(plate), "--model", str(pooled / "model.cytomoe"), "--out", str(tmp_path / "o"), "--quiet"]
+    assert run(arguments) == 1
+    assert "p1_A01: the worker has cytomoe 0.0.9, and batch" in capsys.readouterr().err
+
+
 def test_panels_that_differ_are_refused_with_a_table_or_reduced(plate, tmp_path, capsys):
     folder = tmp_path / "in"
     shutil.copytree(plate, folder)

@@ -390,6 +390,8 @@ def _cluster_job(job: BatchJob, paths: Sequence[Path], out: Path) -> ClusterJob:
 
 def _defect(error: BaseException | Any) -> str:
     message = " ".join(str(error).split())
+    if isinstance(error, CytomoeError):
+        return message
     if type(error).__name__ == "KilledWorker":
         return "its worker died again and again, perhaps for want of memory; try fewer --jobs"
     return f"unexpected {type(error).__name__}: {message}"

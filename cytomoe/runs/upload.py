@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cytomoe.errors import CytomoeError, InputError, RunError
+from cytomoe.errors import InputError, RunError
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.plates.engine import Engine, run_tasks
 from cytomoe.reference import SHIPPED
@@ -95,9 +95,7 @@ def run_uploaded(
         else:
             yield group, [result for result in done if result is not None]
     for group, outcome in run_tasks(work_on, missing, engine, pack):
-        if isinstance(outcome, CytomoeError):  # of packing: it concerns all
-            yield group, [WellResult(problem=str(outcome))] * len(group.tasks)
-        elif isinstance(outcome, BaseException):
+        if isinstance(outcome, BaseException):
             yield group, outcome
         else:
             yield group, [attempt(_keep, task, outcome, i) for i, task in enumerate(group.tasks)]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from cytomoe import __version__
+from cytomoe.errors import RunError
 from cytomoe.runs.cluster import Begun, ClusterJob, begin, finish
 from cytomoe.runs.job import Listener
 from cytomoe.runs.wells import WellResult, WellTask, content_key, finished, or_problem, run_well, well_result
@@ -75,7 +77,15 @@ def run_group(group: WellGroup, done: Sequence[WellResult | None] | None = None)
         The samples.
     done
         As :func:`done_before` gives it, where the folders are on another machine.
+
+    Raises
+    ------
+    RunError
+        If this is another version of cytomoe than the one that asks.
     """
+    asking = group.tasks[0].version
+    if asking != __version__:
+        raise RunError(f"the worker has cytomoe {__version__}, and batch {asking}; install the same version there")
     done = done_before(group) if done is None else done
     if len(group.tasks) == 1 or None not in done:
         return [run_well(task) for task in group.tasks]

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from cytomoe import __version__
 from cytomoe.errors import CytomoeError
 from cytomoe.runs import outputs
 from cytomoe.runs.cluster import ClusterJob, run_cluster
@@ -33,12 +34,15 @@ class WellTask:
         Checksum of the files, the settings, the model and the version of cytomoe.
     sums
         Checksum of each file.
+    version
+        Of the cytomoe that asks; another one must not answer.
     """
 
     name: str
     job: ClusterJob | PredictJob
     key: str
     sums: Sequence[str]
+    version: str = __version__
 
 
 @dataclass(frozen=True)
