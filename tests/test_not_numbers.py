@@ -131,6 +131,59 @@ def test_batch(holes, small_plate, tmp_path, mode):
     assert json.loads((out / "run.json").read_text())["nan"] == "drop"
 
 
+def test_dropped_events_that_are_known_guide_nothing(holes, tmp_path, capsys):
+    gates = read_fcs(holes)[:, "gate"].X.ravel().astype(int)
+    known = np.where((np.arange(800) % 4 == 0) | np.isin(np.arange(800), BAD), gates, 0)
+    pd.DataFrame({"known": [f"population {k}" if k else "" for k in known]}).to_csv(tmp_path / "known.csv", index=False)
+    for policy in ("drop", "zero"):
+        out = tmp_path / policy
+        arguments = ["cluster", str(holes), "--prior", str(tmp_path / "known.csv"), "--out", str(out), "--quiet"]
+        assert run([*arguments, "--nan", policy, "--no-report"]) == 0
+        manifest = json.loads((out / "run.json").read_text())
+        kept = np.setdiff1d(np.arange(800), BAD) if policy == "drop" else np.arange(800)
+        counts = np.bincount(known[kept])
+        assert manifest["prior"] == {f"population {k}": int(n) for k, n in enumerate(counts) if k and n}
+        assert np.flatnonzero(rows(out)["cluster"] == 0).tolist() == (BAD if policy == "drop" else [])
+    pd.DataFrame({"known": ["T cells" if n in BAD else "" for n in range(800)]}).to_csv(tmp_path / "known.csv")
+    arguments = ["cluster", str(holes), "--prior", f"{tmp_path / 'known.csv'}:known", "--out", str(tmp_path / "none")]
+    assert run([*arguments, "--nan", "drop"]) == 2
+    assert "no known event has numbers in all markers" in capsys.readouterr().err
+
+
+def test_gates_in_files_that_overlap(holes, tmp_path):
+    """Two gates share 200 events, one of which holds a NaN: it is one event, and in no cluster."""
+    sample = read_fcs(holes)
+    write_fcs(sample[:500].copy(), tmp_path / "well_first_A01.fcs")
+    write_fcs(sample[300:].copy(), tmp_path / "well_second_A01.fcs")
+    files = [str(tmp_path / f"well_{name}_A01.fcs") for name in ("first", "second")]
+    out = tmp_path / "out"
+    arguments = ["cluster", *files, "--gate-pattern", "{plate}_{gate}_{well}.fcs", "--out", str(out), "--quiet"]
+    assert run([*arguments, "--nan", "drop", "--no-report"]) == 0
+    labels = rows(out)
+    assert np.flatnonzero(labels["cluster"] == 0).tolist() == [0, 5, 311, 511, 999]  # 311 stands in both
+    manifest = json.loads((out / "run.json").read_text())
+    assert manifest["overlaps"]["distinct_events"] == 800
+    assert manifest["events_fitted"] == 796
+    evaluation = json.loads((out / "evaluation.json").read_text())
+    assert evaluation["all"]["n_events"] == 995
+    assert evaluation["unique"]["n_events"] == 597
+    shared = labels["cluster"].to_numpy()
+    assert (shared[300:500] == shared[500:700]).all()
+
+
+@pytest.mark.parametrize("policy", ["drop", "zero"])
+def test_logicle(holes, tmp_path, policy):
+    out, zeros = tmp_path / "out", read_fcs(holes)
+    arguments = ["--transform", "logicle", "--quiet", "--no-report", "--h5ad", "no"]
+    assert run(["cluster", str(holes), "--out", str(out), "--nan", policy, *arguments]) == 0
+    zeros.X[~np.isfinite(zeros.X)] = 0
+    other = zeros if policy == "zero" else zeros[np.setdiff1d(np.arange(800), BAD)].copy()
+    write_fcs(other, tmp_path / "other.fcs")
+    assert run(["cluster", str(tmp_path / "other.fcs"), "--out", str(tmp_path / "other"), *arguments]) == 0
+    clusters = rows(out)["cluster"].to_numpy()
+    assert clusters[clusters > 0].tolist() == rows(tmp_path / "other")["cluster"].tolist()
+
+
 def test_gates_are_measured_on_events_that_have_a_cluster(holes, dropped, capsys):
     gates = read_fcs(holes)[:, "gate"].X.ravel()
     evaluation = json.loads((dropped / "evaluation.json").read_text())

@@ -237,7 +237,7 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
     prior = None if known is None else _prior(events, rows, known)
     if prior is not None:
         listener.say(f"{int(prior.known.sum()):,} events are known: {_count_known(prior)}")
-    prepared = _prepare(job, training, listener, watch, prior)
+    prepared, prior = _prepare(job, training, listener, watch, prior)
     n_fitted = len(prepared.expression)
     notes = warn_of_saturation(training, prepared.preprocessor)
     if gated is None:
@@ -317,7 +317,6 @@ def fit_model(
     training: Sequence[AnnData],
     listener: Listener,
     watch: Stopwatch | None = None,
-    prior: Prior | None = None,
 ) -> tuple[MoESimVAE, list[str]]:
     """Fit preprocessing and a model to the events that train, raw as files hold them.
 
@@ -336,7 +335,7 @@ def fit_model(
         If the training fails.
     """
     watch = watch or Stopwatch()
-    prepared = _prepare(job, training, listener, watch, prior)
+    prepared, _ = _prepare(job, training, listener, watch, None)
     notes = [*warn_of_twins(training), *warn_of_saturation(training, prepared.preprocessor)]
     for warning in notes:
         listener.warn(warning)
@@ -345,8 +344,8 @@ def fit_model(
 
 def _prepare(
     job: ClusterJob, training: Sequence[AnnData], listener: Listener, watch: Stopwatch, prior: Prior | None
-) -> Prepared:
-    """Fit preprocessing to the events that train, and work out how alike they are."""
+) -> tuple[Prepared, Prior | None]:
+    """Fit preprocessing to the events that train, and work out how alike they are; what is known of those kept."""
     preprocessor = _preprocessor(job, training)
     for line in preprocessor.describe():
         listener.say(line)
@@ -354,6 +353,8 @@ def _prepare(
     if job.nan == "drop":
         there = ~np.isnan(expression).any(axis=1)
         expression, prior = expression[there], None if prior is None else prior.take(there)
+        if prior is not None and not prior.known.any():
+            raise InputError("--prior: no known event has numbers in all markers")
     watch.lap("preprocess")
     if job.device == "cuda":
         from cytomoe.estimator import find_device
@@ -362,7 +363,7 @@ def _prepare(
     load_torch()
     prepared = prepare(expression, preprocessor, job.settings, seed=job.seed, prior=prior)
     watch.lap("similarity")
-    return prepared
+    return prepared, prior
 
 
 def _train(job: ClusterJob, prepared: Prepared, listener: Listener, watch: Stopwatch) -> MoESimVAE:
