@@ -17,13 +17,14 @@ import os
 import random
 import re
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+
+from coverage_guided import INSIDE, drive, fuzz_by_coverage
 
 CORPUS = Path(__file__).parent.parent / "tests" / "fuzz_corpus"
 MAX_SIZE = 8192  # bytes of an input; all that the reader does is linear, so larger ones reach nothing new
@@ -229,50 +230,8 @@ def fuzz_by_mutation(seeds: list[bytes], runs: int, seed: int, findings: Path) -
 # ------------------------------------------------------------------ engine: coverage
 
 
-def fuzz_by_coverage(runs: int, seed: int, corpus: Path, findings: Path) -> dict[str, object]:
-    """Run libFuzzer on the reader in a process of its own, which it ends as it likes."""
-    corpus.mkdir(parents=True, exist_ok=True)
-    findings.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        words = Path(folder) / "words.dict"
-        lines = ["".join(f"\\x{byte:02x}" for byte in word) for word in {*KEYWORDS, *VALUES} if word]
-        words.write_text("".join(f'"{line}"\n' for line in lines))
-        report = Path(folder) / "report.json"
-        options = [
-            f"-runs={runs}",
-            f"-seed={seed + 1}",
-            f"-max_len={MAX_SIZE}",
-            f"-dict={words}",
-            f"-artifact_prefix={findings}/",
-            "-rss_limit_mb=1500",
-            "-timeout=20",
-            "-print_final_stats=1",
-        ]
-        started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, __file__, "--inside-atheris", str(report), *options, str(corpus), str(CORPUS)],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        sys.stderr.write(done.stderr[-3000:])
-        outcome = json.loads(report.read_text()) if report.exists() else {}
-    stats = dict(re.findall(r"stat::(\w+):\s+(\d+)", done.stderr))
-    covered = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", done.stderr)
-    return {
-        "engine": "atheris",
-        "runs": int(stats.get("number_of_executed_units", 0)),
-        **outcome,
-        "coverage": dict(zip(("edges", "features", "inputs"), map(int, covered[-1]), strict=True)) if covered else {},
-        "peak_mb": int(stats.get("peak_rss_mb", 0)),
-        "seconds": round(time.perf_counter() - started),
-        "findings": [] if done.returncode == 0 else [f"exit code {done.returncode}; see {findings}"],
-    }
-
-
 def inside_atheris(report: Path, options: list[str]) -> None:
-    """Let libFuzzer drive the reader; every so often write down what came of it."""
+    """Let libFuzzer drive the reader."""
     import atheris
 
     with atheris.instrument_imports(include=["cytomoe.io", "fcsparser"]):
@@ -280,21 +239,11 @@ def inside_atheris(report: Path, options: list[str]) -> None:
 
         import cytomoe.io  # noqa: F401
     reader = Reader()
-    count = 0
-
-    def one_input(content: bytes) -> None:
-        nonlocal count
-        reader(content)
-        count += 1
-        if count % 1000 == 0:
-            report.write_text(json.dumps({**reader.outcomes, "slowest_s": round(reader.slowest, 3)}))
-
-    atheris.Setup([sys.argv[0], *options], one_input)
-    atheris.Fuzz()
+    drive(report, options, reader, lambda: {**reader.outcomes, "slowest_s": round(reader.slowest, 3)})
 
 
 def main() -> int:
-    if sys.argv[1:2] == ["--inside-atheris"]:
+    if sys.argv[1:2] == [INSIDE]:
         inside_atheris(Path(sys.argv[2]), sys.argv[3:])
         return 0
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -306,7 +255,17 @@ def main() -> int:
     arguments = parser.parse_args()
     seeds = [path.read_bytes() for path in sorted(CORPUS.iterdir())]
     if arguments.engine == "atheris":
-        result = fuzz_by_coverage(arguments.runs, arguments.seed, arguments.corpus, arguments.findings)
+        result = fuzz_by_coverage(
+            __file__,
+            arguments.runs,
+            arguments.seed,
+            seeds=CORPUS,
+            corpus=arguments.corpus,
+            findings=arguments.findings,
+            words={*KEYWORDS, *VALUES},
+            max_size=MAX_SIZE,
+            memory_mb=1500,
+        )
     else:
         result = fuzz_by_mutation(seeds, arguments.runs, arguments.seed, arguments.findings)
     print(json.dumps(result))

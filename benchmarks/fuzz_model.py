@@ -1,6 +1,7 @@
 """Fuzz model files: a hostile ``model.cytomoe`` is refused with an InputError, or is a model that maps cells.
 
-Run with ``python benchmarks/fuzz_model.py [--runs N] [--seed N] [--findings DIR]``. The seeds are the golden files in
+Run with ``python benchmarks/fuzz_model.py [--engine atheris|mutate] [--runs N] [--seed N] [--findings DIR]``. Engine
+``atheris`` is guided by coverage (``pip install atheris``), with the same changes. The seeds are the golden files in
 ``tests/golden``. A model is taken apart into description, tensors and layout; numbers, names, types and shapes are
 changed where they hurt, the bytes too, and what still loads has to map cells to clusters and generate some. Every
 input that breaks a promise is written to ``--findings`` and ends the run with exit code 1.
@@ -23,14 +24,25 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from coverage_guided import INSIDE, drive, fuzz_by_coverage
+
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
 MEMORY = 10 << 30  # bytes of address space, most of which is torch's libraries
+MAX_SIZE = 1 << 17  # bytes of an input of libFuzzer; the seeds have 16 kB
+INSTRUMENTED = [
+    *("cytomoe.annotation", "cytomoe.estimator", "cytomoe.fit_summary", "cytomoe.model_file", "cytomoe.saved_model"),
+    *("cytomoe.model", "cytomoe.outlyingness", "cytomoe.preprocessing", "cytomoe.settings"),
+]
 SLOW = 5.0  # seconds of processor time for a small model
 
 NUMBERS = (0, 1, -1, 2, 3, 8, 255, 1000, 10**6, 2**31 - 1, 2**31, 2**63, 10**30, 0.5, -0.5, 1e-300, 1e308, 1e38, 4e38)
 TEXTS = ("", "arcsinh", "logicle", "none", "valleys", "relu", "elu", "mass", "../../x", "=1+1", "<script>", "x" * 5000)
 OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], [0], ["a"], {"a": 1}, [1e308, 2])
 DTYPES = ("F32", "F64", "F16", "BF16", "I64", "I32", "U8", "BOOL", "F8_E4M3", "C64", "X")
+
+
+class BrokenPromiseError(AssertionError):
+    """Loading did something that it promises never to do."""
 
 
 class Model:
@@ -66,10 +78,21 @@ class Mutator:
 
     def __call__(self) -> bytes:
         number = self.rng.randrange(len(self.seeds))
-        model = copy.deepcopy(self.seeds[number])
+        return self._changed(copy.deepcopy(self.seeds[number]), self.paths[number])
+
+    def of(self, content: bytes, rng: random.Random) -> bytes:
+        """A new model file from any other; one of the seeds' where that is none."""
+        self.rng = rng
+        try:
+            model = Model(content)
+            return self._changed(model, leaves(model.description))
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+            return self()
+
+    def _changed(self, model: Model, paths: list[tuple[Any, ...]]) -> bytes:
         for _ in range(1 + int(self.rng.expovariate(1.0))):
             if self.rng.random() < 0.65:
-                self._change(model.description, self.rng.choice(self.paths[number]))
+                self._change(model.description, self.rng.choice(paths))
             else:
                 self._change_tensor(model)
         content = model.build()
@@ -160,67 +183,120 @@ def load_and_use(path: Path) -> None:
     json.dumps(model.preprocessor_.to_dict()), json.dumps(model.settings_.to_dict())
 
 
-def fuzz(runs: int, seed: int, findings: Path) -> dict[str, Any]:
+class Loader:
+    """Loads and uses model files, and holds that to its promises."""
+
+    def __init__(self) -> None:
+        import torch
+
+        import cytomoe.estimator  # noqa: F401 - its import counts as no run's time
+
+        torch.set_num_threads(1)
+        warnings.simplefilter("ignore")  # weights near the largest float overflow, which is what was asked for
+        shared = Path("/dev/shm")
+        self._folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
+        self.path = Path(self._folder.name) / "model.cytomoe"
+        self.outcomes: Counter[str] = Counter()
+        self.slowest = 0.0
+
+    def __call__(self, content: bytes) -> None:
+        from cytomoe.errors import InputError
+
+        self.path.write_bytes(content)
+        before = time.process_time()
+        try:
+            load_and_use(self.path)
+            self.outcomes["loaded"] += 1
+        except InputError as error:
+            self.outcomes["refused"] += 1
+            if "\n" in str(error) or len(str(error)) > 1500:
+                raise BrokenPromiseError("not one line") from error
+        seconds = time.process_time() - before
+        self.slowest = max(self.slowest, seconds)
+        if seconds > SLOW:
+            raise BrokenPromiseError(f"took {seconds:.1f} s")
+
+    def outcome(self) -> dict[str, Any]:
+        """What came of the inputs so far."""
+        return {**self.outcomes, "slowest_s": round(self.slowest, 3)}
+
+
+def fuzz_by_mutation(seeds: list[bytes], runs: int, seed: int, findings: Path) -> dict[str, Any]:
     """Load mutated models; every finding is kept and the run goes on."""
-    import torch
-
-    from cytomoe.errors import InputError
-    from cytomoe.estimator import MoESimVAE  # noqa: F401 - its import counts as no run's time
-
-    torch.set_num_threads(1)
-    seeds = [path.read_bytes() for path in sorted(GOLDEN.glob("*.cytomoe"))]
+    load = Loader()
     mutate = Mutator(seeds, random.Random(seed))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    warnings.simplefilter("ignore")  # weights near the largest float overflow, which is what was asked for
-    outcomes: Counter[str] = Counter()
     found: list[str] = []
-    slowest, started = 0.0, time.perf_counter()
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
-        path = Path(folder) / "model.cytomoe"
-        for run in range(runs):
-            content = mutate()
-            path.write_bytes(content)
-            before = time.process_time()
-            try:
-                load_and_use(path)
-                outcomes["loaded"] += 1
-            except InputError as error:
-                outcomes["refused"] += 1
-                problem = "not one line" if "\n" in str(error) or len(str(error)) > 1500 else ""
-            except Exception as error:
-                problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            else:
-                problem = ""
-            seconds = time.process_time() - before
-            slowest = max(slowest, seconds)
-            if seconds > SLOW:
-                problem = f"took {seconds:.1f} s"
-            if problem:
-                name = hashlib.sha1(content).hexdigest()[:12]
-                findings.mkdir(parents=True, exist_ok=True)
-                (findings / f"{name}.cytomoe").write_bytes(content)
-                found.append(f"{name}: {problem}")
-                print(found[-1], file=sys.stderr)
-            if run % 10_000 == 9_999:
-                print(f"{run + 1:,} runs, {dict(outcomes)}, {len(found)} findings", file=sys.stderr, flush=True)
+    started = time.perf_counter()
+    for run in range(runs):
+        content = mutate()
+        try:
+            load(content)
+        except Exception as error:
+            name = hashlib.sha1(content).hexdigest()[:12]
+            findings.mkdir(parents=True, exist_ok=True)
+            (findings / f"{name}.cytomoe").write_bytes(content)
+            found.append(f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+            print(found[-1], file=sys.stderr)
+        if run % 10_000 == 9_999:
+            print(f"{run + 1:,} runs, {dict(load.outcomes)}, {len(found)} findings", file=sys.stderr, flush=True)
     return {
+        "engine": "mutate",
         "runs": runs,
-        **outcomes,
-        "slowest_s": round(slowest, 3),
+        **load.outcome(),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "seconds": round(time.perf_counter() - started),
         "findings": found,
     }
 
 
+def inside_atheris(report: Path, options: list[str]) -> None:
+    """Let libFuzzer drive the loading of models; half of its inputs are made by our mutator."""
+    import atheris
+    import torch  # noqa: F401 - not instrumented, which would take minutes
+
+    with atheris.instrument_imports(include=INSTRUMENTED):
+        load = Loader()
+    mutator = Mutator(golden(), random.Random(0))
+
+    def mutate(content: bytes, most: int, seed: int) -> bytes:
+        made = mutator.of(content, random.Random(seed)) if seed % 2 else atheris.Mutate(content, most)
+        return made[:most]
+
+    drive(report, options, load, load.outcome, mutate)
+
+
+def golden() -> list[bytes]:
+    """The seeds."""
+    return [path.read_bytes() for path in sorted(GOLDEN.glob("*.cytomoe"))]
+
+
 def main() -> int:
+    if sys.argv[1:2] == [INSIDE]:
+        inside_atheris(Path(sys.argv[2]), sys.argv[3:])
+        return 0
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--engine", choices=["atheris", "mutate"], default="mutate")
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--corpus", type=Path, default=Path("build/model_corpus"), help="where atheris keeps its inputs"
+    )
     parser.add_argument("--findings", type=Path, default=Path("build/fuzz_findings"))
     arguments = parser.parse_args()
-    result = fuzz(arguments.runs, arguments.seed, arguments.findings)
+    if arguments.engine == "atheris":
+        result = fuzz_by_coverage(
+            __file__,
+            arguments.runs,
+            arguments.seed,
+            seeds=GOLDEN,
+            corpus=arguments.corpus,
+            findings=arguments.findings,
+            max_size=MAX_SIZE,
+            memory_mb=4000,
+        )
+    else:
+        result = fuzz_by_mutation(golden(), arguments.runs, arguments.seed, arguments.findings)
     print(json.dumps(result))
     return 1 if result["findings"] else 0
 

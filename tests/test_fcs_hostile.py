@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import subprocess
 import sys
 import time
@@ -126,15 +127,26 @@ def test_time_is_linear_in_the_number_of_data_sets(tmp_path):
     assert time.process_time() - started < 5
 
 
-def test_a_short_fuzzing_breaks_no_promise(tmp_path):
-    """The long runs of ``benchmarks/fuzz_fcs.py``, in small."""
+@pytest.mark.parametrize(
+    ("engine", "script", "runs"),
+    [("mutate", "fuzz_fcs.py", 4000), ("atheris", "fuzz_fcs.py", 5000), ("atheris", "fuzz_model.py", 500)],
+)
+def test_a_short_fuzzing_breaks_no_promise(engine, script, runs, tmp_path):
+    """The long runs of the fuzzers, in small; of the model file without guidance, see test_model_file.py."""
+    if engine == "atheris":
+        pytest.importorskip("atheris", reason="atheris has no wheels for this machine; the other engine has run")
+    arguments = ["--engine", engine, "--runs", str(runs), "--findings", tmp_path / "findings"]
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "fuzz_fcs.py", "--runs", "4000", "--findings", tmp_path],
+        [sys.executable, ROOT / "benchmarks" / script, *arguments],
         capture_output=True,
         text=True,
         check=False,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["engine"], result["runs"], result["findings"]) == (engine, runs, [])
+    assert result["refused"] > 0
 
 
 def test_number_of_channels_that_is_given_twice_allocates_nothing():
