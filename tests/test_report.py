@@ -272,7 +272,7 @@ def test_the_verdict_repeats_every_warning_of_the_run(copy):
     assert headline(judge(RunFiles.read(copy)))[0] == "check"
 
 
-def test_events_that_stand_in_two_files_are_told_with_what_they_do_to_the_shares(small_plate, tmp_path):
+def test_events_that_stand_in_two_files_count_once_in_every_table(small_plate, tmp_path):
     wells = tmp_path / "wells"
     wells.mkdir()
     for gate in ("T", "B"):
@@ -281,21 +281,19 @@ def test_events_that_stand_in_two_files_are_told_with_what_they_do_to_the_shares
     assert run(["cluster", *files, "--gate-pattern", "{plate}_{gate}_{well}.fcs", "--out", str(out), "--quiet"]) == 0
     manifest = json.loads((out / "run.json").read_text())
     distinct = manifest["events"] // 2
-    assert manifest["overlaps"]["distinct_events"] == sum(manifest["overlaps"]["distinct_in_clusters"]) == distinct
-    assert f"{distinct:,} events stand in more than one file and count in each" in titles(out, "note")
+    assert manifest["overlaps"]["distinct_events"] == distinct
+    clusters = pd.read_csv(out / "clusters.csv")
+    rows = pd.read_csv(out / "labels.csv")["cluster"].value_counts()
+    assert (clusters["events"] * 2).tolist() == rows.sort_index().tolist()
+    assert clusters["fraction"].sum() == pytest.approx(1, abs=1e-5)
+    abundance = pd.read_csv(out / "abundance.csv")
+    assert abundance["events"].tolist() == [distinct]
+    assert abundance.filter(like="cluster_").iloc[0].tolist() == clusters["events"].tolist()
+    assert pd.read_csv(out / "medians.csv")["events"].sum() == distinct
+    assert f"{distinct:,} rows repeat an event of another file; each event is counted once" in titles(out, "good")
+    assert f"<dt>Cells</dt><dd>{distinct:,}</dd>" in page_of(out)
     paragraph = methods_of(RunFiles.read(out)).paragraph
     assert f"fitted to {distinct:,} events, each event that stands in several files once (" in paragraph
-
-
-def test_a_cluster_that_doubled_events_swell_is_to_be_checked(copy):
-    sizes = pd.read_csv(copy / "clusters.csv")["events"].to_numpy()
-    in_clusters = sizes.copy()
-    in_clusters[0] //= 2
-    overlaps = {"in_several_gates": int(sizes[0] - in_clusters[0]), "distinct_in_clusters": in_clusters.tolist()}
-    change_manifest(copy, overlaps=overlaps | {"distinct_events": int(in_clusters.sum())})
-    found = [f for f in judge(RunFiles.read(copy)) if "stand in more than one file" in f.title]
-    assert found[0].level == "check"
-    assert f"cluster 1 holds {100 * sizes[0] / sizes.sum():.1f} % of the rows" in found[0].detail
 
 
 def test_training_that_still_falls_is_told_from_one_that_settled(copy):

@@ -85,6 +85,7 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
         summary: dict[str, Any] = {
             "out": str(result.out),
             "events": result.n_events,
+            "distinct_events": result.n_distinct,
             "clusters": result.n_clusters,
             **({} if result.unassigned is None else {"unassigned": result.unassigned}),
             **({} if result.dropped is None else {"dropped": result.dropped}),
@@ -97,15 +98,16 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
         click.echo(json.dumps(summary))
         return
     if not quiet:
-        click.echo(f"{result.n_clusters} clusters of {result.n_events:,} events")
+        rows = f" ({result.n_events:,} rows)" if result.n_distinct != result.n_events else ""
+        click.echo(f"{result.n_clusters} clusters of {result.n_distinct:,} events{rows}")
         print_clusters(result.summary)
         if result.unassigned is not None:
-            share = result.unassigned / max(result.n_events, 1)
+            share = result.unassigned / max(result.n_distinct, 1)
             click.echo(
                 f"    0 {result.unassigned:>10,} {share:>6.1%}  unassigned: far outside the range of their cluster"
             )
         if result.dropped:
-            share = result.dropped / result.n_events
+            share = result.dropped / result.n_distinct
             click.echo(f"    0 {result.dropped:>10,} {share:>6.1%}  unassigned: values that are not numbers")
         if result.evaluation is not None:
             print_evaluation(result.evaluation)

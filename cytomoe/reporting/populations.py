@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +30,7 @@ def by_population(run: RunFiles) -> RunFiles:
     counted = [f"cluster_{k}" for k in run.clusters["cluster"]]
     abundance = run.abundance.drop(columns=counted)
     abundance[[f"cluster_{k}" for k in table["cluster"]]] = counts
-    return replace(grouped, clusters=table, abundance=abundance, manifest=_manifest(run, parts))
+    return replace(grouped, clusters=table, abundance=abundance)
 
 
 def _table(run: RunFiles, parts: list[NDArray[np.int64]]) -> pd.DataFrame:
@@ -62,16 +61,7 @@ def _table(run: RunFiles, parts: list[NDArray[np.int64]]) -> pd.DataFrame:
         "parts": [", ".join(str(k + 1) for k in clusters) for clusters in parts],
         "stability": [stability[clusters[0]] if len(clusters) == 1 else np.nan for clusters in parts],
         "events": sizes,
-        "fraction": sizes / max(int(run.manifest["events"]), 1),
+        "fraction": sizes / max(run.n_events, 1),
     }
     medians = pd.DataFrame(found.medians, columns=list(found.markers))
     return pd.concat([pd.DataFrame(described), medians], axis=1)
-
-
-def _manifest(run: RunFiles, parts: list[NDArray[np.int64]]) -> dict[str, Any]:
-    overlaps = run.manifest.get("overlaps")
-    if not overlaps:
-        return run.manifest
-    distinct = np.array(overlaps["distinct_in_clusters"])
-    summed = [int(distinct[clusters].sum()) for clusters in parts]
-    return run.manifest | {"overlaps": overlaps | {"distinct_in_clusters": summed}}

@@ -81,7 +81,7 @@ def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
     """
     cells = run.cells
     sums = np.bincount(cells.cluster, weights=cells.confidence, minlength=run.n_clusters + 1)[1:]
-    confidence = sums / np.maximum(run.sizes, 1)
+    confidence = sums / np.maximum(np.bincount(cells.cluster, minlength=run.n_clusters + 1)[1:], 1)
     gates = _main_gates(run)
     stability = run.stability if run.stability is not None else np.full(run.n_clusters, np.nan)
     lowest, highest = _shares_in_samples(run)

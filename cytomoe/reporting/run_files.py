@@ -90,8 +90,14 @@ class RunFiles:
         return "cluster" if self.population_of is None else "population"
 
     @property
+    def n_events(self) -> int:
+        """Events, each counted once though it may stand in several files."""
+        overlaps = self.manifest.get("overlaps") or {}
+        return int(overlaps.get("distinct_events", self.manifest["events"]))
+
+    @property
     def sizes(self) -> NDArray[np.int64]:
-        """Events of each cluster, shape (clusters,)."""
+        """Events of each cluster, each counted once, shape (clusters,)."""
         return self.clusters["events"].to_numpy(dtype=np.int64)
 
     @property

@@ -58,10 +58,10 @@ def write_tables(
         described = _described(clusters, members, label)
         wide = counts.unstack(fill_value=0).reindex(names["sample"]).astype(int)
         wide.columns = [f"{label}_{number}" for number in wide.columns]
-        events = pd.Series({sample.name: results[sample.name].events for sample in good})
-        wide.insert(0, "events", events)
+        events = pd.Series({s.name: _events(job.out / "wells" / s.name) for s in good})
         if job.unassigned or job.nan == "drop":
-            wide.insert(1, "unassigned", events - wide.sum(axis=1) + events)
+            wide.insert(0, "unassigned", events - wide.sum(axis=1))
+        wide.insert(0, "events", events)
         abundance = names.merge(wide.reset_index(), on="sample")
         outputs.write_csv(job.out / "abundance.csv", abundance)
         medians = pd.concat(clusters, names=["sample"]).reset_index(level=0)
@@ -103,6 +103,11 @@ def _counts(clusters: dict[str, pd.DataFrame]) -> pd.Series[int]:
     """Events of each cluster of each sample, by sample and cluster."""
     by_sample = {name: table.set_index("cluster")["events"] for name, table in clusters.items()}
     return pd.concat(by_sample, names=["sample"])
+
+
+def _events(folder: Path) -> int:
+    """Events of a sample, each counted once."""
+    return int(read_safe_table(folder / "abundance.csv")["events"].sum())
 
 
 def _described(clusters: dict[str, pd.DataFrame], members: pd.DataFrame, label: str) -> pd.DataFrame:

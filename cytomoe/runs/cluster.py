@@ -248,7 +248,7 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
 def finish(begun: Begun, model: MoESimVAE) -> RunResult:
     """Map the events of a run with the model that it made, and write the results."""
     job, events, gated, watch, listener = begun.job, begun.events, begun.gated, begun.watch, begun.listener
-    mapped = map_and_name(model, events, reference=begun.reference, unassigned=job.unassigned)
+    mapped = map_and_name(model, events, gated, reference=begun.reference, unassigned=job.unassigned)
     watch.lap("map")
     held_out, known = begun.held_out, begun.known
     measured = held_out if known is None else ~known.gated if held_out is None else held_out & ~known.gated

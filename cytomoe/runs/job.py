@@ -43,8 +43,12 @@ class RunResult:
     ----------
     out
         Folder of the results.
-    n_events, n_clusters
-        Counts.
+    n_events
+        Rows of all files.
+    n_distinct
+        Events: less than rows where some stand in several files.
+    n_clusters
+        Clusters of the model.
     evaluation
         Measures against gates, or None.
     seconds
@@ -61,6 +65,7 @@ class RunResult:
 
     out: Path
     n_events: int
+    n_distinct: int
     n_clusters: int
     evaluation: dict[str, Any] | None
     seconds: dict[str, float]

@@ -85,6 +85,9 @@ class MappedEvents:
         What the clusters are called.
     not_numbers
         NaN and infinite values that were dropped or set to 0: by file and channel, both counts.
+    counted
+        One row of each event where events stand in several files, shape (events,): those that tables count. None where
+        every row is an event of its own.
     """
 
     events: Events
@@ -96,6 +99,7 @@ class MappedEvents:
     enrichment: Enrichment
     names: ClusterNames
     not_numbers: NotNumbers
+    counted: NDArray[np.bool_] | None = None
 
     @cached_property
     def clusters(self) -> NDArray[np.int32]:
@@ -108,6 +112,21 @@ class MappedEvents:
     def leaves_out(self) -> bool:
         """Whether events may have cluster 0, unassigned: the tables have a place for them then, even if none has."""
         return self.outlyingness is not None or self.model.nan == "drop"
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Events of each cluster, each counted once, shape (clusters,)."""
+        return self.count(self.clusters)[1:]
+
+    @property
+    def n_counted(self) -> int:
+        """Distinct events."""
+        return self.events.n_events if self.counted is None else int(np.count_nonzero(self.counted))
+
+    def count(self, clusters: NDArray[np.int32], rows: slice = slice(None)) -> NDArray[np.int64]:
+        """Events of each cluster from 0, each counted once, shape (clusters + 1,); of some rows if they are given."""
+        own = clusters[rows] if self.counted is None else clusters[rows][self.counted[rows]]
+        return np.bincount(own, minlength=self.model.n_clusters_ + 1)
 
     @property
     def n_dropped(self) -> int:
@@ -164,17 +183,26 @@ def describe_gates(gated: GatedEvents) -> str:
     return f"{line}\n{overlap}" if overlap else line
 
 
-def map_events(model: MoESimVAE, events: Events, *, unassigned: bool = False) -> MappedEvents:
+def map_events(
+    model: MoESimVAE, events: Events, gated: GatedEvents | None = None, *, unassigned: bool = False
+) -> MappedEvents:
     """Map events with a model whose clusters have their names; leave those out that fit none if ``unassigned``."""
     nearest, confidence, outlying, not_numbers = _map(model, events, unassigned)
     kept = _keep(model, events, nearest)
     found = _enrichment(model, kept, nearest, outlying)
     names = model.names_ or ClusterNames(tuple(labels(found)))  # models of version 0.1.0 may have none
-    return MappedEvents(events, model, nearest, confidence, outlying, kept, found, names, not_numbers)
+    return MappedEvents(
+        events, model, nearest, confidence, outlying, kept, found, names, not_numbers, _counted(events, gated)
+    )
 
 
 def map_and_name(
-    model: MoESimVAE, events: Events, *, reference: Sequence[Population] | None = None, unassigned: bool = False
+    model: MoESimVAE,
+    events: Events,
+    gated: GatedEvents | None = None,
+    *,
+    reference: Sequence[Population] | None = None,
+    unassigned: bool = False,
 ) -> MappedEvents:
     """Map the events of a run that made a model, number its clusters by their size, name them, and keep the names.
 
@@ -184,13 +212,17 @@ def map_and_name(
         As it was fitted; numbers and names are changed in it.
     events
         The events.
+    gated
+        Their gates, if they have any, and which of the rows are one event.
     reference
         Populations to name the clusters after.
     unassigned
         Whether events that fit no cluster are left out of all.
     """
     nearest, confidence, outlying, not_numbers = _map(model, events, unassigned)
-    nearest = model.number_by_size(nearest, None if outlying is None else outlying <= 1)
+    counted = _counted(events, gated)
+    assigned = np.ones(len(nearest), dtype=bool) if outlying is None else outlying <= 1
+    nearest = model.number_by_size(nearest, assigned if counted is None else assigned & counted)
     kept = _keep(model, events, nearest)
     found = _enrichment(model, kept, nearest, outlying)
     names = ClusterNames(tuple(labels(found)))
@@ -198,7 +230,14 @@ def map_and_name(
         names = with_populations(names, name_clusters(found, reference))
     names = with_known(names, model.known_as_)
     model.names_ = names
-    return MappedEvents(events, model, nearest, confidence, outlying, kept, found, names, not_numbers)
+    return MappedEvents(events, model, nearest, confidence, outlying, kept, found, names, not_numbers, counted)
+
+
+def _counted(events: Events, gated: GatedEvents | None) -> NDArray[np.bool_] | None:
+    """One row of each event; None where no event stands in several files."""
+    if gated is None or gated.overlaps.n_events == events.n_events:
+        return None
+    return gated.overlaps.first
 
 
 def name_fitted(model: MoESimVAE, training: Sequence[AnnData], reference: Sequence[Population] | None = None) -> None:
@@ -305,13 +344,13 @@ def _enrichment(
 
 def summary(mapped: MappedEvents) -> list[dict[str, Any]]:
     """Each cluster with its names, events and fraction, as the run prints them."""
-    sizes, columns, stability = mapped.enrichment.sizes, mapped.names.columns, mapped.model.summary_.stability
+    sizes, columns, stability = mapped.sizes, mapped.names.columns, mapped.model.summary_.stability
     return [
         {
             "cluster": k,
             **{name: columns[name][k - 1] for name in ("label", "population") if name in columns},
             "events": int(size),
-            "fraction": round(int(size) / max(mapped.events.n_events, 1), 6),
+            "fraction": round(int(size) / max(mapped.n_counted, 1), 6),
             "stability": None if np.isnan(stable) else round(stable, 3),
         }
         for k, (size, stable) in enumerate(zip(sizes.tolist(), stability.tolist(), strict=True), start=1)
@@ -342,10 +381,20 @@ def result_of(
     report: Path | None,
 ) -> RunResult:
     """What the run found, for the one who asked."""
-    unassigned = None if mapped.outlyingness is None else int(np.count_nonzero(mapped.clusters == 0)) - mapped.n_dropped
-    dropped = mapped.n_dropped if mapped.model.nan == "drop" else None
-    n_events, n_clusters = mapped.events.n_events, mapped.model.n_clusters_
-    return RunResult(out, n_events, n_clusters, evaluation, seconds, summary(mapped), report, unassigned, dropped)
+    n_dropped = int(mapped.count(mapped.nearest)[0])
+    unassigned = None if mapped.outlyingness is None else int(mapped.count(mapped.clusters)[0]) - n_dropped
+    return RunResult(
+        out,
+        mapped.events.n_events,
+        mapped.n_counted,
+        mapped.model.n_clusters_,
+        evaluation,
+        seconds,
+        summary(mapped),
+        report,
+        unassigned,
+        n_dropped if mapped.model.nan == "drop" else None,
+    )
 
 
 def describe_not_numbers(mapped: MappedEvents) -> list[str]:
@@ -378,15 +427,9 @@ def record_not_numbers(mapped: MappedEvents) -> dict[str, Any] | None:
 
 def record_overlaps(mapped: MappedEvents, gated: GatedEvents | None) -> dict[str, Any] | None:
     """Events that stand in several files, as ``run.json`` holds them; None where no row repeats another's event."""
-    if gated is None or gated.overlaps.n_events == mapped.events.n_events:
+    if gated is None or mapped.counted is None:
         return None
-    first = mapped.clusters[gated.overlaps.first]
-    in_clusters = np.bincount(first, minlength=mapped.model.n_clusters_ + 1)[1:]
-    return {
-        "distinct_events": gated.overlaps.n_events,
-        "in_several_gates": gated.overlaps.n_shared,
-        "distinct_in_clusters": in_clusters.tolist(),
-    }
+    return {"distinct_events": gated.overlaps.n_events, "in_several_gates": gated.overlaps.n_shared}
 
 
 def count_unassigned(mapped: MappedEvents) -> dict[str, Any] | None:

@@ -29,7 +29,6 @@ from cytomoe.runs.inputs import Checksum
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from cytomoe.runs.events import Events
     from cytomoe.runs.mapping import MappedEvents
 
 # Bytes of a written file's name, so that it fits with the digits and the temporary suffix that it may get.
@@ -150,44 +149,43 @@ def _readable(column: pa.Array) -> pa.Array:
 def cluster_table(mapped: MappedEvents) -> pd.DataFrame:
     """Clusters with their names, stability (NaN where unknown), events, fraction of all events and marker medians.
 
-    Medians are of the transformed values, NaN where a cluster is empty.
+    Medians are of the transformed values, NaN where a cluster is empty. An event that stands in several files counts
+    once.
     """
     found = mapped.enrichment
     described = {
-        "cluster": np.arange(1, len(found.sizes) + 1),
+        "cluster": np.arange(1, mapped.model.n_clusters_ + 1),
         **mapped.names.columns,
         "stability": np.round(mapped.model.summary_.stability.astype(np.float64), 3),
-        "events": found.sizes,
-        "fraction": np.round(found.sizes / max(mapped.events.n_events, 1), 6),
+        "events": mapped.sizes,
+        "fraction": np.round(mapped.sizes / max(mapped.n_counted, 1), 6),
     }
     # Beside each other, not in one dictionary: a marker may be called label.
     medians = pd.DataFrame(np.round(found.medians, 4), columns=list(found.markers))
     return pd.concat([pd.DataFrame(described), medians], axis=1)
 
 
-def abundance_counts(events: Events, clusters: NDArray[np.int32], n_clusters: int) -> NDArray[np.int64]:
-    """Events of each cluster in each sample, shape (samples, clusters)."""
-    counts = np.zeros((len(events.samples), n_clusters), dtype=np.int64)
+def abundance_counts(mapped: MappedEvents) -> NDArray[np.int64]:
+    """Events of each cluster, from 0 (unassigned), in each sample, each counted once; shape (samples, clusters + 1)."""
+    events = mapped.events
+    counts = np.zeros((len(events.samples), mapped.model.n_clusters_ + 1), dtype=np.int64)
     for sample, start, size in zip(events.file_sample, events.starts.tolist(), events.sizes, strict=True):
-        counts[sample] += np.bincount(clusters[start : start + size], minlength=n_clusters + 1)[1:]
+        counts[sample] += mapped.count(mapped.clusters, slice(start, start + size))
     return counts
 
 
-def unassigned_counts(mapped: MappedEvents) -> NDArray[np.int64]:
-    """Unassigned events of each sample, shape (samples,)."""
-    return np.bincount(mapped.events.sample[mapped.clusters == 0], minlength=len(mapped.events.samples))
-
-
 def abundance_table(mapped: MappedEvents) -> pd.DataFrame:
-    """Events of each cluster in each sample: sample, events, cluster_1 to cluster_n; unassigned where that may be."""
-    events, n_clusters = mapped.events, mapped.model.n_clusters_
-    counts, unassigned = abundance_counts(events, mapped.clusters, n_clusters), unassigned_counts(mapped)
-    table = pd.DataFrame(counts, columns=[f"cluster_{k}" for k in range(1, n_clusters + 1)])
-    table.insert(0, "sample", list(events.samples))
-    table.insert(1, "events", counts.sum(axis=1) + unassigned)
+    """Events of each cluster in each sample: sample, events, cluster_1 to cluster_n; unassigned where that may be.
+
+    An event that stands in several files of a sample is counted once.
+    """
+    counts = abundance_counts(mapped)
+    table = pd.DataFrame(counts[:, 1:], columns=[f"cluster_{k}" for k in range(1, counts.shape[1])])
+    table.insert(0, "sample", list(mapped.events.samples))
+    table.insert(1, "events", counts.sum(axis=1))
     if mapped.leaves_out:
-        table.insert(2, "unassigned", unassigned)
-    return with_conditions(table, events.conditions)
+        table.insert(2, "unassigned", counts[:, 0])
+    return with_conditions(table, mapped.events.conditions)
 
 
 def median_table(mapped: MappedEvents) -> pd.DataFrame:
@@ -197,11 +195,13 @@ def median_table(mapped: MappedEvents) -> pd.DataFrame:
     diffcyt's and statsmodels' tests of cell states start from.
     """
     events, n_clusters, kept = mapped.events, mapped.model.n_clusters_, mapped.kept
-    counts = abundance_counts(events, mapped.clusters, n_clusters).ravel()
+    counts = abundance_counts(mapped)[:, 1:].ravel()
     found = np.flatnonzero(counts)
     own = mapped.clusters[kept.rows]
     groups = events.sample[kept.rows] * np.int64(n_clusters) + (own - 1)
     groups[own == 0] = counts.size  # behind those that are asked for
+    if mapped.counted is not None:
+        groups[~mapped.counted[kept.rows]] = counts.size
     order = np.argsort(groups, kind="stable")
     starts, ends = (np.searchsorted(groups[order], found, side=side) for side in ("left", "right"))
     parts = [kept.expression[order[first:last]] for first, last in zip(starts, ends, strict=True)]

@@ -103,7 +103,7 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
     if gated is not None:
         listener.say(describe_gates(gated))
     watch.lap("read")
-    mapped = map_events(model, events, unassigned=job.unassigned)
+    mapped = map_events(model, events, gated, unassigned=job.unassigned)
     watch.lap("map")
     evaluation = measure(mapped, gated, min_population=job.min_population)
     rows, expression = mapped.representative()
