@@ -1,11 +1,11 @@
-"""SIGKILL at random moments: what `cytomoe cluster --force` and `cytomoe batch --resume` lose, which must be nothing.
+"""SIGKILL at random moments: what `cluster`, `predict` and `merge --force` and `batch --resume` lose: nothing.
 
-    python benchmarks/kill.py --cluster 50 --batch 50 --seed 1
+    python benchmarks/kill.py --cluster 50 --batch 50 --predict 20 --merge 20 --importing 20 --seed 1
 
-Half of the kills fall anywhere in the run, the others once it has begun to write. After each: the old results are
-whole, or the new ones are (checksums of all files); nothing that is half written bears the name of a result; the next
-run clears up what is left. A batch that was killed is resumed, killed again, and at last must end with the bytes of
-one that was never stopped.
+`--importing` kills `predict` in processes that begin with Python's own start. Half of the kills fall anywhere in the
+run, the others once it has begun to write. After each: the old results are whole, or the new ones are (checksums of all
+files); nothing that is half written bears the name of a result; the next run clears up what is left. A batch that was
+killed is resumed, killed again, and at last must end with the bytes of one that was never stopped.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from cytomoe.io.lock import alone
 
 TIMES = ("finished", "seconds")
 MOST_KILLS_OF_A_BATCH = 4
+CLUSTER = ["cluster", "--quiet", "--no-report"]
 EVENTS = 200  # of a well: the fit is to be short, what is written is the same
 
 
@@ -59,11 +60,14 @@ def timeless(content: object) -> object:
 class Killer:
     """Runs a command in a process of its own and kills that with all its children.
 
-    The process is a fork of this one, so that the seconds which Python takes to import are not spent at each kill.
+    The process is a fork of this one, so that the seconds which Python takes to import are not spent at each kill;
+    unless it is to begin afresh.
     """
 
-    def __init__(self, command: list[str], rng: random.Random, writing: Callable[[], bool]) -> None:
-        self.command, self.rng, self.writing = command, rng, writing
+    def __init__(
+        self, command: list[str], rng: random.Random, writing: Callable[[], bool], *, afresh: bool = False
+    ) -> None:
+        self.command, self.rng, self.writing, self.afresh = command, rng, writing, afresh
 
     def start(self) -> int:
         """Start the command; returns the number of its process, which leads a group of its own."""
@@ -73,6 +77,8 @@ class Killer:
             os.setpgid(0, 0)
             silent = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silent, 1)
+            if self.afresh:
+                os.execv(sys.executable, [sys.executable, "-m", "cytomoe", *self.command])
             os._exit(run(self.command))
         with suppress(PermissionError, ProcessLookupError):  # whoever is first of the two makes the group
             os.setpgid(number, number)
@@ -108,16 +114,24 @@ def half_written(parent: Path, out: Path) -> list[str]:
     return sorted(file.name for folder in left for file in folder.rglob("*") if file.is_file())
 
 
-def kill_cluster(folder: Path, wells: list[Path], kills: int, rng: random.Random) -> Counter[str]:
-    """Replace old results by new ones, again and again."""
-    keep, parent = folder / "keep", folder / "cluster"
-    parent.mkdir()
+def kill_replacing(
+    name: str,
+    folder: Path,
+    commands: tuple[list[str], list[str]],
+    kills: int,
+    rng: random.Random,
+    *,
+    afresh: bool = False,
+) -> Counter[str]:
+    """Replace the results of the first command by those of the second, again and again."""
+    keep, parent = folder / name / "keep", folder / name / "parent"
+    parent.mkdir(parents=True)
     out = parent / "out"
-    command = ["cluster", *map(str, wells), "--out", str(out), "--quiet", "--no-report", "--force"]
-    Killer([*command, "--seed", "1"], rng, lambda: True).run()
+    first, second = ([*command, "--out", str(out), "--force"] for command in commands)
+    Killer(first, rng, lambda: True).run()
     shutil.copytree(out, keep)
     old = sums(keep, exact=True)
-    killer = Killer([*command, "--seed", "2"], rng, lambda: bool(list(parent.glob(".out.*-*"))))
+    killer = Killer(second, rng, lambda: bool(list(parent.glob(".out.*-*"))), afresh=afresh)
     seconds = killer.run()
     new = sums(out, exact=False)
     stages: Counter[str] = Counter()
@@ -145,8 +159,8 @@ def kill_cluster(folder: Path, wells: list[Path], kills: int, rng: random.Random
         stage = "moving into place" if aside else "writing" if begun else "computing" if locked else "starting"
         if outcome.startswith("new"):
             stage = "done, ending"
-        stages[f"cluster --force | {stage} | {outcome}"] += 1
-        print(f"cluster: kill {done} of {kills}: {stage}, {outcome}", file=sys.stderr)
+        stages[f"{name} --force | {stage} | {outcome}"] += 1
+        print(f"{name}: kill {done} of {kills}: {stage}, {outcome}", file=sys.stderr)
         if done % 10 == 0:  # and a whole run afterwards
             killer.run()
             assert sums(out, exact=False) == new
@@ -206,6 +220,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cluster", type=int, default=50, metavar="KILLS")
     parser.add_argument("--batch", type=int, default=50, metavar="KILLS")
+    for name in ("predict", "merge", "importing"):
+        parser.add_argument(f"--{name}", type=int, default=0, metavar="KILLS")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
@@ -215,8 +231,22 @@ def main() -> None:
     write_plate(plate, wells=3, events=EVENTS, seed=1)
     torch.set_num_threads(1)
     stages: Counter[str] = Counter()
+    wells = [str(path) for path in sorted(plate.glob("*.fcs"))]
     if arguments.cluster:
-        stages += kill_cluster(folder, sorted(plate.glob("*.fcs"))[:1], arguments.cluster, rng)
+        commands = tuple([*CLUSTER, wells[0], "--seed", seed] for seed in ("1", "2"))
+        stages += kill_replacing("cluster", folder, commands, arguments.cluster, rng)
+    if arguments.predict or arguments.merge or arguments.importing:
+        fit = folder / "fit"
+        Killer([*CLUSTER, *wells, "--out", str(fit)], rng, lambda: True).run()
+        mapping = tuple(["predict", str(fit), well, "--quiet", "--no-report"] for well in wells[:2])
+        for name in ("old", "new"):
+            (folder / f"{name}.csv").write_text(f"cluster,name\n1,{name}\n")
+        merging = tuple(
+            ["merge", str(fit), "--map", str(folder / f"{name}.csv"), "--no-report"] for name in ("old", "new")
+        )
+        stages += kill_replacing("predict", folder, mapping, arguments.predict, rng)
+        stages += kill_replacing("merge", folder, merging, arguments.merge, rng)
+        stages += kill_replacing("predict afresh", folder, mapping, arguments.importing, rng, afresh=True)
     if arguments.batch:
         for mode, kills in (("pooled", arguments.batch - arguments.batch // 2), ("per-sample", arguments.batch // 2)):
             stages += kill_batch(folder, plate, kills, rng, mode)
