@@ -5,6 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is; what must be quick has a test of its processor time.
+settings.register_profile("cytomoe", deadline=None)
+settings.load_profile("cytomoe")
 
 
 @pytest.fixture(scope="session")

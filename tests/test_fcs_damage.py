@@ -42,7 +42,7 @@ def test_any_damaged_byte_of_a_float_file_gives_the_right_values_or_a_refusal(fo
             np.testing.assert_array_equal(values, VALUES)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(position=st.integers(0, TEXT_END - 1), byte=st.integers(0, 255))
 def test_one_damaged_byte_of_a_float_file_never_gives_wrong_values(folder, position, byte):
     damaged = bytearray(FLOATS)
@@ -57,7 +57,7 @@ def test_one_damaged_byte_of_a_float_file_never_gives_wrong_values(folder, posit
         np.testing.assert_array_equal(values, VALUES)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), byte=st.integers(0, 255))
 def test_damaged_range_of_an_integer_is_refused_harmless_or_said(folder, data, byte):
     channel = data.draw(st.sampled_from([1, 2]))
@@ -74,7 +74,7 @@ def test_damaged_range_of_an_integer_is_refused_harmless_or_said(folder, data, b
         assert any("$P" in warning for warning in adata.uns["fcs"]["warnings"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(size=st.integers(0, len(FLOATS) - 1))
 def test_cut_file_is_always_refused(folder, size):
     path = folder / "cut.fcs"

@@ -29,7 +29,7 @@ def integer_file(rows, widths, byte_order, ranges=None):
     return FCSBuilder(channels, data, len(rows), datatype="I", byte_order=byte_order)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), byte_order=st.sampled_from(sorted(ORDERS)))
 def test_integers_of_whole_bytes_are_exact(tmp_path_factory, data, byte_order):
     widths = data.draw(st.lists(st.sampled_from([8, 16, 24, 32, 40, 48]), min_size=1, max_size=5))
@@ -39,7 +39,7 @@ def test_integers_of_whole_bytes_are_exact(tmp_path_factory, data, byte_order):
     assert open_fcs(path).values().tolist() == [[float(value) for value in row] for row in rows]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_packed_integers_are_exact_from_any_event(tmp_path_factory, data):
     widths = [*data.draw(st.lists(st.integers(1, 33), min_size=0, max_size=4)), 10]

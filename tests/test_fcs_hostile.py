@@ -34,7 +34,6 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("cut")
 
 
-@settings(deadline=None)
 @given(missing=st.integers(1, VALUES.nbytes - 12), packed=st.booleans())
 def test_whole_events_before_the_cut_are_read_when_allowed(folder, missing, packed):
     path = folder / "cut.fcs"
@@ -60,7 +59,7 @@ def test_compressed_file_that_breaks_off_is_read_when_allowed(tmp_path, cut):
 
 
 @given(size=st.integers(0, DATA_BEGIN + 11))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_file_without_one_whole_event_is_refused_even_so(folder, size):
     path = folder / "short.fcs"
     path.write_bytes(WHOLE[:size])

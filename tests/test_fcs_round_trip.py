@@ -72,7 +72,7 @@ def files(draw):
     return content, names, antigens, comment, columns
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(file=files(), packed=st.booleans())
 def test_any_valid_file_is_read_exactly_and_survives_our_writer(folder, file, packed):
     content, names, antigens, comment, columns = file
@@ -93,7 +93,7 @@ def test_any_valid_file_is_read_exactly_and_survives_our_writer(folder, file, pa
     assert ours.keywords["$COM"] == comment
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data(), n_channels=st.integers(1, 6), n_events=st.integers(0, 12))
 def test_whatever_flowio_writes_reads_back_exactly(folder, data, n_channels, n_events):
     """flowio separates by / and doubles it in values; one at the edge of a value can't be told from a separator."""

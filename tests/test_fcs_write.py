@@ -68,7 +68,7 @@ def test_zoo_keeps_its_keywords(tmp_path, name):
             assert keyword in written or keyword in notes
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_any_matrix_comes_back_bit_by_bit(tmp_path_factory, data):
     shape = data.draw(st.tuples(st.integers(0, 8), st.integers(1, 5)))
@@ -85,7 +85,7 @@ def test_any_matrix_comes_back_bit_by_bit(tmp_path_factory, data):
     assert [channel.antigen for channel in read.channels] == antigens
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(length=st.integers(1, 3000), n_events=st.sampled_from([0, 1, 25, 2490]))
 @example(length=545, n_events=1)  # two lengths of TEXT at which flowio alone gives up
 @example(length=546, n_events=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -287,7 +287,6 @@ def slow_events(values, file):
         )
     )
 )
-@settings(deadline=None)
 def test_overlaps_equal_a_search_row_by_row(drawn):
     values, file = drawn
     names = np.array(["a", "b", "c"])[file]

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
@@ -78,14 +78,12 @@ small_labellings = st.integers(1, 20).flatmap(
 
 
 @given(small_labellings)
-@settings(deadline=None)
 def test_mean_f1_equals_the_best_of_all_matchings(labels):
     gates, clusters = labels
     assert mean_f1(gates, clusters) == pytest.approx(slow_mean_f1(gates, clusters))
 
 
 @given(small_labellings)
-@settings(deadline=None)
 def test_accuracy_equals_the_best_of_all_matchings(labels):
     gates, clusters = labels
 

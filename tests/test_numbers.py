@@ -33,14 +33,14 @@ def pairs_by_scikit_learn(gates, clusters):
     return np.array(scores), np.array([(gates == gate).sum() for gate in populations])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(labelled)
 def test_f_measure_is_the_best_f1_of_each_population_weighted_by_its_size(labels):
     scores, sizes = pairs_by_scikit_learn(*labels)
     assert f_measure(*labels) == pytest.approx(float(scores.max(axis=1) @ sizes / sizes.sum()), abs=1e-12)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(labelled)
 def test_mean_f1_is_the_rule_of_weber_and_robinson(labels):
     """Clusters go to populations one to one so that the sum of F1 is largest; unmatched count 0; unweighted mean."""

@@ -115,7 +115,7 @@ def test_the_scaling_is_fitted_to_all_training_files_and_kept() -> None:
     seed=st.integers(0, 1000),
     scale=st.floats(0.1, 1e3),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_stored_preprocessor_gives_bit_equal_results(transform: Any, clip: bool, seed: int, scale: float) -> None:
     adata = make_adata(FLOW, make_adata(FLOW, seed=seed, events=60).X * scale, keywords=SPILL)
     fitted = Preprocessor.fit([adata], transform=transform, clip=clip)

@@ -131,7 +131,7 @@ def test_stability_is_the_mean_jaccard_index_with_the_parts_most_like_a_cluster(
 
 
 @given(arrays(np.int64, (5, 30), elements=st.integers(0, 3)), st.integers(1, 6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_agreed_clusters_keep_cells_together_that_always_meet(partitions, most):
     agreed = agreed_clusters(partitions, NO_MARKERS, most=most)
     assert agreed.max() + 1 <= most
