@@ -292,6 +292,8 @@ def test_events_that_stand_in_two_files_count_once_in_every_table(small_plate, t
     assert pd.read_csv(out / "medians.csv")["events"].sum() == distinct
     assert f"{distinct:,} rows repeat an event of another file; each event is counted once" in titles(out, "good")
     assert f"<dt>Cells</dt><dd>{distinct:,}</dd>" in page_of(out)
+    assert run(["recut", str(out), "--clusters", "2", "--out", str(tmp_path / "two")]) == 0
+    assert f"<dt>Cells</dt><dd>{distinct:,}</dd>" in page_of(tmp_path / "two")
     paragraph = methods_of(RunFiles.read(out)).paragraph
     assert f"fitted to {distinct:,} events, each event that stands in several files once (" in paragraph
 

@@ -67,6 +67,12 @@ def read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
+def distinct_events(manifest: dict[str, Any]) -> int:
+    """Events of a run, each counted once though the files of several gates may hold it."""
+    overlaps = manifest.get("overlaps")
+    return int(overlaps["distinct_events"] if isinstance(overlaps, dict) else manifest["events"])
+
+
 def read_inputs(run: Path) -> list[dict[str, Any]]:
     """The FCS files that ``run.json`` names, each with its path and SHA-256; raises InputError where it is damaged."""
     inputs = read_manifest(run)["inputs"]
@@ -130,7 +136,7 @@ def read_abundance(run: Path, manifest: dict[str, Any], clusters: pd.DataFrame) 
     _need_counts(path, table[["events", *counted]])
     if table["sample"].tolist() != manifest["samples"]:
         raise InputError(f"{path}: damaged: it should list the samples that {MANIFEST} names; {_AGAIN}")
-    same_events = int(table["events"].sum()) == manifest["events"]
+    same_events = int(table["events"].sum()) == distinct_events(manifest)
     if not same_events or table[counted].sum().tolist() != clusters["events"].tolist():
         raise InputError(f"{path}: damaged: its counts are not those of {MANIFEST} and clusters.csv; {_AGAIN}")
     return table

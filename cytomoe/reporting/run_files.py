@@ -13,7 +13,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
-from cytomoe.io.run_folder import read_abundance, read_clusters, read_drift, read_evaluation, read_manifest
+from cytomoe.io.run_folder import (
+    distinct_events,
+    read_abundance,
+    read_clusters,
+    read_drift,
+    read_evaluation,
+    read_manifest,
+)
 
 _ROWS_AT_ONCE = 200_000
 
@@ -92,8 +99,7 @@ class RunFiles:
     @property
     def n_events(self) -> int:
         """Events, each counted once though it may stand in several files."""
-        overlaps = self.manifest.get("overlaps") or {}
-        return int(overlaps.get("distinct_events", self.manifest["events"]))
+        return distinct_events(self.manifest)
 
     @property
     def sizes(self) -> NDArray[np.int64]:
