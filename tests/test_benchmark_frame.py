@@ -96,6 +96,7 @@ def test_results_are_tables_and_a_manifest(tmp_path):
     assert pd.read_csv(tmp_path / "out" / "all_squares.csv")["square"].tolist() == [0, 1, 4]
     report = (tmp_path / "out" / "report.md").read_text()
     assert "`cytomoe benchmark squares`" in report
+    assert f"{os.cpu_count()} cores, load " in report
     assert "| 2 | 4 |" in report
     manifest = json.loads((tmp_path / "out" / "run.json").read_text())
     assert manifest["request"]["seeds"] == [0, 1]

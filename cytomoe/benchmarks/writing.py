@@ -135,7 +135,9 @@ def _cell(value: object) -> str:
 
 
 def _machine() -> str:
+    """The machine, and its load of the last 15 minutes: above the cores, seconds are longer than they need be."""
     import os
     import platform
 
-    return f"{platform.machine()}, {os.cpu_count()} cores"
+    load = f", load {os.getloadavg()[2]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"{platform.machine()}, {os.cpu_count()} cores{load}"
