@@ -22,7 +22,12 @@ FEWEST_EVENTS = 3
 
 
 def compare_abundance(
-    counts: pd.DataFrame, totals: pd.Series[int], conditions: pd.DataFrame, by: str, adjust: Sequence[str] = ()
+    counts: pd.DataFrame,
+    totals: pd.Series[int],
+    conditions: pd.DataFrame,
+    by: str,
+    adjust: Sequence[str] = (),
+    baseline: str | None = None,
 ) -> pd.DataFrame:
     """Test every population for a difference between conditions.
 
@@ -38,20 +43,23 @@ def compare_abundance(
         Column of ``conditions`` whose values are compared; with numbers only, still as groups.
     adjust
         Further columns that the model accounts for, such as batch or patient.
+    baseline
+        Condition over which the changes of the others are given; by default that of the first sample.
 
     Returns
     -------
     DataFrame
-        One row per population: population, a mean percentage per condition, for two conditions the logarithm of their
-        ratio (``log2_b_over_a``), dispersion, F, p, p_adjusted; the surest first. Populations too rare to be tested
-        have no p.
+        One row per population: population, a mean percentage per condition, the logarithm of each condition's mean over
+        the baseline's (``log2_b_over_a``: above 0, more frequent under b), dispersion, F, p, p_adjusted; the surest
+        first. Populations too rare to be tested have no p.
 
     Raises
     ------
     InputError
-        If there is one condition only, or too few samples to tell conditions from other differences.
+        If there is one condition only, the baseline is none of them, or samples are too few to tell conditions from
+        other differences.
     """
-    groups = sorted(conditions[by].unique())
+    groups = conditions_of(conditions[by], baseline)
     if len(groups) < 2:
         raise InputError(f"all samples have {by} {groups[0]}; two conditions are needed to compare")
     reduced = _design(conditions, adjust)
@@ -69,17 +77,32 @@ def compare_abundance(
     for population in counts.columns:
         means = [float(100 * shares[population][conditions[by] == group].mean()) for group in groups]
         row = {"population": population, **{f"percent_{g}": round(m, 4) for g, m in zip(groups, means, strict=True)}}
-        if len(groups) == 2:
-            smallest = 50 / float(totals.mean())  # half an event, so that an absent population has a finite change
-            row[f"log2_{groups[1]}_over_{groups[0]}"] = round(
-                float(np.log2((means[1] + smallest) / (means[0] + smallest))), 4
-            )
+        smallest = 50 / float(totals.mean())  # half an event, so that an absent population has a finite change
+        for group, mean in zip(groups[1:], means[1:], strict=True):
+            change = float(np.log2((mean + smallest) / (means[0] + smallest)))
+            row[f"log2_{group}_over_{groups[0]}"] = round(change, 4)
         tested = counts[population].max() >= FEWEST_EVENTS
         found = _test(counts[population], totals, reduced, full, gained, rank) if tested else (np.nan,) * 3
         rows.append({**row, **dict(zip(("dispersion", "F", "p"), found, strict=True))})
     table = pd.DataFrame(rows)
     table["p_adjusted"] = _corrected(table["p"].to_numpy(dtype=np.float64))
     return table.sort_values("p", kind="stable", ignore_index=True)
+
+
+def conditions_of(values: pd.Series[str], baseline: str | None = None) -> list[str]:
+    """Conditions in the order of the samples, the baseline first.
+
+    Raises
+    ------
+    InputError
+        If the baseline is none of them.
+    """
+    groups = list(dict.fromkeys(values))
+    if baseline is None:
+        return groups
+    if baseline not in groups:
+        raise InputError(f"--baseline {baseline}: no sample has it; there are {', '.join(groups)}")
+    return [baseline, *(group for group in groups if group != baseline)]
 
 
 def _dummies(values: pd.Series[str]) -> NDArray[np.float64]:

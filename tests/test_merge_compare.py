@@ -238,6 +238,31 @@ def test_compare_writes_table_and_figure(plate, tmp_path, capsys):
     assert json.loads((out / "comparison.json").read_text())["samples"]["third"] == "drug"
 
 
+def test_changes_are_over_the_condition_of_the_first_sample_or_the_baseline_asked_for(plate, tmp_path, capsys):
+    arguments = ["compare", str(plate), "--by", "condition"]
+    assert run([*arguments, "--out", str(tmp_path / "a"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["baseline"] == "drug"
+    assert [warning.split(":")[0] for warning in said["warnings"]] == ["drug has one sample"]
+    assert run([*arguments, "--baseline", "none", "--out", str(tmp_path / "b")]) == 0
+    assert "log2: drug over none; above 0, more frequent under drug" in capsys.readouterr().out
+    either, other = (pd.read_csv(tmp_path / name / "comparison.csv").set_index("population") for name in "ab")
+    np.testing.assert_allclose(either["log2_none_over_drug"], -other["log2_drug_over_none"][either.index], atol=1e-3)
+    np.testing.assert_allclose(either["p"], other["p"][either.index])
+    assert run([*arguments, "--baseline", "placebo", "--out", str(tmp_path / "c")]) == 2
+    assert "there are drug, none" in capsys.readouterr().err
+
+
+def test_the_order_of_a_table_given_later_decides_the_baseline(plate, tmp_path):
+    (tmp_path / "late.csv").write_text(
+        "file,sample,arm\nexample_A01.fcs,first,z\nexample_A02.fcs,second,z\nexample_A03.fcs,third,a\n"
+    )
+    arguments = ["compare", str(plate), "--by", "arm", "--samples", str(tmp_path / "late.csv")]
+    assert run([*arguments, "--out", str(tmp_path / "x")]) == 0
+    assert json.loads((tmp_path / "x" / "comparison.json").read_text())["baseline"] == "z"
+    assert "log2_a_over_z" in pd.read_csv(tmp_path / "x" / "comparison.csv")
+
+
 def test_compare_takes_conditions_given_later(example_run, plate, tmp_path, capsys):
     samples = str(plate.parent / "samples.csv")
     assert run(["compare", str(example_run), "--by", "batch", "--samples", samples, "--out", str(tmp_path / "x")]) == 2

@@ -17,6 +17,12 @@ from cytomoe.cli.console import listening
 @click.option(
     "--adjust", multiple=True, metavar="COLUMN", help="Column to account for, such as batch or patient; repeatable."
 )
+@click.option(
+    "--baseline",
+    metavar="VALUE",
+    help="Condition over which the changes of the others are given. Default: that of the first sample, in the order of "
+    "--samples.",
+)
 @options.samples_option
 @click.option("--clusters", is_flag=True, help="Compare clusters even where populations are named.")
 @click.option("--out", type=options.FILE, metavar="DIR", help="Folder of the result. Default: <run>_by_<column>.")
@@ -28,6 +34,7 @@ def compare(
     run: Path,
     by: str,
     adjust: tuple[str, ...],
+    baseline: str | None,
     samples: Path | None,
     clusters: bool,
     out: Path | None,
@@ -48,15 +55,28 @@ def compare(
 
     folder = out or run.with_name(f"{run.name}_by_{by}")
     with listening(as_json) as listener:
-        table = run_compare(CompareJob(run, by, folder, adjust, samples, clusters, force, command), listener)
+        found = run_compare(CompareJob(run, by, folder, adjust, baseline, samples, clusters, force, command), listener)
+    table = found.table
     if as_json:
-        click.echo(json.dumps({"out": str(folder), "populations": json.loads(table.to_json(orient="records"))}))
+        rows = json.loads(table.to_json(orient="records"))
+        said = {"out": str(folder), "baseline": found.baseline, "warnings": found.warnings, "populations": rows}
+        click.echo(json.dumps(said))
         return
     width = max(len(name) for name in table["population"])
     means = [column for column in table.columns if column.startswith("percent_")]
+    changes = [column for column in table.columns if column.startswith("log2_")]
     heads = [f"% {column.removeprefix('percent_')}" for column in means]
+    if len(changes) == 1:
+        heads.append("log2")
+        other = means[1].removeprefix("percent_")
+        click.echo(f"log2: {other} over {found.baseline}; above 0, more frequent under {other}")
     click.echo("  ".join([" " * width, *(f"{head:>9}" for head in heads), f"{'p':>9}", f"{'adjusted':>9}"]))
     for row in table.to_dict("records"):
-        numbers = [*(f"{row[column]:>9.2f}" for column in means), f"{row['p']:>9.2g}", f"{row['p_adjusted']:>9.2g}"]
+        numbers = [
+            *(f"{row[column]:>{max(9, len(head))}.2f}" for column, head in zip(means, heads, strict=False)),
+            *(f"{row[column]:>+9.2f}" for column in changes if len(changes) == 1),
+            f"{row['p']:>9.2g}",
+            f"{row['p_adjusted']:>9.2g}",
+        ]
         click.echo("  ".join([f"{row['population']:<{width}}", *numbers]))
     click.echo(f"results: {folder}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cytomoe import __version__
-from cytomoe.comparison import compare_abundance
+from cytomoe.comparison import compare_abundance, conditions_of
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.lock import alone
@@ -39,6 +40,8 @@ class CompareJob:
         Column of the samples whose values are compared.
     adjust
         Further columns to account for.
+    baseline
+        Condition over which the changes of the others are given; by default the first that the samples have.
     samples
         Table of the samples, where the run was made without one.
     clusters
@@ -55,13 +58,33 @@ class CompareJob:
     by: str
     out: Path
     adjust: Sequence[str] = ()
+    baseline: str | None = None
     samples: Path | None = None
     clusters: bool = False
     force: bool = False
     command: Sequence[str] = ()
 
 
-def run_compare(job: CompareJob, listener: Listener | None = None) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What a comparison found.
+
+    Attributes
+    ----------
+    table
+        See :func:`cytomoe.comparison.compare_abundance`.
+    baseline
+        Condition over which the changes are given.
+    warnings
+        What speaks against relying on it.
+    """
+
+    table: pd.DataFrame
+    baseline: str
+    warnings: list[str]
+
+
+def run_compare(job: CompareJob, listener: Listener | None = None) -> Comparison:
     """Compare populations between conditions and write the table and its figure.
 
     Raises
@@ -73,7 +96,7 @@ def run_compare(job: CompareJob, listener: Listener | None = None) -> pd.DataFra
         return _compare(job, listener or Listener())
 
 
-def _compare(job: CompareJob, listener: Listener) -> pd.DataFrame:
+def _compare(job: CompareJob, listener: Listener) -> Comparison:
     """Compare into an output folder that is ours."""
     if job.out.exists() and not (job.force and (job.out / "comparison.csv").is_file()):
         raise InputError(f"{job.out} exists already; give another --out, or --force to replace an earlier comparison")
@@ -87,24 +110,31 @@ def _compare(job: CompareJob, listener: Listener) -> pd.DataFrame:
                 )
             near = did_you_mean(column, conditions.columns) or f"; it has {', '.join(conditions.columns)}"
             raise InputError(f"the table of samples has no column {column}{near}")
-    table = compare_abundance(counts, totals, conditions, job.by, job.adjust)
+    groups = conditions_of(conditions[job.by], job.baseline)
+    table = compare_abundance(counts, totals, conditions, job.by, job.adjust, groups[0])
     sizes = conditions[job.by].value_counts(sort=False)
-    for group in sizes.index[sizes == 1]:
-        listener.warn(f"{group} has one sample: how much its samples vary is unknown, so no p-value can be relied on")
+    warnings = [
+        f"{group} has one sample: how much its samples vary is unknown, so no p-value can be relied on"
+        for group in sizes.index[sizes == 1]
+    ]
+    for warning in warnings:
+        listener.warn(warning)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
         outputs.write_csv(folder / "comparison.csv", table)
-        _figure(folder, table, counts.div(totals, axis=0) * 100, conditions[job.by])
+        _figure(folder, table, counts.div(totals, axis=0) * 100, conditions[job.by], groups)
         settings = {
             "version": __version__,
             "command": shlex.join(job.command),
             "run": str(job.run.resolve()),
             "by": job.by,
             "adjust": list(job.adjust),
+            "baseline": groups[0],
+            "warnings": warnings,
             "samples": conditions[job.by].to_dict(),
             "test": "quasi-binomial regression, F test; p-values corrected by Benjamini and Hochberg's procedure",
         }
         outputs.write_json(folder / "comparison.json", settings)
-    return table
+    return Comparison(table, groups[0], warnings)
 
 
 def _tables(job: CompareJob) -> tuple[pd.DataFrame, pd.Series[int], pd.DataFrame]:
@@ -128,12 +158,17 @@ def _tables(job: CompareJob) -> tuple[pd.DataFrame, pd.Series[int], pd.DataFrame
         missing = [sample for sample in counts.index if sample not in chosen.index]
         if missing:
             raise InputError(f"--samples {job.samples}: no row for the sample {missing[0]} of the run")
-        return counts, totals, chosen.loc[counts.index].drop(columns=["file", "sample"], errors="ignore")
+        own = chosen.loc[counts.index].drop(columns=["file", "sample"], errors="ignore")
+        # In the order of the table, in which the first condition is the baseline.
+        order = counts.index[np.argsort(chosen.index.get_indexer(counts.index), kind="stable")]
+        return counts.loc[order], totals.loc[order], own.loc[order]
     own = [c for c in abundance.columns if c not in counted and c not in RESERVED and c != "sample"]
     return counts, totals, abundance.set_index("sample")[own].astype(str)
 
 
-def _figure(folder: Path, table: pd.DataFrame, percent: pd.DataFrame, condition: pd.Series[str]) -> None:
+def _figure(
+    folder: Path, table: pd.DataFrame, percent: pd.DataFrame, condition: pd.Series[str], groups: Sequence[str]
+) -> None:
     """Share of each sample by condition, a panel per population: ``comparison.png`` and ``.svg``."""
     from matplotlib.figure import Figure
 
@@ -142,7 +177,6 @@ def _figure(folder: Path, table: pd.DataFrame, percent: pd.DataFrame, condition:
     n_rows = -(-len(shown) // n_columns)
     figure = Figure(figsize=(3 * n_columns, 2.8 * n_rows), layout="constrained")
     axes = np.atleast_1d(figure.subplots(n_rows, n_columns, squeeze=False)).ravel()
-    groups = sorted(condition.unique())
     for axis, row in zip(axes, shown.itertuples(), strict=False):
         for i, group in enumerate(groups):
             values = percent.loc[condition.index[condition == group], row.population].to_numpy()
@@ -153,7 +187,7 @@ def _figure(folder: Path, table: pd.DataFrame, percent: pd.DataFrame, condition:
         axis.set_xlim(-0.5, len(groups) - 0.5)
         axis.set_ylim(0, max(1.12 * float(percent[row.population].max()), 1e-3))
         adjusted = "too rare to test" if np.isnan(row.p_adjusted) else f"adjusted p {row.p_adjusted:.2g}"
-        axis.set_title(f"{row.population}\n{adjusted}", fontsize=9)
+        axis.set_title(f"{textwrap.fill(row.population, 30)}\n{adjusted}", fontsize=9)
     for axis in axes[len(shown) :]:
         axis.set_visible(False)
     figure.supylabel("% of the sample's events", fontsize=9)
