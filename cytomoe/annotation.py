@@ -20,6 +20,8 @@ FloatArray = NDArray[np.float64]
 
 # Levels of a marker in a cluster, by its median's place between the marker's negative (0) and positive (1) clusters.
 LEVELS = ("-", "mid", "+", "hi")
+# The same in tables, where a cell of - or + alone would look like a formula.
+LEVEL_WORDS = ("negative", "mid", "positive", "high")
 LEVEL_BOUNDS = (0.3, 0.7, 1.35)
 # Most markers in a label that a cluster carries; where there are more, the most enriched.
 MOST_CARRIED = 6
@@ -72,7 +74,7 @@ class Enrichment:
     def table(self) -> pd.DataFrame:
         """One row per cluster and marker: cluster, marker, median, effect, level."""
         n_clusters, n_markers = self.medians.shape
-        words = np.array([*LEVELS, ""], dtype=object)
+        words = np.array([*LEVEL_WORDS, ""], dtype=object)
         return pd.DataFrame(
             {
                 "cluster": np.repeat(np.arange(1, n_clusters + 1), n_markers),

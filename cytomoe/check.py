@@ -299,12 +299,14 @@ class _Check:
             return
         file = np.repeat(np.arange(len(paths)), [len(hashes) for hashes in distinct])[count[row] > 1]
         event = row[count[row] > 1]
-        order = np.lexsort((file, event))
-        file, event = file[order], event[order]
-        neighbours = event[1:] == event[:-1]
-        pairs = Counter(zip(file[:-1][neighbours].tolist(), file[1:][neighbours].tolist(), strict=True))
+        held = file[np.lexsort((file, event))]
+        copies = np.unique(event, return_counts=True)[1]
+        together: Counter[tuple[int, ...]] = Counter()
+        for n in np.unique(copies).tolist():  # events in just n files, and the files of each
+            sets, counts = np.unique(held[np.repeat(copies == n, copies)].reshape(-1, n), axis=0, return_counts=True)
+            together.update(dict(zip(map(tuple, sets.tolist()), counts.tolist(), strict=True)))
         names = [Path(path).name for path in paths]
-        most = ", ".join(f"{names[a]} and {names[b]} {n:,}" for (a, b), n in pairs.most_common(3))
+        most = ", ".join(f"{' and '.join(names[i] for i in files)} {n:,}" for files, n in together.most_common(3))
         message = f"{shared:,} of {len(events):,} events stand in more than one file (most: {most})"
         advice = "if they are gates that overlap, --gate-pattern uses each event once; otherwise leave a file out"
         self.add("", "warning", message, advice)

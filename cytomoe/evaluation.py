@@ -18,7 +18,8 @@ from cytomoe.errors import InputError
 from cytomoe.io.gates import Gates
 from cytomoe.metrics import Contingency
 
-_TABLE_COLUMNS = ["sample", "events", "gate", "n", "cluster", "precision", "recall", "f1"]
+_TABLE_COLUMNS = ["sample", "counted_on", "gate", "events", "cluster", "precision", "recall", "f1"]
+_WORDS = {"all": "all gated events", "unique": "events in one gate"}
 _POOLED = "all samples"  # the sample column of rows that are about all samples together
 
 
@@ -99,16 +100,17 @@ def evaluation_table(evaluation: dict[str, Any]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns sample (``all samples`` for the pooled rows), events (``all`` or ``unique``), gate, n, cluster
-        (missing when the population has none), precision, recall, f1.
+        Columns sample (``all samples`` for the pooled rows), counted_on (``all gated events`` or ``events in one
+        gate``), gate, events (of the gate), cluster (missing when the population has none), precision, recall, f1.
     """
     rows = [
-        {"sample": name, "events": events, **population}
+        {"sample": name, "counted_on": _WORDS[events], **population}
         for name, blocks in [(_POOLED, evaluation), *evaluation.get("samples", {}).items()]
         for events in ("all", "unique")
         for population in blocks[events]["populations"]
     ]
-    return pd.DataFrame(rows, columns=_TABLE_COLUMNS).astype({"cluster": "Int64"})
+    table = pd.DataFrame(rows).rename(columns={"n": "events"}).reindex(columns=_TABLE_COLUMNS)
+    return table.astype({"cluster": "Int64"}).round({"precision": 6, "recall": 6, "f1": 6})
 
 
 def holdout_mask(event: ArrayLike, fraction: float, rng: np.random.Generator) -> NDArray[np.bool_]:

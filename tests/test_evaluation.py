@@ -127,9 +127,11 @@ def test_table_has_a_row_per_sample_block_and_population(labelled):
     names, clusters = labelled
     sample = np.where(np.arange(1000) < 500, "A01", "A02")
     table = evaluation_table(evaluate(clusters, Gates.from_labels(names), sample=sample))
-    assert list(table.columns) == ["sample", "events", "gate", "n", "cluster", "precision", "recall", "f1"]
-    assert table.groupby(["sample", "events"], sort=False).size().to_dict() == {
-        (name, events): 2 for name in ("all samples", "A01", "A02") for events in ("all", "unique")
+    assert list(table.columns) == ["sample", "counted_on", "gate", "events", "cluster", "precision", "recall", "f1"]
+    assert table.groupby(["sample", "counted_on"], sort=False).size().to_dict() == {
+        (name, events): 2
+        for name in ("all samples", "A01", "A02")
+        for events in ("all gated events", "events in one gate")
     }
 
 

@@ -33,7 +33,7 @@ def test_a_label_names_what_a_cluster_carries_and_what_tells_it_from_the_others(
 
 
 def test_a_marker_that_all_cells_carry_is_positive_but_in_no_label(found):
-    assert (found.table().query("marker == 'CD45'")["level"] == "+").all()
+    assert (found.table().query("marker == 'CD45'")["level"] == "positive").all()
     assert not any("CD45" in label for label in labels(found))
 
 
@@ -41,7 +41,7 @@ def test_an_intermediate_cluster_is_mid():
     clusters = np.repeat([1, 2, 3], 200).astype(np.int32)
     cells = np.array([0.0, 1.7, 3.4])[clusters - 1] + np.random.default_rng(0).normal(0, 0.2, 600)
     found = enrichment(cells[:, None].astype(np.float32), clusters, 3, ["CD14"], [0.0])
-    assert found.table()["level"].tolist() == ["-", "mid", "+"]
+    assert found.table()["level"].tolist() == ["negative", "mid", "positive"]
 
 
 def test_effects_are_medians_apart_in_robust_deviations(found):
@@ -71,7 +71,7 @@ def test_levels_without_a_known_zero_come_from_the_clusters_alone():
     clusters = np.repeat([1, 2], 100).astype(np.int32)
     cells = np.where(clusters == 1, 2.0, 4.0)[:, None] + np.random.default_rng(0).normal(0, 0.1, (200, 1))
     found = enrichment(cells.astype(np.float32), clusters, 2, ["CD3"], [float("nan")])
-    assert found.table()["level"].tolist() == ["-", "+"]
+    assert found.table()["level"].tolist() == ["negative", "positive"]
 
 
 def test_the_most_specific_population_that_fits_is_taken(found):

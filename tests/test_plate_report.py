@@ -71,8 +71,8 @@ def test_every_well_stands_in_its_place_with_its_share(page):
     assert len(page.rects) == 6  # two clusters on p1's two wells and p2's one; a sample without a well is in no map
     assert {(rect["x"], rect["y"]) for rect in page.rects} == {("17", "17"), ("193", "129"), ("385", "257")}
     assert page.boxes == ["0 0 208 144"] * 2 + ["0 0 400 272"] * 2  # 96 wells, and 384 where a well asks for it
-    assert "A01 one: 75 %" in page.titles
-    assert "H12 two: 90 %" in page.titles
+    assert "A01 one: 75.0 %" in page.titles
+    assert "H12 two: 90.0 %" in page.titles
 
 
 def test_colours_run_from_none_to_the_highest_share_of_all_plates(page):

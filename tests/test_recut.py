@@ -8,6 +8,7 @@ import pytest
 
 from cytomoe.cli.main import run
 from cytomoe.runs.recut import cut, group_names, merge_tree
+from cytomoe.words import percent
 
 
 def test_a_run_is_cut_to_the_number_asked_for(example_run, tmp_path, capsys):
@@ -58,7 +59,7 @@ def test_without_a_number_the_tree_is_printed(example_run, capsys):
     clusters = pd.read_csv(example_run / "clusters.csv")
     assert "1 cluster left" in lines[0]
     for number, share in zip(clusters["cluster"], clusters["fraction"], strict=True):
-        assert sum(f" {number} " in line and f"({share:.1%})" in line for line in lines) == 1
+        assert sum(f" {number} " in line and f"({percent(share)})" in line for line in lines) == 1
     assert len(lines) == 2 * len(clusters) - 1
 
 

@@ -14,6 +14,7 @@ import click
 
 from cytomoe.io.atomic import path_of
 from cytomoe.runs.job import Listener, RunResult
+from cytomoe.words import percent
 
 # Clusters that a run lists on the terminal.
 _CLUSTERS_SHOWN = 20
@@ -104,11 +105,12 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
         if result.unassigned is not None:
             share = result.unassigned / max(result.n_distinct, 1)
             click.echo(
-                f"    0 {result.unassigned:>10,} {share:>6.1%}  unassigned: far outside the range of their cluster"
+                f"    0 {result.unassigned:>10,} {percent(share):>7}  unassigned: far outside the range of their "
+                "cluster"
             )
         if result.dropped:
             share = result.dropped / result.n_distinct
-            click.echo(f"    0 {result.dropped:>10,} {share:>6.1%}  unassigned: values that are not numbers")
+            click.echo(f"    0 {result.dropped:>10,} {percent(share):>7}  unassigned: values that are not numbers")
         if result.evaluation is not None:
             print_evaluation(result.evaluation)
     click.echo(f"results: {result.out}")
@@ -136,7 +138,7 @@ def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict
     for number, each in enumerate(populations, start=1):
         held = f"cluster{'s' if len(each.clusters) > 1 else ''} {', '.join(map(str, each.clusters))}"
         share = each.events / total
-        click.echo(f"  {number:>3} {each.events:>10,} {share:>6.1%}  {each.name:<{width}}  {held}")
+        click.echo(f"  {number:>3} {each.events:>10,} {percent(share):>7}  {each.name:<{width}}  {held}")
     if result.evaluation is not None:
         print_evaluation(result.evaluation, "population")
     click.echo(f"results: {out}")
@@ -149,11 +151,11 @@ def print_clusters(summary: list[dict[str, Any]]) -> None:
     shown = [row for row in summary if row["events"]][:_CLUSTERS_SHOWN]
     called = max((len(row.get("population", "")) for row in shown), default=0)
     if shown:
-        click.echo(f"  {'':>3} {'events':>10} {'':>6} {'stable':>5}")
+        click.echo(f"  {'':>3} {'events':>10} {'':>7} {'stable':>5}")
     for row in shown:
         population = f"{row['population']:<{called}}  " if "population" in row else ""
         stable = "    -" if row["stability"] is None else f"{row['stability']:>5.2f}"
-        numbers = f"{row['cluster']:>3} {row['events']:>10,} {row['fraction']:>6.1%} {stable}"
+        numbers = f"{row['cluster']:>3} {row['events']:>10,} {percent(row['fraction']):>7} {stable}"
         click.echo(f"  {numbers}  {population}{row['label']}")
     rest = summary[len(shown) :]
     if rest:

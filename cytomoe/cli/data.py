@@ -30,7 +30,9 @@ def list_() -> None:
     from cytomoe.datasets.registry import present_files, registry
 
     for entry in registry().values():
-        size = f", {entry.bytes / 1e6:,.1f} MB" if entry.bytes else ""
+        known = sum(file.bytes is not None for file in entry.files)
+        of_known = "" if known == len(entry.files) else f" in the {known} whose size is known"
+        size = f", {entry.bytes / 1e6:,.1f} MB{of_known}" if entry.bytes else ""
         click.echo(f"{entry.name}: {entry.title}")
         if entry.files:
             click.echo(f"  {len(present_files(entry))} of {len(entry.files)} files on this machine{size}")

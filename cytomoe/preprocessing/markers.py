@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NOT_CHOSEN = "not chosen"
 # Likeness of a name that may have been meant: CDD4 for CD4, but not CD14 for CD19.
 _NEAR = 0.76
+# Phosphorylated proteins (pStat3, p-ERK, phospho-S6), proliferation, and fluorescent reporters.
+_STATE = re.compile(r"p-?[A-Z][A-Za-z0-9./-]+|pp?-?38.*|(?i:phospho.+|ki-?67|[ey]?[gyrc]fp|mcherry|tdtomato|zsgreen)")
 
 
 def find_channel(var: pd.DataFrame, name: str) -> list[str]:
@@ -159,6 +161,17 @@ def left_out(var: pd.DataFrame, markers: Sequence[str]) -> dict[str, list[str]]:
             reason = NOT_CHOSEN if kind == "protein" else KIND_LABELS[kind]
             reasons.setdefault(reason, []).append(str(name) or "a channel without a name")
     return reasons
+
+
+def hint_of_states(markers: Sequence[str]) -> str:
+    """A line where markers that nobody chose look like states of cells, not populations; empty where none does."""
+    states = [name for name in markers if _STATE.fullmatch(name)]
+    if not states or len(states) == len(markers):
+        return ""
+    return (
+        f"{len(states)} of the {len(markers)} look like signalling proteins or reporters, which tell states and not "
+        f"populations apart: {', '.join(states)}; name the markers of populations with --markers"
+    )
 
 
 def describe_selection(markers: Sequence[str], reasons: dict[str, list[str]]) -> str:

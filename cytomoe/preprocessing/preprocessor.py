@@ -25,7 +25,7 @@ from cytomoe.preprocessing.compensation import (
     plan_compensation,
     spillover_for,
 )
-from cytomoe.preprocessing.markers import describe_selection, left_out
+from cytomoe.preprocessing.markers import NOT_CHOSEN, describe_selection, hint_of_states, left_out
 from cytomoe.preprocessing.panel import Panel
 from cytomoe.preprocessing.scaling import fit_limits, scale, unscale
 from cytomoe.preprocessing.steps import (
@@ -286,9 +286,11 @@ class Preprocessor:
 
     def describe(self) -> list[str]:
         """Lines that tell the user what is done to the data and why."""
+        hint = "" if NOT_CHOSEN in self.left_out else hint_of_states(self.markers)
         return [
             f"{self.instrument} cytometry ({self.evidence})",
             describe_selection(self.markers, self.left_out),
+            *([hint] if hint else []),
             f"compensation: {self.compensation}",
             f"transform: {self._describe_transforms()}",
         ]

@@ -6,7 +6,7 @@ Levels are ``good``, ``note`` (know this) and ``check`` (look before you use the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Level = Literal["good", "note", "check"]
 _HEADLINES: dict[Level, str] = {
@@ -52,9 +52,3 @@ def headline(findings: list[Finding]) -> tuple[Level, str]:
     levels = {finding.level for finding in findings}
     worst: Level = "check" if "check" in levels else "note" if "note" in levels else "good"
     return worst, _HEADLINES[worst]
-
-
-def share_of(share: Any) -> str:
-    """Percentage with as many digits as it needs."""
-    percent = 100 * float(share)
-    return f"{percent:.1f} %" if percent >= 0.1 or percent == 0 else "under 0.1 %"

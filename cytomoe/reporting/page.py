@@ -21,6 +21,7 @@ from cytomoe.reporting.payload import payload_of
 from cytomoe.reporting.populations import by_population
 from cytomoe.reporting.run_files import RunFiles
 from cytomoe.reporting.verdict import judge, remarks_on_files
+from cytomoe.words import percent
 
 FILE_NAME = "report.html"
 _ASSETS = Path(__file__).parent / "assets"
@@ -81,7 +82,7 @@ def render_page(template: str, context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "percent": _percent, "colour": cluster_colour}
+    environment.filters |= {"number": _number, "percent": percent, "colour": cluster_colour}
     ours = {"style": _asset("report.css"), "report_version": __version__}
     return environment.get_template(template).render(**ours, **context)
 
@@ -133,10 +134,3 @@ def _asset(name: str) -> Any:
 
 def _number(value: float) -> str:
     return f"{value:,}"
-
-
-def _percent(share: float) -> str:
-    percent = 100 * share
-    if percent == 0 or percent >= 10:
-        return f"{percent:.0f} %"
-    return f"{percent:.1f} %" if percent >= 0.1 else "< 0.1 %"

@@ -10,7 +10,8 @@ import numpy as np
 from cytomoe.drift import MOST_UNFIT
 from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.io.remarks import is_remark
-from cytomoe.reporting.findings import Finding, by_weight, share_of
+from cytomoe.reporting.findings import Finding, by_weight
+from cytomoe.words import percent
 
 if TYPE_CHECKING:
     from cytomoe.reporting.plates import BatchSummary
@@ -84,7 +85,7 @@ def _drift(summary: BatchSummary) -> list[Finding]:
             Finding(
                 "check",
                 f"In {_samples(len(unfit))} many cells fit no cluster",
-                f"{_listed([f'{name} ({share_of(drift.unfit[name])})' for name in unfit])}.",
+                f"{_listed([f'{name} ({percent(drift.unfit[name])})' for name in unfit])}.",
                 "They may be populations that the fit has not seen, or damaged cells.",
             )
         )
@@ -119,7 +120,7 @@ def _stability(summary: BatchSummary) -> list[Finding]:
         Finding(
             "check" if doubtful > 0.05 else "note",
             f"{len(weak)} of {len(stability)} clusters {'are' if len(weak) > 1 else 'is'} less than stable",
-            f"{_listed(named)}: {share_of(weak['events'].sum() / total)} of the cells. From {STABLE:g} a cluster is "
+            f"{_listed(named)}: {percent(weak['events'].sum() / total)} of the cells. From {STABLE:g} a cluster is "
             f"stable, below {UNSTABLE:g} doubtful.",
             "Expect their borders to move with another seed; look at them in the report of a sample before you count "
             "them.",

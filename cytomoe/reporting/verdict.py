@@ -14,8 +14,9 @@ import numpy as np
 from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.io.remarks import is_remark, told_once
 from cytomoe.naming import is_known
-from cytomoe.reporting.findings import Finding, by_weight, share_of
+from cytomoe.reporting.findings import Finding, by_weight
 from cytomoe.reporting.run_files import RunFiles
+from cytomoe.words import percent
 
 TINY = 10  # cells; fewer do not make a population that anyone would gate
 UNSURE = 0.5  # below, the model holds another cluster, or several together, for as likely
@@ -152,7 +153,7 @@ def _stability(run: RunFiles) -> list[Finding]:
         Finding(
             "check" if untrusted > 0.05 else "note",
             f"{len(weak)} of {known} {run.what}s {'are' if len(weak) > 1 else 'is'} less than stable",
-            f"{run.what.capitalize()}{'s' if len(weak) > 1 else ''} {named}: {share_of(held)} of the cells. {scale}",
+            f"{run.what.capitalize()}{'s' if len(weak) > 1 else ''} {named}: {percent(held)} of the cells. {scale}",
             "Expect their borders to move with another seed or sample; look at their histograms before you count them.",
         )
     ]
@@ -162,7 +163,7 @@ def _confidence(run: RunFiles) -> list[Finding]:
     confidence = run.cells.confidence[run.cells.cluster > 0]
     unsure = float((confidence < UNSURE).mean())
     detail = (
-        f"Median confidence {np.median(confidence):.2f}; {share_of(unsure)} of the cells have less than {UNSURE:g}, "
+        f"Median confidence {np.median(confidence):.2f}; {percent(unsure)} of the cells have less than {UNSURE:g}, "
         "which means that other clusters together are as likely."
     )
     if unsure > 0.1:
@@ -199,7 +200,7 @@ def _dominant_cluster(run: RunFiles) -> list[Finding]:
     return [
         Finding(
             "note",
-            f"{run.what.capitalize()} {number} holds {share_of(share)} of the cells",
+            f"{run.what.capitalize()} {number} holds {percent(share)} of the cells",
             "One population dominates.",
             advice,
         )
@@ -294,8 +295,8 @@ def _drift(run: RunFiles) -> list[Finding]:
         Finding(
             "good",
             f"The sample{'s are' if many else ' is'} like those of the model's training",
-            f"No marker left its range; {'at most ' if many else ''}{share_of(max(unfit.values()))} of the cells fit "
-            f"no cluster ({share_of(run.manifest['drift']['expected'])} in the training).",
+            f"No marker left its range; {'at most ' if many else ''}{percent(max(unfit.values()))} of the cells fit "
+            f"no cluster ({percent(run.manifest['drift']['expected'])} in the training).",
         )
     ]
 
@@ -337,10 +338,10 @@ def _where_it_lies(run: RunFiles, population: dict[str, Any], populations: list[
         return str(gate)
     number, share = holder
     if number == population["cluster"]:
-        return f"{gate}, {share_of(share)} of it in its {run.what} {number}"
+        return f"{gate}, {percent(share)} of it in its {run.what} {number}"
     matched = [p["gate"] for p in populations if p["cluster"] == number]
     which = f", which matches {matched[0]}" if matched else ""
-    return f"{gate}, {share_of(share)} of it in {run.what} {number}{which}"
+    return f"{gate}, {percent(share)} of it in {run.what} {number}{which}"
 
 
 def _repeatable(run: RunFiles) -> list[Finding]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
 from cytomoe.runs.merge import called, keep_unknown_apart
+from cytomoe.words import percent
 
 # Parts that the name of a joined population lists.
 _PARTS_NAMED = 3
@@ -116,7 +117,7 @@ def _joined(names: list[str]) -> str:
 def described_clusters(clusters: pd.DataFrame) -> list[str]:
     """Number, name and share of the events of each cluster, for a tree."""
     return [
-        f"{number} {name} ({share:.1%})"
+        f"{number} {name} ({percent(share)})"
         for number, name, share in zip(clusters["cluster"], _called(clusters), clusters["fraction"], strict=True)
     ]
 

@@ -16,8 +16,7 @@
     return new kinds[packed.dtype](bytes.buffer);
   }
   const percent = (share) => {
-    const value = 100 * share;
-    return value === 0 || value >= 10 ? `${value.toFixed(0)} %` : value >= 0.1 ? `${value.toFixed(1)} %` : "< 0.1 %";
+    return share === 0 ? "0 %" : 100 * share >= 0.05 ? `${(100 * share).toFixed(1)} %` : "< 0.1 %";
   };
   const short = (value) => (value === null ? "no cells" : Number(value.toPrecision(3)).toLocaleString("en"));
   const cut = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
