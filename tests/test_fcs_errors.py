@@ -138,7 +138,9 @@ def test_file_that_is_cut_while_it_is_open_is_refused_where_it_ends_now(tmp_path
     assert (caught.value.offset, caught.value.expected) == (len(WHOLE) - 10, "10 more bytes")
 
 
-@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()], ids=["missing", "folder"])
+@pytest.mark.parametrize(
+    "make", [lambda path: None, lambda path: path.mkdir(), os.mkfifo], ids=["missing", "folder", "pipe"]
+)
 def test_what_can_not_be_opened_is_the_same_exception(tmp_path, make):
     path = tmp_path / "sample.fcs"
     make(path)

@@ -7,6 +7,7 @@ as its own HEADER and TEXT say that it reaches: a file made to swell endlessly i
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 import weakref
 import zlib
@@ -43,9 +44,12 @@ def open_source(path: str | os.PathLike[str], *, allow_truncated: bool = False) 
     Raises
     ------
     FCSError
-        If it does not exist, can't be opened, is a folder or is empty.
+        If it does not exist, can't be opened, is a folder, a pipe or a device, or is empty.
     """
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode) and not Path(path).is_dir():
+            # Opening a pipe would wait for whoever writes into it, and it can't be read by position.
+            raise FCSError(path, "can't be opened: it is a pipe or a device")
         with Path(path).open("rb") as handle:
             magic = handle.read(2)
         if not magic:

@@ -311,7 +311,7 @@ def refuse_missing(paths: Sequence[Path]) -> None:
         if path.is_dir():
             raise InputError(f"{path} is a folder; name the files in it: {path}/*.fcs")
         if not path.is_file():
-            raise InputError(f"{path}: no such file")
+            raise InputError(f"{path}: {'is a pipe or a device' if path.exists() else 'no such file'}")
 
 
 def open_events(
