@@ -106,20 +106,20 @@ def test_interrupted_in_the_report_the_results_are_said_to_be_complete(quickly, 
 
 
 def test_an_interrupted_batch_says_what_is_kept(small_plate, example_run, tmp_path, monkeypatch, capsys):
-    from cytomoe.runs import batch
+    from cytomoe.runs import well_groups
 
     def ends_at_the_second(task):
         if "A02" in task.name:
             signal.raise_signal(signal.SIGTERM)
         return done(task)
 
-    done = batch.run_well
-    monkeypatch.setattr(batch, "run_well", ends_at_the_second)
+    done = well_groups.run_well
+    monkeypatch.setattr(well_groups, "run_well", ends_at_the_second)
     arguments = ["batch", str(small_plate[0].parent), "--model", str(example_run / "model.cytomoe")]
     arguments += ["--out", str(tmp_path / "out"), "--quiet"]
     assert run(arguments) == 143
     assert "--resume" in capsys.readouterr().err
-    monkeypatch.setattr(batch, "run_well", done)
+    monkeypatch.setattr(well_groups, "run_well", done)
     assert run([*arguments[:-1], "--resume", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()][:-1]
     assert [line["reused"] for line in lines] == [True, False]
@@ -215,10 +215,10 @@ def test_an_input_that_changes_during_the_run_is_noticed(quickly, well, tmp_path
 def test_a_sample_that_changes_during_a_batch_fails_and_the_others_stay(
     small_plate, example_run, tmp_path, monkeypatch, capsys
 ):
-    from cytomoe.runs import batch
+    from cytomoe.runs import well_groups
 
     shutil.copytree(small_plate[0].parent, tmp_path / "in")
-    work = batch.run_well
+    work = well_groups.run_well
 
     def harmed(task):
         result = work(task)
@@ -226,7 +226,7 @@ def test_a_sample_that_changes_during_a_batch_fails_and_the_others_stay(
             task.job.files[0].write_bytes(task.job.files[0].read_bytes()[:-40] + bytes(40))
         return result
 
-    monkeypatch.setattr(batch, "run_well", harmed)
+    monkeypatch.setattr(well_groups, "run_well", harmed)
     arguments = ["batch", str(tmp_path / "in"), "--model", str(example_run / "model.cytomoe")]
     arguments += ["--out", str(tmp_path / "out"), "--json"]
     assert run(arguments) == 1
