@@ -25,6 +25,7 @@ from cytomoe.words import percent
 
 FILE_NAME = "report.html"
 _ASSETS = Path(__file__).parent / "assets"
+_SCRIPTS = ("core", "map", "heatmap", "panels", "tables", "page")  # in this order
 
 
 def write_report(folder: Path, *, figures: bool = False) -> Path:
@@ -115,7 +116,7 @@ def _context(material: Material) -> dict[str, Any]:
         "evaluation": run.evaluation,
         "methods": methods_of(run),
         "data": payload_of(material),
-        "script": _asset("report.js"),
+        "script": _script(),
         "echarts": _asset("echarts/echarts.min.js"),
     }
 
@@ -123,6 +124,14 @@ def _context(material: Material) -> dict[str, Any]:
 def _title(run: RunFiles) -> str:
     samples = run.manifest["samples"]
     return str(samples[0]) if len(samples) == 1 else f"{run.folder.name}: {len(samples)} samples"
+
+
+def _script() -> Any:
+    """Our script, whose names are nobody else's."""
+    from markupsafe import Markup
+
+    parts = [_asset(f"script/{name}.js") for name in _SCRIPTS]
+    return Markup('"use strict";\n(() => {\n{}})();').replace("{}", Markup("\n").join(parts))
 
 
 def _asset(name: str) -> Any:

@@ -23,6 +23,7 @@ def payload_of(material: Material) -> dict[str, Any]:
     """Everything the figures of the page draw."""
     run, histograms = material.run, material.histograms
     return {
+        "what": run.what,
         "clusters": [{**record, "colour": cluster_colour(record["number"])} for record in material.clusters],
         "markers": run.markers,
         "spare": CLUSTERS,

@@ -1,0 +1,55 @@
+/* What all figures share: the data, words and numbers, charts, buttons.
+   Names come from strangers' files and reach the page only as text: through textContent, or through esc() where ECharts
+   takes HTML. The files of this folder are one script, in the order of page.py. */
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const esc = echarts.format.encodeHTML;
+const INK = "#17212d", SOFT = "#566273", LINE = "#e1e5ea", MUTED = "#dfe3e8";
+const FONT = getComputedStyle(document.body).fontFamily;
+const kinds = { uint8: Uint8Array, uint16: Uint16Array, int16: Int16Array, float32: Float32Array };
+const charts = {};
+
+function unpack(packed) {
+  const bytes = Uint8Array.from(atob(packed.base64), (character) => character.charCodeAt(0));
+  return new kinds[packed.dtype](bytes.buffer);
+}
+const percent = (share) => (share === 0 ? "0 %" : 100 * share >= 0.05 ? `${(100 * share).toFixed(1)} %` : "< 0.1 %");
+const short = (value) => (value === null ? "no cells" : Number(value.toPrecision(3)).toLocaleString("en"));
+const cut = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
+/* Long names of samples and gates differ at their ends more often than in their middle. */
+const cutMiddle = (text, length) => (text.length > length ? `${text.slice(0, Math.ceil(length / 2) - 1)}…${text.slice(-Math.floor(length / 2))}` : text);
+const clusterName = (k) => `${data.clusters[k].number}  ${data.clusters[k].title}`;
+const categoryColour = (i) => data.spare[i % data.spare.length];
+
+function chart(name, renderer) {
+  if (!charts[name]) {
+    charts[name] = echarts.init(byId(`chart-${name}`), null, { renderer });
+  }
+  return charts[name];
+}
+function draw(name, renderer, height, option) {
+  const element = byId(`chart-${name}`);
+  if (height) element.style.height = `${height}px`;
+  const figure = chart(name, renderer);
+  figure.resize();
+  figure.setOption({ animation: false, textStyle: { fontFamily: FONT, color: INK }, ...option }, true);
+}
+const tooltip = (formatter) => ({
+  trigger: "item", confine: true, formatter, borderColor: LINE, textStyle: { color: INK, fontSize: 12.5, fontFamily: FONT },
+});
+const numberAxis = (extra) => ({
+  type: "value", axisLine: { show: true, lineStyle: { color: "#b4bcc6" } }, axisTick: { show: false },
+  splitLine: { show: false }, axisLabel: { color: SOFT, fontSize: 11, hideOverlap: true }, ...extra,
+});
+/* Buttons of which one is pressed; calls back with its data-mode. */
+function segments(id, change) {
+  const buttons = [...byId(id).querySelectorAll("button")];
+  const press = (mode) => buttons.forEach((b) => b.setAttribute("aria-pressed", String(b.dataset.mode === mode)));
+  buttons.forEach((b) => b.addEventListener("click", () => { press(b.dataset.mode); change(b.dataset.mode); }));
+  return press;
+}
+function element(tag, properties, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
