@@ -12,6 +12,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint co
 .PHONY: demo docs test test-lowest test-slow quality lint format clean
 
 demo: .venv/installed
+	@echo "Clustering the simulated wells in example_data/ (about half a minute):"
 	$(DEMO)/cytomoe cluster example_data/*.fcs --gate-channel gate --gate-names example_data/gates.csv --reference pbmc --out demo_results --force
 	@echo "Open demo_results/report.html in a browser, or the files in demo_results/fcs in FlowJo."
 	@echo "To use cytomoe in this terminal: . .venv/bin/activate"
@@ -44,10 +45,13 @@ format: .venv-dev/installed
 	$(DEV)/ruff check --fix .
 
 # torch first and alone, so that the pinned build is there when the rest asks for a range.
-.venv/installed: pyproject.toml constraints.txt $(shell find cytomoe -name '*.py' -o -name '*.csv')
+.venv/installed: pyproject.toml constraints.txt $(shell find cytomoe -name '*.py' -o -name '*.csv' -o -path '*/assets/*')
+	@echo "Making an environment of its own in .venv (some minutes the first time, about 1.5 GB):"
 	$(PYTHON) -m venv .venv
-	$(DEMO)/python $(PIP_INSTALL) torch
-	$(DEMO)/python $(PIP_INSTALL) .
+	@echo "1 of 2: torch, which the model is made with ..."
+	@$(DEMO)/python $(PIP_INSTALL) torch
+	@echo "2 of 2: cytomoe and what else it needs ..."
+	@$(DEMO)/python $(PIP_INSTALL) .
 	touch $@
 
 .venv-dev/installed: pyproject.toml constraints.txt

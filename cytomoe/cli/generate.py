@@ -38,16 +38,16 @@ def generate(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Generate synthetic cells with the model of a run.
+    """Generate synthetic cells with the model of a run: its folder, or the model.cytomoe in it.
 
     Values are in the units of the files that the model was made from, and the channels carry their names. Clusters
     stand in the proportions of the fit unless --like names a sample.
 
     \b
     Examples:
-      cytomoe generate sample_cytomoe/model.cytomoe -n 10000 --out synthetic.fcs
-      cytomoe generate sample_cytomoe/model.cytomoe --name 'CD4 T cells' --out cd4.csv
-      cytomoe generate sample_cytomoe/model.cytomoe --like other.fcs --out twin.fcs
+      cytomoe generate sample_cytomoe -n 10000 --out synthetic.fcs
+      cytomoe generate sample_cytomoe --name 'CD4 T cells' --out cd4.csv
+      cytomoe generate sample_cytomoe --like other.fcs --out twin.fcs
     """
     from cytomoe.runs.generate import GenerateJob, run_generate
     from cytomoe.runs.job import Listener

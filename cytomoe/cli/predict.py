@@ -24,14 +24,14 @@ from cytomoe.cli.console import default_out, listening, print_result
 @options.output_options
 @click.pass_obj
 def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices: Any) -> None:
-    """Map the events of new FCS files with the model of an earlier run.
+    """Map the events of new FCS files with the model of an earlier run: its folder, or the model.cytomoe in it.
 
     Transformation and scaling are those of the model. A file that lacks one of its markers is refused. Samples that
     drifted from the model's training, by markers or by cells that fit no cluster, are warned of; see drift.csv.
 
     \b
     Example:
-      cytomoe predict sample_cytomoe/model.cytomoe other.fcs --out other
+      cytomoe predict sample_cytomoe other.fcs --out other
     """
     from cytomoe.runs.predict import PredictJob, run_predict
 

@@ -13,7 +13,7 @@ function drawHeatmap() {
   const named = (k) => `${data.clusters[k].number} ${cut(data.clusters[k].title, phone ? 18 : 34)}`;
   const longest = Math.max(...order.map((k) => echarts.format.getTextRect(`● ${named(k)}`, `12px ${FONT}`).width));
   const left = { tree: phone ? 0 : 70, names: phone ? Math.min(longest + 14, 165) : longest + 24, bars: phone ? 74 : 112 };
-  const cell = Math.max(phone ? 20 : 24, Math.floor((wide - left.tree - left.names - left.bars - 4) / columns));
+  const cell = Math.max(phone ? 20 : 24, Math.floor((wide - left.tree - left.names - left.bars - 12) / columns));
   const width = left.tree + left.names + columns * Math.min(cell, 90) + left.bars + 10;
   const rowHeight = 21, top = 84, height = rows * rowHeight;
   const coloured = data.heatmap[heatmapMode === "scaled" ? "scaled" : "transformed"];
