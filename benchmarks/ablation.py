@@ -97,6 +97,8 @@ VARIANTS: dict[str, Variant] = {
     "without dividing wide parts": _similarity(changes={"widest_part": 1e9}),
     "splinters left alone": _similarity(consensus, agreed_clusters=_with_splinters),
     "valley depth without confidence": _similarity(changes={"valley_confidence": 0.5}),
+    "valleys of depth 0.8, majority of the partitions": _similarity(changes={"valley_depth": 0.8, "agreement": 0.5}),
+    "majority of the partitions": _similarity(changes={"agreement": 0.5}),
     "k-means and hierarchy (`--similarity consensus`)": _network(similarity="consensus"),
     "network, complete": _network(),
     "network without warm start": _network(warm_steps=0, steps=700),

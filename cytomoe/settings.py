@@ -46,15 +46,18 @@ class Settings:
     metric
         How cells are compared: by k-means for ``consensus``, by UMAP for ``umap`` and ``knn``.
     resolution
-        How finely ``valleys`` part the cells. Above 1: more clusters, down to shallower valleys and narrower parts;
+        How finely ``valleys`` part the cells. Above 1: more clusters, down to less sure valleys and narrower parts;
         below 1: fewer.
     partitions
         Partitions behind the consensus (R). More: smoother, slower.
     valley_depth
         Largest upper bound of (density in a valley) / (density at the lower of its peaks) at which cells are parted.
-        Larger: more clusters.
+        1: at every valley that is surely lower than its peaks. Smaller: fewer clusters.
     valley_confidence
         How far the bound lies above the density measured, in standard deviations. Larger: fewer clusters.
+    agreement
+        Share of the partitions that must part two groups of cells before they are two clusters (``valleys``). Larger:
+        fewer clusters.
     widest_part
         Height (average linkage, for 10 markers) above which a part without a valley is divided. Larger: fewer clusters.
     micro_clusters
@@ -100,8 +103,9 @@ class Settings:
     metric: Metric = "euclidean"
     resolution: float = 1.0
     partitions: int = 20
-    valley_depth: float = 0.8
+    valley_depth: float = 1.0
     valley_confidence: float = 2.25
+    agreement: float = 0.875
     widest_part: float = 2.5
     micro_clusters: int = 100
     partition_clusters: int = 15
@@ -129,6 +133,7 @@ class Settings:
         self._require("micro_clusters", self.micro_clusters >= 2, "at least 2")
         self._require("projection_neighbours", self.projection_neighbours >= 2, "at least 2")
         self._require("resolution", 0.1 <= self.resolution <= 10, "from 0.1 to 10")
+        self._require("agreement", 0 < self.agreement <= 1, "above 0, up to 1")
         self._require("threshold", self.threshold > 0, "above 0")
         self._require("learning_rate", self.learning_rate > 0, "above 0")
         self._require("dropout", 0 <= self.dropout < 1, "at least 0 and below 1")

@@ -74,21 +74,25 @@ class ConsensusSimilarity:
 def valley_similarity(
     expression: NDArray[np.float32], settings: Settings, rng: np.random.Generator
 ) -> ConsensusSimilarity:
-    """Consensus of valley partitions; training starts from the clusters on which most of them agree.
+    """Consensus of valley partitions; training starts from the clusters on which they agree.
+
+    A valley that is only just sure shows in some draws of the cells and not in others. Each partition therefore cuts at
+    all sure valleys, and two groups of cells are two clusters where nearly all partitions part them.
 
     Parameters
     ----------
     expression
         Transformed, unscaled marker values, not clipped at 0, shape (cells, markers).
     settings
-        ``experts``, ``sampling_power`` and what :func:`cytomoe.similarity.valleys.valley_partitions` uses.
+        ``experts``, ``agreement``, ``sampling_power``, and what
+        :func:`cytomoe.similarity.valleys.valley_partitions` uses.
     rng
         Source of all randomness.
     """
     from cytomoe.similarity.valleys import SMALLEST, valley_partitions
 
     partitions = valley_partitions(expression, settings, rng)
-    agreed = agreed_clusters(partitions, expression, most=settings.experts, smallest=SMALLEST)
+    agreed = agreed_clusters(partitions, expression, most=settings.experts, smallest=SMALLEST, apart=settings.agreement)
     weights = np.bincount(agreed).astype(np.float64)[agreed] ** -settings.sampling_power
     return ConsensusSimilarity(partitions, agreed, weights)
 
@@ -145,9 +149,14 @@ def _hierarchy(
 
 
 def agreed_clusters(
-    partitions: NDArray[np.int64], expression: NDArray[np.float32], *, most: int, smallest: int = 1
+    partitions: NDArray[np.int64],
+    expression: NDArray[np.float32],
+    *,
+    most: int,
+    smallest: int = 1,
+    apart: float = 0.5,
 ) -> NDArray[np.int64]:
-    """Clusters on which the partitions agree: cells that meet in more than half of them, by average linkage.
+    """Clusters on which the partitions agree: cells that few enough of them part, by average linkage.
 
     Cells on whose place the partitions disagree are left over in splinters, which join the cluster that they meet
     most often, or the one most like them in its markers where they meet none.
@@ -162,6 +171,8 @@ def agreed_clusters(
         Upper bound on the number of clusters; merging goes on until it holds.
     smallest
         Fewest cells of a cluster.
+    apart
+        Share of the partitions that must part two groups of cells to keep them apart.
 
     Returns
     -------
@@ -175,7 +186,7 @@ def agreed_clusters(
     merged = np.empty(len(combinations), dtype=np.int64)
     means = np.stack([np.bincount(inverse, values) for values in expression.T], axis=1) / counts[:, None]
     distances = _disagreement(combinations[kept]) + _TIE_BREAK * _unlikeness(means[kept])
-    merged[kept] = _weighted_average_linkage(distances, counts[kept].astype(float), most, smallest)
+    merged[kept] = _weighted_average_linkage(distances, counts[kept].astype(float), most, smallest, apart)
     if len(rest):
         nearest = np.array(
             [(combinations[kept] != combination).sum(axis=1).argmin() for combination in combinations[rest]]
@@ -200,11 +211,11 @@ def _unlikeness(means: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _weighted_average_linkage(
-    distances: NDArray[np.float64], sizes: NDArray[np.float64], most: int, smallest: int
+    distances: NDArray[np.float64], sizes: NDArray[np.float64], most: int, smallest: int, apart: float
 ) -> NDArray[np.int64]:
     """Average linkage of groups of cells, each counting by its size.
 
-    Merges down to distance 1/2, then the groups below ``smallest``, then down to ``most`` groups.
+    Merges down to distance ``apart``, then the groups below ``smallest``, then down to ``most`` groups.
     """
     distances = distances.copy()
     np.fill_diagonal(distances, np.inf)
@@ -221,7 +232,7 @@ def _weighted_average_linkage(
 
     for _ in range(len(sizes) - 1):
         i, j = divmod(int(distances.argmin()), len(sizes))
-        if distances[i, j] >= 0.5:
+        if distances[i, j] >= apart:
             smaller = int(sizes.argmin())
             if sizes[smaller] < smallest:
                 i, j = int(distances[smaller].argmin()), smaller

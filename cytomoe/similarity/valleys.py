@@ -73,11 +73,12 @@ def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random
     from threadpoolctl import threadpool_limits
 
     values = widen_noise(spread_ties(expression, rng))
-    widest, depth = settings.widest_part / settings.resolution, settings.valley_depth ** (1 / settings.resolution)
+    widest = settings.widest_part / settings.resolution
+    confidence = settings.valley_confidence / settings.resolution**0.5
 
     def partition(number: int, own: np.random.Generator) -> NDArray[np.int64]:
         averaged = means[number % len(means)]
-        parts = _tree(values, averaged, depth, settings.valley_confidence, own).grow()
+        parts = _tree(values, averaged, settings.valley_depth, confidence, own).grow()
         return divide_wide_parts(parts, averaged, widest, own)
 
     with threadpool_limits(1), ThreadPoolExecutor(_threads()) as pool:
