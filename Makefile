@@ -46,7 +46,7 @@ format: .venv-dev/installed
 
 # torch first and alone, so that the pinned build is there when the rest asks for a range.
 .venv/installed: pyproject.toml constraints.txt $(shell find cytomoe -name '*.py' -o -name '*.csv' -o -path '*/assets/*')
-	@echo "Making an environment of its own in .venv (some minutes the first time, about 1.5 GB):"
+	@echo "Making an environment of its own in .venv (some minutes the first time, about 2 GB):"
 	$(PYTHON) -m venv .venv
 	@echo "1 of 2: torch, which the model is made with ..."
 	@$(DEMO)/python $(PIP_INSTALL) torch

@@ -195,7 +195,7 @@ class _Check:
                 return locate_steps(adata, self.reference.steps)
             names = locate_steps(adata, self.reference.steps)
         except InputError as error:
-            advice = "correct --markers or --panel (`cytomoe info FILE` lists the channels), or leave the file out"
+            advice = "correct --markers or --panel, or leave the file out"
             self.add(path, "error", _without_path(path, str(error)), advice)
             return []
         self._compare(path, adata, self.reference)
