@@ -112,11 +112,15 @@ VARIANTS: dict[str, Variant] = {
 
 def measure(name: str, problem: Problem, seed: int) -> dict[str, Any]:
     """Scores of one variant on one data set."""
+    return score(problem, on_all_rows(problem, VARIANTS[name](problem.expression[problem.gated.overlaps.first], seed)))
+
+
+def on_all_rows(problem: Problem, found: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Clusters of distinct events, given to every row that holds one, shape (rows,)."""
     rows, event = problem.gated.overlaps.first, problem.gated.overlaps.event
-    found = VARIANTS[name](problem.expression[rows], seed)
     clusters = np.empty(event.max() + 1, dtype=np.int64)
     clusters[event[rows]] = found
-    return score(problem, clusters[event])
+    return clusters[event]
 
 
 def table(runs: pd.DataFrame) -> str:

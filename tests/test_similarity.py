@@ -145,6 +145,13 @@ def test_agreed_clusters_follow_the_majority():
     assert adjusted_rand_score([0, 0, 1, 1, 1], agreed) == 1
 
 
+@pytest.mark.parametrize(("apart", "clusters"), [(0.5, 2), (0.75, 2), (0.8, 1)])
+def test_clusters_stay_apart_where_enough_partitions_part_them(apart, clusters):
+    partitions = np.repeat([[0, 1], [0, 1], [0, 1], [0, 0]], [60, 60], axis=1)  # three of four part them
+    agreed = agreed_clusters(partitions, np.zeros((120, 1), dtype=np.float32), most=10, smallest=20, apart=apart)
+    assert agreed.max() + 1 == clusters
+
+
 def test_splinters_join_the_cluster_that_they_meet_most_often():
     partitions = np.repeat([[0, 1], [0, 1], [0, 1], [0, 1]], [60, 60], axis=1)
     partitions[:2, :3] = 1  # three cells that meet each cluster in half of the partitions
