@@ -54,7 +54,8 @@ class Settings:
         Largest upper bound of (density in a valley) / (density at the lower of its peaks) at which cells are parted.
         1: at every valley that is surely lower than its peaks. Smaller: fewer clusters.
     valley_confidence
-        How far the bound lies above the density measured, in standard deviations. Larger: fewer clusters.
+        How far the bound lies above the density measured, in standard deviations, for up to 10 markers; more markers
+        raise it. Larger: fewer clusters.
     agreement
         Share of the partitions that must part two groups of cells before they are two clusters (``valleys``). Larger:
         fewer clusters.

@@ -15,6 +15,7 @@ from cytomoe.similarity.consensus import ConsensusSimilarity, agreed_clusters, m
 from cytomoe.similarity.neighbours import nearest_neighbours
 from cytomoe.similarity.projection import ProjectionSimilarity, umap_projection
 from cytomoe.similarity.valleys import (
+    confidence_for,
     divide_wide_parts,
     neighbour_means,
     spread_ties,
@@ -143,6 +144,14 @@ def test_agreed_clusters_follow_the_majority():
     partitions = np.array([[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 1, 1, 1, 0]])
     agreed = agreed_clusters(partitions, NO_MARKERS[:5], most=10)
     assert adjusted_rand_score([0, 0, 1, 1, 1], agreed) == 1
+
+
+def test_more_markers_ask_for_surer_valleys():
+    """The chance of a false valley in any marker stays: one in ten markers is as likely as one in forty."""
+    from scipy.stats import norm
+
+    assert confidence_for(2.25, 10) == confidence_for(2.25, 1) == 2.25
+    assert norm.sf(confidence_for(2.25, 40)) * 40 == pytest.approx(norm.sf(2.25) * 10)
 
 
 @pytest.mark.parametrize(("apart", "clusters"), [(0.5, 2), (0.75, 2), (0.8, 1)])

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,8 @@ NEAR_ZERO = 0.2
 MICRO_CLUSTERS = 100
 MICRO_CLUSTER_CELLS = 32
 MICRO_CLUSTER_FIT = 5_000
+# Markers of the panels for which the confidence was chosen.
+USUAL_MARKERS = 10
 # Below this many negative values a marker's noise can't be measured.
 _ENOUGH_NEGATIVE = 50
 
@@ -74,7 +77,7 @@ def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random
 
     values = widen_noise(spread_ties(expression, rng))
     widest = settings.widest_part / settings.resolution
-    confidence = settings.valley_confidence / settings.resolution**0.5
+    confidence = confidence_for(settings.valley_confidence, values.shape[1]) / settings.resolution**0.5
 
     def partition(number: int, own: np.random.Generator) -> NDArray[np.int64]:
         averaged = means[number % len(means)]
@@ -85,6 +88,17 @@ def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random
         means = neighbour_means(values, rng)
         generators = rng.spawn(settings.partitions)
         return np.stack(list(pool.map(partition, range(settings.partitions), generators)))
+
+
+def confidence_for(usual: float, n_markers: int) -> float:
+    """Standard deviations for a panel of ``n_markers``: the more markers are looked at, the surer a valley must be.
+
+    The chance that some marker shows a valley by noise is kept at that of ``USUAL_MARKERS`` (Bonferroni).
+    """
+    if n_markers <= USUAL_MARKERS:
+        return usual
+    normal = NormalDist()
+    return -normal.inv_cdf(normal.cdf(-usual) * USUAL_MARKERS / n_markers)
 
 
 def _threads() -> int:
