@@ -46,8 +46,8 @@ class Settings:
     metric
         How cells are compared: by k-means for ``consensus``, by UMAP for ``umap`` and ``knn``.
     resolution
-        How finely ``valleys`` part the cells. Above 1: more clusters, down to less sure valleys and narrower parts;
-        below 1: fewer.
+        How finely ``valleys`` part the cells. Above 1: more clusters, down to narrower parts and to those on which
+        fewer partitions agree; below 1: fewer.
     partitions
         Partitions behind the consensus (R). More: smoother, slower.
     valley_depth

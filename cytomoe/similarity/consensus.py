@@ -84,7 +84,7 @@ def valley_similarity(
     expression
         Transformed, unscaled marker values, not clipped at 0, shape (cells, markers).
     settings
-        ``experts``, ``agreement``, ``sampling_power``, and what
+        ``experts``, ``agreement``, ``resolution``, ``sampling_power``, and what
         :func:`cytomoe.similarity.valleys.valley_partitions` uses.
     rng
         Source of all randomness.
@@ -92,7 +92,8 @@ def valley_similarity(
     from cytomoe.similarity.valleys import SMALLEST, valley_partitions
 
     partitions = valley_partitions(expression, settings, rng)
-    agreed = agreed_clusters(partitions, expression, most=settings.experts, smallest=SMALLEST, apart=settings.agreement)
+    apart = settings.agreement**settings.resolution
+    agreed = agreed_clusters(partitions, expression, most=settings.experts, smallest=SMALLEST, apart=apart)
     weights = np.bincount(agreed).astype(np.float64)[agreed] ** -settings.sampling_power
     return ConsensusSimilarity(partitions, agreed, weights)
 

@@ -77,7 +77,7 @@ def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random
 
     values = widen_noise(spread_ties(expression, rng))
     widest = settings.widest_part / settings.resolution
-    confidence = confidence_for(settings.valley_confidence, values.shape[1]) / settings.resolution**0.5
+    confidence = confidence_for(settings.valley_confidence, values.shape[1])
 
     def partition(number: int, own: np.random.Generator) -> NDArray[np.int64]:
         averaged = means[number % len(means)]
