@@ -38,7 +38,7 @@ class TreeCut:
         if not 1 <= self.groups <= len(clusters):
             raise InputError(
                 f"--clusters {self.groups}: the run has {len(clusters)} clusters, which can be merged into 1 to "
-                f"{len(clusters)}; finer ones take a new run, with --resolution 2 or --prior"
+                f"{len(clusters)}; finer ones take a new run, with --resolution 1.5 or --prior"
             )
         tree = merge_tree(median_markers(clusters))
         groups = cut(tree, len(clusters), self.groups)
