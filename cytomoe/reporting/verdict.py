@@ -142,9 +142,14 @@ def _stability(run: RunFiles) -> list[Finding]:
         f"the cells, here {partitions} times (1 = always): {STABLE:g} and above stable, below {UNSTABLE:g} doubtful."
     )
     weak = np.flatnonzero(stability < STABLE)
-    known = int(np.count_nonzero(~np.isnan(stability)))
+    joined = int(np.count_nonzero(np.isnan(stability)))
+    if joined == len(stability):
+        return []
+    if joined:
+        scale += f" That of the {joined} joined ones is not known."
     if not len(weak):
-        title = f"All {known} {run.what}s are stable" if known > 1 else f"The {run.what} is stable"
+        every = f"All {len(stability)} {run.what}s are stable" if len(stability) > 1 else f"The {run.what} is stable"
+        title = f"{len(stability) - joined} of {len(stability)} {run.what}s are known to be stable" if joined else every
         return [Finding("good", title, f"Lowest stability {np.nanmin(stability):.2f}. {scale}")]
     named = ", ".join(f"{k + 1} ({stability[k]:.2f})" for k in weak)
     held = run.sizes[weak].sum() / max(run.sizes.sum(), 1)
@@ -152,7 +157,7 @@ def _stability(run: RunFiles) -> list[Finding]:
     return [
         Finding(
             "check" if untrusted > 0.05 else "note",
-            f"{len(weak)} of {known} {run.what}s {'are' if len(weak) > 1 else 'is'} less than stable",
+            f"{len(weak)} of {len(stability)} {run.what}s {'are' if len(weak) > 1 else 'is'} less than stable",
             f"{run.what.capitalize()}{'s' if len(weak) > 1 else ''} {named}: {percent(held)} of the cells. {scale}",
             "Expect their borders to move with another seed or sample; look at their histograms before you count them.",
         )
@@ -308,15 +313,18 @@ def _gates(run: RunFiles) -> list[Finding]:
     if block["f_measure"] is None:
         return [Finding("note", "No gate is large enough to measure", "See --min-population.")]
     lost = [p for p in block["populations"] if p["f1"] < 0.5]
+    least, n_measured = run.evaluation["min_population"], len(block["populations"])
     detail = (
         f"F-measure {block['f_measure']:.3f} (weighted by size), mean F1 {block['mean_f1']:.3f} (every population "
-        f"counts the same), over {len(block['populations'])} populations."
+        f"counts the same), over {n_measured} populations of {least} events or more."
     )
+    if block["discarded"]:
+        detail += f" Not measured, being smaller: {len(block['discarded'])}."
     if not lost:
-        return [Finding("good", "Every gated population has its cluster", detail)]
+        return [Finding("good", f"Every gated population that was measured has its {run.what}", detail)]
     return [
         Finding(
-            "note",
+            "note" if 2 * len(lost) < n_measured else "check",
             f"{len(lost)} gated population{'s match' if len(lost) > 1 else ' matches'} no {run.what} well",
             f"F1 below 0.5: {'; '.join(_where_it_lies(run, p, block['populations']) for p in lost)}. {detail}",
             _to_tell_them_apart(run),

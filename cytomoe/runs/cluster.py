@@ -402,7 +402,9 @@ def read_training(job: ClusterJob, events: Events, listener: Listener) -> tuple[
         Why a file can't be used, by its index: it breaks off, lacks a marker, or holds values that are not numbers.
     """
     rows = rows_to_fit(events, None, job.subsample, np.random.default_rng([job.seed, 3]))
-    listener.say(f"one model for all, fitted on {sum(map(len, rows)):,} events, evenly from each sample")
+    drawn = sum(map(len, rows))
+    evenly = f"{drawn:,} rows drawn, as many of each sample as it has, up to an even share"
+    listener.say(f"one model for all, fitted on {'all events' if drawn == events.n_events else evenly}")
     training: dict[int, AnnData] = {}
     problems: dict[int, str] = {}
     first: Preprocessor | None = None
