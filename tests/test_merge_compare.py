@@ -271,7 +271,26 @@ def test_compare_takes_conditions_given_later(example_run, plate, tmp_path, caps
 
 def test_a_run_that_knows_no_conditions_asks_for_them(example_run, tmp_path, capsys):
     assert run(["compare", str(example_run), "--by", "condition", "--out", str(tmp_path / "x")]) == 2
-    assert "give --samples with a table of the columns file, sample and condition" in capsys.readouterr().err
+    assert "give --samples with a table of the columns sample and condition" in capsys.readouterr().err
+
+
+def test_compare_takes_a_batch_of_one_model_and_refuses_one_of_many(example_run, tmp_path, capsys):
+    model = ["--model", str(example_run / "model.cytomoe"), "--quiet"]
+    assert run(["batch", *FILES, *model, "--out", str(tmp_path / "batch")]) == 0
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("sample,condition\nexample_A02,drug\nexample_A01,none\nexample_A03,drug\n")
+    arguments = ["--by", "condition", "--samples", str(sheet), "--clusters"]
+    assert run(["compare", str(tmp_path / "batch"), *arguments, "--out", str(tmp_path / "x")]) == 0
+    table = pd.read_csv(tmp_path / "x" / "comparison.csv").set_index("population")
+    abundance = pd.read_csv(tmp_path / "batch" / "abundance.csv").set_index("sample")
+    share = 100 * abundance["cluster_1"] / abundance["events"]
+    first = table[table.index.str.startswith("1: ")].iloc[0]
+    assert first["percent_drug"] == pytest.approx(share[["example_A02", "example_A03"]].mean(), abs=0.01)
+    assert first["percent_none"] == pytest.approx(share["example_A01"], abs=0.01)
+    manifest = json.loads((tmp_path / "batch" / "run.json").read_text()) | {"mode": "per-sample"}
+    (tmp_path / "batch" / "run.json").write_text(json.dumps(manifest))
+    assert run(["compare", str(tmp_path / "batch"), *arguments, "--out", str(tmp_path / "y")]) == 2
+    assert "clusters of its own" in capsys.readouterr().err
 
 
 def test_the_folder_of_a_run_stands_for_its_model(example_run, tmp_path, capsys):

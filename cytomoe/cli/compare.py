@@ -41,7 +41,7 @@ def compare(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Test which populations of a run differ in abundance between conditions of its samples.
+    """Test which populations of a run, or a batch of one model, differ in abundance between conditions of its samples.
 
     Quasi-binomial regression of each population's counts, p-values corrected for the number of populations. Conditions
     come from the --samples of the run, or are given here.

@@ -58,13 +58,56 @@ def read_manifest(run: Path) -> dict[str, Any]:
             "or predict wrote"
         )
     manifest = read_json(path)
-    if "mode" in manifest and (run / "wells").is_dir():
+    if _of_batch(run, manifest):
         raise InputError(f"{run} is the folder of a batch; give that of one of its samples, in {run / 'wells'}")
     fitted = {} if "model" in manifest else {"events_fitted": int}  # where no model of an earlier run was taken
     for name, kind in (_NEEDED | fitted).items():
         if not isinstance(manifest.get(name), kind):
             raise InputError(f"{path}: damaged ({name} is missing or of another kind); {_AGAIN}")
     return manifest
+
+
+def is_batch(run: Path) -> bool:
+    """Whether a folder is that of a batch; raises InputError where its manifest is damaged."""
+    return (run / MANIFEST).is_file() and _of_batch(run, read_json(run / MANIFEST))
+
+
+def _of_batch(run: Path, manifest: dict[str, Any]) -> bool:
+    return "mode" in manifest and (run / "wells").is_dir()
+
+
+def read_batch(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Clusters and abundance of a batch whose samples were mapped with one model.
+
+    Returns
+    -------
+    clusters
+        A row per cluster: number and names, which are those of the model.
+    abundance
+        A row per sample that did not fail; its texts are kept as they are.
+
+    Raises
+    ------
+    InputError
+        If each sample has a model of its own, no sample is left, or a table is damaged.
+    """
+    if read_json(run / MANIFEST).get("mode") == "per-sample":
+        raise InputError(
+            f"{run}: each of its samples has clusters of its own, which can't be counted together; make the batch "
+            "without --per-sample"
+        )
+    path = run / "abundance.csv"
+    abundance = _read(path, {"dtype": {"sample": str}, "keep_default_na": False})
+    _need_columns(path, abundance, ("sample", "events"))
+    if abundance.empty:
+        raise InputError(f"{run}: none of its samples could be used; failed.csv says why")
+    own = run / "wells" / abundance["sample"][0] / "clusters.csv"
+    clusters = _read(own, {})
+    _need_columns(own, clusters, ("cluster", "label"))
+    counted = [f"cluster_{k}" for k in clusters["cluster"]]
+    _need_columns(path, abundance, tuple(counted))
+    _need_counts(path, abundance[["events", *counted]])
+    return clusters, abundance
 
 
 def distinct_events(manifest: dict[str, Any]) -> int:

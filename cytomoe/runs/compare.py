@@ -16,7 +16,7 @@ from cytomoe.comparison import compare_abundance, conditions_of
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.lock import alone
-from cytomoe.io.run_folder import read_abundance, read_clusters, read_manifest
+from cytomoe.io.run_folder import is_batch, read_abundance, read_batch, read_clusters, read_manifest
 from cytomoe.runs import outputs
 from cytomoe.runs.job import Listener
 from cytomoe.runs.merge import keep_unknown_apart, population_abundance
@@ -35,7 +35,7 @@ class CompareJob:
     Attributes
     ----------
     run
-        Folder of a run.
+        Folder of a run, or of a batch of one model.
     by
         Column of the samples whose values are compared.
     adjust
@@ -106,7 +106,7 @@ def _compare(job: CompareJob, listener: Listener) -> Comparison:
             if conditions.columns.empty:
                 raise InputError(
                     f"{job.run} knows no {column} of its samples: give --samples with a table of the columns "
-                    f"file, sample and {column}"
+                    f"sample and {column}"
                 )
             near = did_you_mean(column, conditions.columns) or f"; it has {', '.join(conditions.columns)}"
             raise InputError(f"the table of samples has no column {column}{near}")
@@ -139,9 +139,12 @@ def _compare(job: CompareJob, listener: Listener) -> Comparison:
 
 def _tables(job: CompareJob) -> tuple[pd.DataFrame, pd.Series[int], pd.DataFrame]:
     """Counts (samples x populations), events and conditions of the samples."""
-    manifest = read_manifest(job.run)
-    clusters = read_clusters(job.run, manifest)
-    abundance = read_abundance(job.run, manifest, clusters)
+    if is_batch(job.run):
+        clusters, abundance = read_batch(job.run)
+    else:
+        manifest = read_manifest(job.run)
+        clusters = read_clusters(job.run, manifest)
+        abundance = read_abundance(job.run, manifest, clusters)
     clusters = clusters.set_index("cluster")
     counted = [f"cluster_{k}" for k in clusters.index]
     named = "population" in clusters and not job.clusters
@@ -151,10 +154,10 @@ def _tables(job: CompareJob) -> tuple[pd.DataFrame, pd.Series[int], pd.DataFrame
         counts = population_abundance(abundance, names)[list(dict.fromkeys(names))]
     counts, totals = counts.set_index(abundance["sample"]), abundance.set_index("sample")["events"]
     if job.samples is not None:
-        table = read_samples(job.samples)
-        by_sample = table.drop_duplicates("sample").set_index("sample")
-        by_file = table.set_index("file")
-        chosen = by_sample if set(counts.index) <= set(by_sample.index) else by_file
+        table = read_samples(job.samples, by_file=False)
+        chosen = table.drop_duplicates("sample").set_index("sample")
+        if "file" in table and not set(counts.index) <= set(chosen.index):
+            chosen = table.set_index("file")
         missing = [sample for sample in counts.index if sample not in chosen.index]
         if missing:
             raise InputError(f"--samples {job.samples}: no row for the sample {missing[0]} of the run")
@@ -162,7 +165,7 @@ def _tables(job: CompareJob) -> tuple[pd.DataFrame, pd.Series[int], pd.DataFrame
         # In the order of the table, in which the first condition is the baseline.
         order = counts.index[np.argsort(chosen.index.get_indexer(counts.index), kind="stable")]
         return counts.loc[order], totals.loc[order], own.loc[order]
-    own = [c for c in abundance.columns if c not in counted and c not in RESERVED and c != "sample"]
+    own = [c for c in abundance.columns if c not in (*counted, "sample", "unassigned") and c not in RESERVED]
     return counts, totals, abundance.set_index("sample")[own].astype(str)
 
 

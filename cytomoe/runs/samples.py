@@ -16,8 +16,10 @@ from cytomoe.runs.events import Events
 RESERVED = frozenset({"file", "event", "events", "cytomoe", "confidence", "cluster", "label", "population", "gate"})
 
 
-def read_samples(path: Path) -> pd.DataFrame:
+def read_samples(path: Path, *, by_file: bool = True) -> pd.DataFrame:
     """Read a table with the columns file, sample and any others, such as condition and batch; all as text.
+
+    Without ``by_file`` the column file may be missing.
 
     Raises
     ------
@@ -25,9 +27,11 @@ def read_samples(path: Path) -> pd.DataFrame:
         If it can't be read, lacks the column file or sample, or names a file twice.
     """
     table = read_table(path, f"--samples {path}")
-    for column in ("file", "sample"):
+    for column in ("file", "sample") if by_file else ("sample",):
         if column not in table:
             raise InputError(f"--samples {path}: no column {column}; it needs file, sample and, if you like, condition")
+    if "file" not in table:
+        return table
     repeated = table["file"][table["file"].duplicated()]
     if len(repeated):
         raise InputError(f"--samples {path}: file {repeated.iloc[0]} stands in it twice")
