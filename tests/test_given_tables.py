@@ -73,6 +73,8 @@ def test_gates_of_events_mean_the_same_however_they_are_saved(saved, tmp_path):
     [
         (b"", "is empty"),
         (b"\r\n;;\r\n", "is empty"),
+        (b'""', "is empty"),
+        (b'"",""\n" ",\n', "is empty"),
         (b"PK\x03\x04\x00\x00\x00", "save the table as CSV"),
         (b"cluster,name\n1,CD4,T cells\n", "line 2: has 3 cells, but there are 2 columns"),
         (b"cluster,cluster\n1,a\n", "the column cluster stands in it twice"),

@@ -61,15 +61,19 @@ def read_rows(path: Path, what: str) -> list[tuple[int, list[str]]]:
         If the file can't be read, or holds no row.
     """
     text = read_text(path, what)
+    empty = InputError(f"{what}: the file is empty")
     first = next((line for line in text.splitlines() if line.strip(DELIMITERS + " ")), None)
     if first is None:
-        raise InputError(f"{what}: the file is empty")
+        raise empty
     reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter_of(first))
     try:
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        every = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except csv.Error as error:
         raise InputError(f"{what}, line {reader.line_num}: not a readable table: {error}") from None
-    return [(line, row) for line, row in rows if any(row)]
+    rows = [(line, row) for line, row in every if any(row)]
+    if not rows:  # quotes around nothing
+        raise empty
+    return rows
 
 
 def read_table(path: Path, what: str) -> pd.DataFrame:
