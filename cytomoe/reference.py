@@ -128,8 +128,8 @@ def _read_table(path: Path) -> list[Population]:
         if column not in table:
             table[column] = ""
     populations = []
-    rows = table[[*COLUMNS, "requires", "within"]].itertuples(index=False)
-    for line, (name, positive, negative, requires, within) in enumerate(rows, start=2):
+    for line, *cells in table[[*COLUMNS, "requires", "within"]].itertuples():
+        name, positive, negative, requires, within = cells
         levels = [*map(_level, _split(positive)), *((_bare(marker), "-") for marker in _split(negative))]
         if not name.strip() or not levels:
             raise InputError(f"--reference {path}, line {line}: needs a population and at least one marker")

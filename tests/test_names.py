@@ -200,7 +200,9 @@ def test_new_samples_get_the_names_of_the_model(example_run, tmp_path):
     [
         (None, "none of the tables"),
         ("population,positive\nT,CD3\n", "no column negative"),
-        ("population,positive,negative\n,CD3,\n", "line 2"),
+        ("population,positive,negative\n,CD3,\n", "line 2:"),
+        ("\npopulation,positive,negative\n\nT,CD3,\n,,\n,CD4,\n", "line 6:"),
+        ('population,positive,negative\n"T\ncells",CD3,\n,CD4,\n', "line 4:"),
         ("population,positive,negative\n", "no rows"),
     ],
 )

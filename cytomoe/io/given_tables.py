@@ -79,6 +79,11 @@ def read_rows(path: Path, what: str) -> list[tuple[int, list[str]]]:
 def read_table(path: Path, what: str) -> pd.DataFrame:
     """A table whose first row are the names of its columns; every cell is text, an absent one empty.
 
+    Returns
+    -------
+    DataFrame
+        The rows that are not blank; its index, line, is where each stands in the file, for messages.
+
     Raises
     ------
     InputError
@@ -99,4 +104,6 @@ def read_table(path: Path, what: str) -> pd.DataFrame:
                 "a cell that holds the separator needs quotes"
             )
     width = len(header)
-    return pd.DataFrame([(row + [""] * width)[:width] for _, row in rows], columns=header, dtype=object)
+    cells = [(row + [""] * width)[:width] for _, row in rows]
+    lines = pd.Index([line for line, _ in rows], name="line", dtype=int)
+    return pd.DataFrame(cells, index=lines, columns=header, dtype=object)
