@@ -1,8 +1,10 @@
 """`batch --upload`: workers that can't see the files receive them, and what comes back is what would be made here.
 
-The workers run in a mount namespace of their own, in which the folder of files, model and results is empty.
+The workers run in a mount namespace of their own, in which the folder of files, model and results is empty. What is
+packed, moved and kept is tested without any, in this process.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -11,13 +13,23 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from cytomoe.cli.main import run
 from cytomoe.datasets.simulate import simulate_plate
+from cytomoe.errors import InputError
 from cytomoe.io import write_fcs
+from cytomoe.runs import upload
+from cytomoe.runs.cluster import ClusterJob, PreprocessingChoice
+from cytomoe.runs.outputs import sha256
+from cytomoe.runs.predict import PredictJob
+from cytomoe.runs.well_groups import WellGroup, attempt, run_group
+from cytomoe.runs.wells import WellResult, WellTask
 
 ALONE = ["unshare", "--map-root-user", "--mount"]
 WELLS = 8
@@ -134,3 +146,109 @@ def test_a_file_that_a_worker_has_no_memory_for_is_refused_in_a_line(here, examp
 def test_there_is_nobody_to_upload_to_without_a_scheduler(here, tmp_path, capsys):
     assert run(["batch", str(here / "p1"), "--out", str(tmp_path / "out"), "--upload"]) == 2
     assert "--scheduler" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------ without workers
+
+
+@pytest.fixture
+def task(small_plate, finished, tmp_path):
+    """A small well to be mapped into a folder that is not there yet."""
+    job = PredictJob(finished / "model.cytomoe", (small_plate[0],), tmp_path / "here" / "A01", report=False)
+    return WellTask("A01", job, "key", [sha256(small_plate[0])])
+
+
+@pytest.fixture
+def linked(tmp_path, monkeypatch):
+    """Folder of a worker, which it knows by a link, as it is where /tmp is one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.setattr("distributed.get_worker", lambda: SimpleNamespace(local_directory=str(tmp_path / "link")))
+    return folder
+
+
+def test_what_was_worked_on_elsewhere_is_kept_as_if_it_were_made_here(task, linked, tmp_path):
+    returned = upload.work_on(upload.pack(WellGroup((task,)), None))
+    assert not list(linked.iterdir())
+    assert not task.job.out.exists()
+    result = upload._keep(task, returned, 0)
+    assert result.events == 800
+    alone = replace(task, job=replace(task.job, out=tmp_path / "alone"))
+    (wanted,) = run_group(WellGroup((alone,)))
+    assert (result.events, result.clusters) == (wanted.events, wanted.clusters)
+    assert contents(task.job.out) == contents(alone.job.out)
+    ours, theirs = (json.loads((folder / "run.json").read_text()) for folder in (task.job.out, alone.job.out))
+    for changing in ("finished", "seconds"):
+        del ours[changing], theirs[changing]
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("how", ["problem", "error of one sample", "error of all"])
+def test_no_path_of_the_worker_is_told(how, task, linked, monkeypatch):
+    def fail(group, done):
+        file = group.tasks[0].job.files[0]
+        message = f"{file} and {file.resolve()} are odd"
+        if how == "error of all":
+            raise ValueError(message)
+        return [WellResult(problem=message) if how == "problem" else ValueError(message)]
+
+    monkeypatch.setattr(upload, "run_group", fail)
+    parcel = upload.pack(WellGroup((task,)), None)
+    outcome = attempt(lambda: upload._keep(task, upload.work_on(parcel), 0))
+    said = outcome.problem if how == "problem" else str(outcome)
+    assert said == "{0} and {0} are odd".format(*task.job.files)
+    assert isinstance(outcome, WellResult if how == "problem" else ValueError)
+
+
+def test_a_worker_without_room_for_the_files_says_so_of_each_sample(task, linked, monkeypatch):
+    parcel = upload.pack(WellGroup((task, replace(task, name="again"))), None)
+
+    def fill(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    returned = upload.work_on(parcel)
+    for number in (0, 1):
+        result = upload._keep(task, returned, number)
+        assert "can't keep the file (No space left on device)" in result.problem
+
+
+def test_results_of_another_file_are_not_kept(task, linked):
+    returned = upload.work_on(upload.pack(WellGroup((task,)), None))
+    outcome = attempt(upload._keep, replace(task, sums=["0" * 64]), returned, 0)
+    assert outcome == WellResult(problem="its files have changed while they were sent; --resume does it again")
+    assert not task.job.out.exists()
+
+
+@pytest.mark.parametrize("table", ["given", "pbmc", None])
+def test_all_that_a_run_reads_is_packed_and_found_below_the_folder_of_the_worker(table, small_plate, tmp_path):
+    panel, given = tmp_path / "panel.csv", tmp_path / "table.csv"
+    panel.write_text("marker\nCD3\n")
+    given.write_text("population,positive,negative\nT,CD3,\n")
+    choice = PreprocessingChoice(panel=panel)
+    reference = str(given) if table == "given" else table
+    job = ClusterJob(small_plate, tmp_path / "out", preprocessing=choice, reference=reference, known=("a checksum",))
+    parcel = upload.pack(WellGroup((WellTask("both", job, "key", ["", ""]),)), None)
+    read = [*small_plate, panel, *([given] if table == "given" else [])]
+    assert parcel.files == {path: path.read_bytes() for path in read}
+    assert parcel.done == [None]
+    moved = upload._moved(job, Path("/w/in"), Path("/w/out"))
+    assert moved.out == Path("/w/out/out")
+    assert moved.known == ()
+    there = [*moved.files, moved.preprocessing.panel, *([Path(moved.reference)] if table == "given" else [])]
+    assert [str(path) for path in there] == [f"/w/in{path}" for path in read]
+    back = {"files": job.files, "out": job.out, "known": job.known, "preprocessing": choice, "reference": reference}
+    assert replace(moved, **back) == job
+
+
+def test_what_can_not_be_sent_is_refused_in_one_line(task, tmp_path):
+    def packed(limit=None, **changes):
+        return upload.pack(WellGroup((replace(task, job=replace(task.job, **changes)),)), limit)
+
+    with pytest.raises(InputError, match="two files of A01 have the same name"):
+        packed(files=[*task.job.files, tmp_path / task.job.files[0].name])
+    with pytest.raises(InputError, match=r"no\.cytomoe: can't be read"):
+        packed(model=tmp_path / "no.cytomoe")
+    with pytest.raises(InputError, match=r"GB of memory are needed .* a worker has 0\.1 GB"):
+        packed(limit=10**8)

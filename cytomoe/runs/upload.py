@@ -162,7 +162,8 @@ def work_on(parcel: Parcel) -> Returned:
     from distributed import get_worker
 
     with tempfile.TemporaryDirectory(prefix="cytomoe-", dir=get_worker().local_directory) as name:
-        place, out = Path(name, "in"), Path(name, "out")
+        folder = Path(name).resolve()  # a run tells resolved paths as well
+        place, out = folder / "in", folder / "out"
         try:
             for path, content in parcel.files.items():
                 there = _below(place, path)
@@ -173,8 +174,17 @@ def work_on(parcel: Parcel) -> Returned:
             results = [WellResult(problem=reason)] * len(parcel.group.tasks)
             return Returned(str(place), results, [{}] * len(results))
         tasks = [replace(task, job=_moved(task.job, place, out)) for task in parcel.group.tasks]
-        found = run_group(WellGroup(tuple(tasks)), parcel.done)
+        try:
+            found = run_group(WellGroup(tuple(tasks)), parcel.done)
+        except Exception as error:
+            _tell_as_here(error, str(place))
+            raise
         return Returned(str(place), found, [_content(task.job.out) for task in tasks])
+
+
+def _tell_as_here(error: Exception, place: str) -> None:
+    """Take the worker's folder from the paths in an error's message."""
+    error.args = tuple(_as_here(list(error.args), place))
 
 
 def _below(place: Path, path: Path) -> Path:
@@ -206,6 +216,7 @@ def _keep(task: WellTask, returned: Returned, number: int) -> WellResult:
     """Write the results of a sample into its folder, as they would be had they been made here."""
     result, files = returned.results[number], returned.folders[number]
     if isinstance(result, Exception):
+        _tell_as_here(result, returned.place)
         raise result
     if result.problem or result.reused:
         return replace(result, problem=result.problem.replace(returned.place, ""))
