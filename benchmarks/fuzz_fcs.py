@@ -9,52 +9,34 @@ the small files in ``tests/fuzz_corpus``.
 
 from __future__ import annotations
 
-import argparse
 import gzip
-import hashlib
-import json
-import os
 import random
 import re
-import resource
 import sys
-import tempfile
-import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from coverage_guided import INSIDE, drive, fuzz_by_coverage
+from fuzz_engines import BrokenPromiseError, Fuzzer, Target, drive
 
 CORPUS = Path(__file__).parent.parent / "tests" / "fuzz_corpus"
 MAX_SIZE = 8192  # bytes of an input; all that the reader does is linear, so larger ones reach nothing new
 SLOW = 2.0  # seconds of processor time for such an input, a thousand times the usual
 # Packed integers of one bit become floats of 32 and doubles of 64; nothing else of a file grows when read.
 MAX_GROWTH = 64
-MEMORY = 3 << 30  # bytes of address space: an input that makes the reader ask for more is a finding, not a dead machine
 
 
-class BrokenPromiseError(AssertionError):
-    """The reader did something that it promises never to do."""
-
-
-class Reader:
-    """Feeds bytes to the reader through a file in memory, and holds it to its promises."""
+class Reader(Target):
+    """Feeds bytes to the reader."""
 
     def __init__(self) -> None:
-        shared = Path("/dev/shm")
-        self._folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
-        self.path = Path(self._folder.name) / "input.fcs"
-        self.outcomes: Counter[str] = Counter()
-        self.slowest = 0.0
+        super().__init__("input.fcs", SLOW)
 
-    def __call__(self, content: bytes) -> None:
+    def take(self, content: bytes) -> str:
+        """Read the input in one of the ways in which it can be read."""
         from cytomoe.errors import FCSError
         from cytomoe.io import open_fcs, read_fcs
 
-        self.path.write_bytes(content)
         options = {"data_set": 1 + len(content) % 2, "allow_truncated": len(content) % 3 == 0}
-        started = time.process_time()
         try:
             if len(content) % 16:
                 data_set = open_fcs(self.path, **options)
@@ -65,22 +47,17 @@ class Reader:
                 adata = read_fcs(self.path, **options)
                 values, shape, names = adata.X, adata.shape, list(adata.var_names)
         except FCSError as error:
-            self.outcomes["refused"] += 1
             if "\n" in str(error) or not str(error).startswith(str(self.path)):
                 raise BrokenPromiseError(f"not one line that begins with the file: {error}") from error
             if not error.expected or (error.offset is None and "has no data set" not in error.problem):
                 raise BrokenPromiseError(f"does not say where, or what was expected: {error}") from error
-        else:
-            self.outcomes["read"] += 1
-            unpacked = max(len(content), len(content) * 1032 * content.startswith(b"\x1f\x8b"))
-            if values.shape != shape or len(set(names)) != shape[1]:
-                raise BrokenPromiseError(f"{values.shape} values for {shape[0]} events and names {names}")
-            if values.nbytes > MAX_GROWTH * unpacked:
-                raise BrokenPromiseError(f"{len(content)} bytes became {values.nbytes}")
-        seconds = time.process_time() - started
-        self.slowest = max(self.slowest, seconds)
-        if seconds > SLOW:
-            raise BrokenPromiseError(f"took {seconds:.1f} s")
+            return "refused"
+        unpacked = max(len(content), len(content) * 1032 * content.startswith(b"\x1f\x8b"))
+        if values.shape != shape or len(set(names)) != shape[1]:
+            raise BrokenPromiseError(f"{values.shape} values for {shape[0]} events and names {names}")
+        if values.nbytes > MAX_GROWTH * unpacked:
+            raise BrokenPromiseError(f"{len(content)} bytes became {values.nbytes}")
+        return "read"
 
 
 # ------------------------------------------------------------------ engine: mutations that know the format
@@ -195,38 +172,6 @@ class Mutator:
         return start, min(len(content), start + int(self.rng.expovariate(0.05)))
 
 
-def fuzz_by_mutation(seeds: list[bytes], runs: int, seed: int, findings: Path) -> dict[str, object]:
-    """Run the reader on mutated seeds; every finding is kept and the run goes on."""
-    reader, mutate = Reader(), Mutator(seeds, random.Random(seed))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    found: list[str] = []
-    started = time.perf_counter()
-    for content in seeds:
-        reader(content)
-    for run in range(runs):
-        content = mutate()
-        try:
-            reader(content)
-        except Exception as error:
-            name = hashlib.sha1(content).hexdigest()[:12]
-            findings.mkdir(parents=True, exist_ok=True)
-            (findings / f"{name}.fcs").write_bytes(content)
-            found.append(f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
-            print(found[-1], file=sys.stderr)
-        if run % 100_000 == 99_999:
-            print(f"{run + 1:,} runs, {dict(reader.outcomes)}, {len(found)} findings", file=sys.stderr, flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return {
-        "engine": "mutate",
-        "runs": runs,
-        **reader.outcomes,
-        "slowest_s": round(reader.slowest, 3),
-        "peak_mb": peak,
-        "seconds": round(time.perf_counter() - started),
-        "findings": found,
-    }
-
-
 # ------------------------------------------------------------------ engine: coverage
 
 
@@ -238,40 +183,24 @@ def inside_atheris(report: Path, options: list[str]) -> None:
         import fcsparser.api  # noqa: F401
 
         import cytomoe.io  # noqa: F401
-    reader = Reader()
-    drive(report, options, reader, lambda: {**reader.outcomes, "slowest_s": round(reader.slowest, 3)})
+    drive(report, options, Reader())
 
 
-def main() -> int:
-    if sys.argv[1:2] == [INSIDE]:
-        inside_atheris(Path(sys.argv[2]), sys.argv[3:])
-        return 0
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--engine", choices=["atheris", "mutate"], default="mutate")
-    parser.add_argument("--runs", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--corpus", type=Path, default=Path("build/fuzz_corpus"), help="where atheris keeps its inputs")
-    parser.add_argument("--findings", type=Path, default=Path("build/fuzz_findings"))
-    arguments = parser.parse_args()
-    seeds = [path.read_bytes() for path in sorted(CORPUS.iterdir())]
-    if arguments.engine == "atheris":
-        result = fuzz_by_coverage(
-            __file__,
-            arguments.runs,
-            arguments.seed,
-            seeds=CORPUS,
-            corpus=arguments.corpus,
-            findings=arguments.findings,
-            words={*KEYWORDS, *VALUES},
-            max_size=MAX_SIZE,
-            memory_mb=1500,
-        )
-    else:
-        result = fuzz_by_mutation(seeds, arguments.runs, arguments.seed, arguments.findings)
-    print(json.dumps(result))
-    return 1 if result["findings"] else 0
-
+FUZZER = Fuzzer(
+    script=__file__,
+    about=__doc__.splitlines()[0],
+    seeds=CORPUS,
+    suffix=".fcs",
+    target=Reader,
+    mutator=Mutator,
+    inside=inside_atheris,
+    runs=100_000,
+    corpus=Path("build/fuzz_corpus"),
+    memory=3 << 30,
+    memory_mb=1500,
+    max_size=MAX_SIZE,
+    words=[*KEYWORDS, *VALUES],
+)
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.exit(main())
+    sys.exit(FUZZER.main())

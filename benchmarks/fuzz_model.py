@@ -9,25 +9,17 @@ input that breaks a promise is written to ``--findings`` and ends the run with e
 
 from __future__ import annotations
 
-import argparse
 import copy
-import hashlib
 import json
-import os
 import random
-import resource
 import sys
-import tempfile
-import time
 import warnings
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from coverage_guided import INSIDE, drive, fuzz_by_coverage
+from fuzz_engines import BrokenPromiseError, Fuzzer, Target, drive
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
-MEMORY = 10 << 30  # bytes of address space, most of which is torch's libraries
 MAX_SIZE = 1 << 17  # bytes of an input of libFuzzer; the seeds have 16 kB
 INSTRUMENTED = [
     *("cytomoe.annotation", "cytomoe.estimator", "cytomoe.fit_summary", "cytomoe.model_file", "cytomoe.saved_model"),
@@ -39,10 +31,6 @@ NUMBERS = (0, 1, -1, 2, 3, 8, 255, 1000, 10**6, 2**31 - 1, 2**31, 2**63, 10**30,
 TEXTS = ("", "arcsinh", "logicle", "none", "valleys", "relu", "elu", "mass", "../../x", "=1+1", "<script>", "x" * 5000)
 OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], [0], ["a"], {"a": 1}, [1e308, 2])
 DTYPES = ("F32", "F64", "F16", "BF16", "I64", "I32", "U8", "BOOL", "F8_E4M3", "C64", "X")
-
-
-class BrokenPromiseError(AssertionError):
-    """Loading did something that it promises never to do."""
 
 
 class Model:
@@ -183,8 +171,8 @@ def load_and_use(path: Path) -> None:
     json.dumps(model.preprocessor_.to_dict()), json.dumps(model.settings_.to_dict())
 
 
-class Loader:
-    """Loads and uses model files, and holds that to its promises."""
+class Loader(Target):
+    """Loads and uses model files."""
 
     def __init__(self) -> None:
         import torch
@@ -193,61 +181,19 @@ class Loader:
 
         torch.set_num_threads(1)
         warnings.simplefilter("ignore")  # weights near the largest float overflow, which is what was asked for
-        shared = Path("/dev/shm")
-        self._folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
-        self.path = Path(self._folder.name) / "model.cytomoe"
-        self.outcomes: Counter[str] = Counter()
-        self.slowest = 0.0
+        super().__init__("model.cytomoe", SLOW)
 
-    def __call__(self, content: bytes) -> None:
+    def take(self, content: bytes) -> str:
+        """Load the input and use it."""
         from cytomoe.errors import InputError
 
-        self.path.write_bytes(content)
-        before = time.process_time()
         try:
             load_and_use(self.path)
-            self.outcomes["loaded"] += 1
         except InputError as error:
-            self.outcomes["refused"] += 1
             if "\n" in str(error) or len(str(error)) > 1500:
                 raise BrokenPromiseError("not one line") from error
-        seconds = time.process_time() - before
-        self.slowest = max(self.slowest, seconds)
-        if seconds > SLOW:
-            raise BrokenPromiseError(f"took {seconds:.1f} s")
-
-    def outcome(self) -> dict[str, Any]:
-        """What came of the inputs so far."""
-        return {**self.outcomes, "slowest_s": round(self.slowest, 3)}
-
-
-def fuzz_by_mutation(seeds: list[bytes], runs: int, seed: int, findings: Path) -> dict[str, Any]:
-    """Load mutated models; every finding is kept and the run goes on."""
-    load = Loader()
-    mutate = Mutator(seeds, random.Random(seed))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    found: list[str] = []
-    started = time.perf_counter()
-    for run in range(runs):
-        content = mutate()
-        try:
-            load(content)
-        except Exception as error:
-            name = hashlib.sha1(content).hexdigest()[:12]
-            findings.mkdir(parents=True, exist_ok=True)
-            (findings / f"{name}.cytomoe").write_bytes(content)
-            found.append(f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
-            print(found[-1], file=sys.stderr)
-        if run % 10_000 == 9_999:
-            print(f"{run + 1:,} runs, {dict(load.outcomes)}, {len(found)} findings", file=sys.stderr, flush=True)
-    return {
-        "engine": "mutate",
-        "runs": runs,
-        **load.outcome(),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "seconds": round(time.perf_counter() - started),
-        "findings": found,
-    }
+            return "refused"
+        return "loaded"
 
 
 def inside_atheris(report: Path, options: list[str]) -> None:
@@ -257,50 +203,29 @@ def inside_atheris(report: Path, options: list[str]) -> None:
 
     with atheris.instrument_imports(include=INSTRUMENTED):
         load = Loader()
-    mutator = Mutator(golden(), random.Random(0))
+    mutator = Mutator(FUZZER.read_seeds(), random.Random(0))
 
     def mutate(content: bytes, most: int, seed: int) -> bytes:
         made = mutator.of(content, random.Random(seed)) if seed % 2 else atheris.Mutate(content, most)
         return made[:most]
 
-    drive(report, options, load, load.outcome, mutate)
+    drive(report, options, load, mutate)
 
 
-def golden() -> list[bytes]:
-    """The seeds."""
-    return [path.read_bytes() for path in sorted(GOLDEN.glob("*.cytomoe"))]
-
-
-def main() -> int:
-    if sys.argv[1:2] == [INSIDE]:
-        inside_atheris(Path(sys.argv[2]), sys.argv[3:])
-        return 0
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--engine", choices=["atheris", "mutate"], default="mutate")
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--corpus", type=Path, default=Path("build/model_corpus"), help="where atheris keeps its inputs"
-    )
-    parser.add_argument("--findings", type=Path, default=Path("build/fuzz_findings"))
-    arguments = parser.parse_args()
-    if arguments.engine == "atheris":
-        result = fuzz_by_coverage(
-            __file__,
-            arguments.runs,
-            arguments.seed,
-            seeds=GOLDEN,
-            corpus=arguments.corpus,
-            findings=arguments.findings,
-            max_size=MAX_SIZE,
-            memory_mb=4000,
-        )
-    else:
-        result = fuzz_by_mutation(golden(), arguments.runs, arguments.seed, arguments.findings)
-    print(json.dumps(result))
-    return 1 if result["findings"] else 0
-
+FUZZER = Fuzzer(
+    script=__file__,
+    about=__doc__.splitlines()[0],
+    seeds=GOLDEN,
+    suffix=".cytomoe",
+    target=Loader,
+    mutator=Mutator,
+    inside=inside_atheris,
+    runs=10_000,
+    corpus=Path("build/model_corpus"),
+    memory=10 << 30,  # most of which is torch's libraries
+    memory_mb=4000,
+    max_size=MAX_SIZE,
+)
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.exit(main())
+    sys.exit(FUZZER.main())

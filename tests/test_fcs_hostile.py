@@ -146,6 +146,7 @@ def test_a_short_fuzzing_breaks_no_promise(engine, script, runs, tmp_path):
     result = json.loads(done.stdout.splitlines()[-1])
     assert (result["engine"], result["runs"], result["findings"]) == (engine, runs, [])
     assert result["refused"] > 0
+    assert result["refused"] + result.get("read", 0) + result.get("loaded", 0) == runs
 
 
 def test_number_of_channels_that_is_given_twice_allocates_nothing():
