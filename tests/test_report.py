@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cytomoe import read_fcs, write_fcs
 from cytomoe.cli.main import run
 from cytomoe.reporting.colours import CLUSTERS, SEQUENTIAL
 from cytomoe.reporting.embedding import draw_cells
@@ -296,6 +297,24 @@ def test_events_that_stand_in_two_files_count_once_in_every_table(small_plate, t
     assert f"<dt>Cells</dt><dd>{distinct:,}</dd>" in page_of(tmp_path / "two")
     paragraph = methods_of(RunFiles.read(out)).paragraph
     assert f"fitted to {distinct:,} events, each event that stands in several files once (" in paragraph
+
+
+def test_medians_of_clusters_count_events_of_overlapping_gates_once(small_plate, tmp_path):
+    """One gate holds all events, the other the brighter half once more: by rows the medians would move."""
+    wells = tmp_path / "wells"
+    wells.mkdir()
+    cells = read_fcs(small_plate[0])
+    channel = np.asarray(cells[:, "CD7"].X).ravel()
+    write_fcs(cells, wells / "p_all_A01.fcs")
+    write_fcs(cells[channel > np.median(channel)], wells / "p_bright_A01.fcs")
+    files, out = sorted(map(str, wells.iterdir())), tmp_path / "out"
+    arguments = ["--gate-pattern", "{plate}_{gate}_{well}.fcs", "--no-report", "--quiet", "--out", str(out)]
+    assert run(["cluster", *files, *arguments]) == 0
+    by_cluster = pd.read_csv(out / "clusters.csv").set_index("cluster")
+    by_sample = pd.read_csv(out / "medians.csv").set_index("cluster")
+    markers = [name for name in by_sample.columns if name in by_cluster.columns and name.startswith("CD")]
+    assert len(markers) > 3
+    np.testing.assert_allclose(by_cluster.loc[by_sample.index, markers], by_sample[markers], atol=1e-3)
 
 
 def test_training_that_still_falls_is_told_from_one_that_settled(copy):

@@ -40,7 +40,7 @@ def _table(run: RunFiles, parts: list[NDArray[np.int64]]) -> pd.DataFrame:
     names = run.words("population")
     stability = run.stability if run.stability is not None else np.full(run.n_clusters, np.nan)
     preprocessor = Preprocessor.from_dict(run.manifest["preprocessing"])
-    own = run.cells.cluster
+    own = np.where(run.cells.assigned, run.cells.cluster, 0)
     order = np.argsort(own, kind="stable")
     starts = np.searchsorted(own[order], np.arange(1, len(parts) + 2))
     rng = np.random.default_rng(0)
@@ -63,5 +63,9 @@ def _table(run: RunFiles, parts: list[NDArray[np.int64]]) -> pd.DataFrame:
         "events": sizes,
         "fraction": sizes / max(run.n_events, 1),
     }
-    medians = pd.DataFrame(found.medians, columns=list(found.markers))
+    medians = found.medians.astype(np.float64)
+    for row, clusters in enumerate(parts):
+        if len(clusters) == 1:  # of all its events, as clusters.csv has them
+            medians[row] = run.medians[clusters[0]]
+    medians = pd.DataFrame(medians, columns=list(found.markers))
     return pd.concat([pd.DataFrame(described), medians], axis=1)

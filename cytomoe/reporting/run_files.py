@@ -163,6 +163,8 @@ class Cells:
         ``cells.h5ad``.
     cluster
         From 1, shape (cells,); of unassigned cells the nearest, 0 of those that hold values that are not numbers.
+    assigned
+        Whether each cell counts in its cluster, shape (cells,).
     confidence
         Shape (cells,).
     file, sample, gate
@@ -175,6 +177,7 @@ class Cells:
 
     path: Path
     cluster: NDArray[np.int64]
+    assigned: NDArray[np.bool_]
     confidence: NDArray[np.float32]
     file: pd.Categorical
     sample: pd.Categorical
@@ -196,6 +199,7 @@ class Cells:
         return cls(
             path,
             cluster=obs.get("nearest_cluster", obs["cytomoe"]).astype(np.int64),
+            assigned=obs["cytomoe"].astype(np.int64) > 0,
             confidence=obs["confidence"].astype(np.float32),
             file=obs["file"],
             sample=obs["sample"],

@@ -136,11 +136,13 @@ class MappedEvents:
     def representative(self) -> tuple[NDArray[np.int64], FloatArray]:
         """Rows and transformed markers of events kept, every cluster with the share that it has among all events."""
         rows, expression = self.kept.rows, self.kept.expression
-        if len(rows) == self.events.n_events:
+        if self.counted is not None:
+            once = self.counted[rows]
+            rows, expression = rows[once], expression[once]
+        if len(rows) == self.n_counted:
             return rows, expression
         own = self.nearest[rows]
-        counts = np.bincount(self.nearest, minlength=self.model.n_clusters_ + 1)
-        weights = counts / np.maximum(np.bincount(own, minlength=self.model.n_clusters_ + 1), 1)
+        weights = self.count(self.nearest) / np.maximum(np.bincount(own, minlength=self.model.n_clusters_ + 1), 1)
         weights[0] = 0  # dropped events, of which none is kept
         drawn = np.random.default_rng([self.model.seed, 4]).random(len(rows)) < (weights / weights.max())[own]
         return rows[drawn], expression[drawn]
@@ -189,11 +191,10 @@ def map_events(
     """Map events with a model whose clusters have their names; leave those out that fit none if ``unassigned``."""
     nearest, confidence, outlying, not_numbers = _map(model, events, unassigned)
     kept = _keep(model, events, nearest)
-    found = _enrichment(model, kept, nearest, outlying)
+    counted = _counted(events, gated)
+    found = _enrichment(model, kept, nearest, outlying, counted)
     names = model.names_ or ClusterNames(tuple(labels(found)))  # models of version 0.1.0 may have none
-    return MappedEvents(
-        events, model, nearest, confidence, outlying, kept, found, names, not_numbers, _counted(events, gated)
-    )
+    return MappedEvents(events, model, nearest, confidence, outlying, kept, found, names, not_numbers, counted)
 
 
 def map_and_name(
@@ -224,7 +225,7 @@ def map_and_name(
     assigned = np.ones(len(nearest), dtype=bool) if outlying is None else outlying <= 1
     nearest = model.number_by_size(nearest, assigned if counted is None else assigned & counted)
     kept = _keep(model, events, nearest)
-    found = _enrichment(model, kept, nearest, outlying)
+    found = _enrichment(model, kept, nearest, outlying, counted)
     names = ClusterNames(tuple(labels(found)))
     if reference is not None:
         names = with_populations(names, name_clusters(found, reference))
@@ -330,15 +331,19 @@ def _keep(model: MoESimVAE, events: Events, clusters: NDArray[np.int32]) -> Kept
 
 
 def _enrichment(
-    model: MoESimVAE, kept: KeptEvents, clusters: NDArray[np.int32], outlying: NDArray[np.float32] | None = None
+    model: MoESimVAE,
+    kept: KeptEvents,
+    clusters: NDArray[np.int32],
+    outlying: NDArray[np.float32] | None = None,
+    counted: NDArray[np.bool_] | None = None,
 ) -> Enrichment:
-    """Markers of the events of each cluster, those left out that are outlying."""
+    """Markers of the events of each cluster, each event once, those left out that are outlying."""
     preprocessor, n_clusters = model.preprocessor_, model.n_clusters_
-    own, expression = clusters[kept.rows], kept.expression
+    use = np.ones(len(clusters), dtype=bool) if counted is None else counted
     if outlying is not None:
-        assigned = outlying[kept.rows] <= 1
-        own, expression, clusters = own[assigned], expression[assigned], clusters[outlying <= 1]
-    sizes = np.bincount(clusters, minlength=n_clusters + 1)[1:]
+        use = use & (outlying <= 1)
+    own, expression = clusters[kept.rows][use[kept.rows]], kept.expression[use[kept.rows]]
+    sizes = np.bincount(clusters[use], minlength=n_clusters + 1)[1:]
     return enrichment(expression, own, n_clusters, preprocessor.markers, preprocessor.zeros, sizes=sizes)
 
 
