@@ -78,7 +78,8 @@ class Settings:
     batch_size
         Cells per step.
     warm_steps
-        Steps in which the gating network first learns one partition by cross-entropy (``valleys``, ``consensus``).
+        Steps in which the gating network first learns clusters by cross-entropy: those on which the partitions agree
+        (``valleys``), or one partition (``consensus``).
     steps
         Joint steps on all losses.
     learning_rate
@@ -88,7 +89,8 @@ class Settings:
     clip_gradient
         Largest norm of the gradient; 0 leaves it alone.
     sampling_power
-        Cells are drawn with weight (size of their micro-cluster) ** -sampling_power; 0 draws all cells alike.
+        Cells are drawn with weight (size of their cluster, or micro-cluster with ``consensus``) ** -sampling_power; 0
+        draws all cells alike.
     """
 
     experts: int = 50
@@ -134,6 +136,8 @@ class Settings:
         self._require("micro_clusters", self.micro_clusters >= 2, "at least 2")
         self._require("projection_neighbours", self.projection_neighbours >= 2, "at least 2")
         self._require("resolution", 0.1 <= self.resolution <= 10, "from 0.1 to 10")
+        self._require("valley_depth", 0 < self.valley_depth <= 1, "above 0, up to 1")
+        self._require("valley_confidence", 0 <= self.valley_confidence <= 30, "from 0 to 30")
         self._require("agreement", 0 < self.agreement <= 1, "above 0, up to 1")
         self._require("threshold", self.threshold > 0, "above 0")
         self._require("learning_rate", self.learning_rate > 0, "above 0")

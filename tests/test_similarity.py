@@ -152,6 +152,7 @@ def test_more_markers_ask_for_surer_valleys():
 
     assert confidence_for(2.25, 10) == confidence_for(2.25, 1) == 2.25
     assert norm.sf(confidence_for(2.25, 40)) * 40 == pytest.approx(norm.sf(2.25) * 10)
+    assert 30 < confidence_for(30, 1000) < 31
 
 
 @pytest.mark.parametrize(("apart", "clusters"), [(0.5, 2), (0.75, 2), (0.8, 1)])

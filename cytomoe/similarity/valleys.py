@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -95,10 +94,11 @@ def confidence_for(usual: float, n_markers: int) -> float:
 
     The chance that some marker shows a valley by noise is kept at that of ``USUAL_MARKERS`` (Bonferroni).
     """
+    from scipy.special import ndtr, ndtri
+
     if n_markers <= USUAL_MARKERS:
         return usual
-    normal = NormalDist()
-    return -normal.inv_cdf(normal.cdf(-usual) * USUAL_MARKERS / n_markers)
+    return -float(ndtri(ndtr(-usual) * USUAL_MARKERS / n_markers))
 
 
 def _threads() -> int:
