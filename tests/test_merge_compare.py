@@ -115,6 +115,37 @@ def test_clusters_that_a_map_leaves_out_keep_their_names(example_run, tmp_path):
     assert not (out / "report.html").exists()
 
 
+def test_a_population_may_be_called_as_pandas_calls_what_is_missing(plate, tmp_path):
+    (tmp_path / "map.csv").write_text("cluster,name\n1,NA\n2,null\n")
+    out = tmp_path / "merged"
+    assert run(["merge", str(plate), "--map", str(tmp_path / "map.csv"), "--out", str(out), "--no-report"]) == 0
+    assert {"NA", "null"} <= set(pd.read_csv(out / "populations.csv").columns)
+    (tmp_path / "sheet.csv").write_text("sample,dose\nfirst,001\nsecond,1\nthird,001\n")
+    compared = ["--by", "dose", "--samples", str(tmp_path / "sheet.csv"), "--out", str(tmp_path / "x")]
+    assert run(["compare", str(out), *compared]) == 0
+    found = pd.read_csv(tmp_path / "x" / "comparison.csv", keep_default_na=False)
+    assert {"NA", "null"} <= set(found["population"])
+    assert "log2_1_over_001" in found.columns
+
+
+@pytest.mark.parametrize("name", ["events", "sample"])
+def test_a_population_can_not_be_called_like_a_column(example_run, name, tmp_path, capsys):
+    (tmp_path / "map.csv").write_text(f"cluster,name\n1,{name}\n")
+    assert run(["merge", str(example_run), "--map", str(tmp_path / "map.csv"), "--out", str(tmp_path / "x")]) == 2
+    assert f"a population can't be called {name}" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_conditions_are_the_text_that_the_sheet_holds(example_run, tmp_path, capsys):
+    """Numbers among them stay as they were written: 1 is not 1.0, and 001 is not 1."""
+    sheet = tmp_path / "samples.csv"
+    sheet.write_text("file,sample,dose\nexample_A01.fcs,a,1\nexample_A02.fcs,b,0.50\nexample_A03.fcs,c,1\n")
+    model, out = str(example_run / "model.cytomoe"), str(tmp_path / "run")
+    assert run(["predict", model, *FILES, "--samples", str(sheet), "--out", out, "--quiet", "--no-report"]) == 0
+    assert run(["compare", out, "--by", "dose", "--baseline", "0.50", "--out", str(tmp_path / "x"), "--json"]) == 0
+    assert json.loads((tmp_path / "x" / "comparison.json").read_text())["samples"] == {"a": "1", "b": "0.50", "c": "1"}
+
+
 def test_the_report_of_a_merged_run_is_of_its_populations(example_run, mapping, tmp_path, capsys):
     """Names, sizes, medians, gates and map of the populations; nothing of the clusters' report is left."""
     from cytomoe.metrics import Contingency

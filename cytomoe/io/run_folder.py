@@ -21,6 +21,9 @@ _NEEDED: dict[str, type] = {
     **dict.fromkeys(("inputs", "samples", "warnings"), list),
     **dict.fromkeys(("settings", "preprocessing", "software", "seconds"), dict),
 }
+# Texts of clusters.csv and medians.csv; a population may be called NA, so that only an empty cell is none.
+_NAMES = ("sample", "label", "population", "runner_up")
+_CELLS: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "dtype": dict.fromkeys(_NAMES, str)}
 _AGAIN = "make the run again, or take the folder from a copy"
 
 
@@ -96,17 +99,12 @@ def read_batch(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             f"{run}: each of its samples has clusters of its own, which can't be counted together; make the batch "
             "without --per-sample"
         )
-    path = run / "abundance.csv"
-    abundance = _read(path, {"dtype": {"sample": str}, "keep_default_na": False})
-    _need_columns(path, abundance, ("sample", "events"))
+    abundance = _read_counts(run / "abundance.csv")
     if abundance.empty:
         raise InputError(f"{run}: none of its samples could be used; failed.csv says why")
-    own = run / "wells" / abundance["sample"][0] / "clusters.csv"
-    clusters = _read(own, {})
-    _need_columns(own, clusters, ("cluster", "label"))
-    counted = [f"cluster_{k}" for k in clusters["cluster"]]
-    _need_columns(path, abundance, tuple(counted))
-    _need_counts(path, abundance[["events", *counted]])
+    first = run / "wells" / abundance["sample"][0]
+    clusters = read_clusters(first, read_manifest(first))
+    _need_columns(run / "abundance.csv", abundance, tuple(f"cluster_{k}" for k in clusters["cluster"]))
     return clusters, abundance
 
 
@@ -152,7 +150,7 @@ def read_clusters(run: Path, manifest: dict[str, Any]) -> pd.DataFrame:
         If the table is damaged or of another run.
     """
     path = run / "clusters.csv"
-    table = _read(path, {})
+    table = _read(path, _CELLS)
     _need_columns(path, table, ("cluster", "label", "events", "fraction"))
     _need_counts(path, table[["cluster", "events"]])
     if table["cluster"].tolist() != list(range(1, manifest["clusters"] + 1)):
@@ -173,10 +171,9 @@ def read_abundance(run: Path, manifest: dict[str, Any], clusters: pd.DataFrame) 
         If the table is damaged or of another run: its counts must be those of manifest and clusters.
     """
     path = run / "abundance.csv"
-    table = _read(path, {"dtype": {"sample": str}, "keep_default_na": False})
+    table = _read_counts(path)
     counted = [f"cluster_{k}" for k in clusters["cluster"]]
-    _need_columns(path, table, ("sample", "events", *counted))
-    _need_counts(path, table[["events", *counted]])
+    _need_columns(path, table, tuple(counted))
     if table["sample"].tolist() != manifest["samples"]:
         raise InputError(f"{path}: damaged: it should list the samples that {MANIFEST} names; {_AGAIN}")
     same_events = int(table["events"].sum()) == distinct_events(manifest)
@@ -194,7 +191,7 @@ def read_medians(run: Path, clusters: pd.DataFrame) -> pd.DataFrame:
         If the table is damaged or of another run.
     """
     path = run / "medians.csv"
-    table = _read(path, {})
+    table = _read(path, _CELLS)
     _need_columns(path, table, ("cluster", "events"))
     _need_counts(path, table[["cluster", "events"]])
     found = table.groupby("cluster")["events"].sum()
@@ -223,6 +220,18 @@ def read_labels(run: Path, manifest: dict[str, Any], clusters: pd.DataFrame) -> 
     _need_columns(path, table, ("file", "event", "cluster"))
     if len(table) != manifest["events"] or not table["cluster"].isin([0, *clusters["cluster"]]).all():
         raise InputError(f"{path}: damaged: its events are not those of {MANIFEST}; {_AGAIN}")
+    return table
+
+
+def _read_counts(path: Path) -> pd.DataFrame:
+    """A table of a row per sample: its counts as numbers, all else as the text that it is."""
+    table = _read(path, {"dtype": str, "keep_default_na": False})
+    _need_columns(path, table, ("sample", "events"))
+    for name in table:
+        if name in ("events", "unassigned") or name.startswith(("cluster_", "plate_cluster_")):
+            if not table[name].str.fullmatch(r"[0-9]{1,18}").all():
+                raise InputError(f"{path}: damaged: the column {name} holds something else than counts; {_AGAIN}")
+            table[name] = table[name].astype("int64")
     return table
 
 

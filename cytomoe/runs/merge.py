@@ -24,6 +24,7 @@ from cytomoe.io.run_folder import (
     read_manifest,
     read_medians,
 )
+from cytomoe.io.tables import plain_cell
 from cytomoe.naming import UNKNOWN, number_populations
 from cytomoe.runs import outputs
 from cytomoe.runs.job import Listener
@@ -202,7 +203,7 @@ def read_map(path: Path, n_clusters: int) -> pd.Series[str]:
     name = next((columns[n] for n in _NAME if n in columns), None)
     if cluster is None or name is None:
         raise InputError(f"--map {path}: needs the columns cluster and name; it has {', '.join(table.columns)}")
-    given = dict(zip(table[cluster], table[name], strict=True))
+    given = {number: plain_cell(text) for number, text in zip(table[cluster], table[name], strict=True)}
     if len(given) < len(table):
         raise InputError(f"--map {path}: cluster {table[cluster][table[cluster].duplicated()].iloc[0]} is named twice")
     wanted = [str(k) for k in range(1, n_clusters + 1)]
@@ -244,6 +245,9 @@ def _with_unassigned(names: pd.Series[str]) -> pd.Series[str]:
 def population_abundance(abundance: pd.DataFrame, names: pd.Series[str]) -> pd.DataFrame:
     """Events of each population in each sample, from those of its clusters; the samples' columns as they were."""
     counted = [f"cluster_{k}" for k in names.index]
+    taken = next((name for name in names if name in abundance.columns.drop(counted)), None)
+    if taken is not None:
+        raise InputError(f"a population can't be called {taken}: the tables have a column of that name")
     merged = abundance[counted].T.groupby(names.to_numpy(), sort=False).sum().T
     return pd.concat([abundance.drop(columns=counted), merged], axis=1)
 
