@@ -1,6 +1,7 @@
 """A batch of files that hold a gate each: samples from their names, measures against the gates."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -45,7 +46,20 @@ def test_files_of_gates_are_one_sample_measured_against_their_gates(data, tmp_pa
     assert found["f_measure"] > 0.8
     measures = pd.read_csv(out / "measures.csv", index_col="sample")
     assert measures.loc["Staurosporine_H01", "f_measure"] == pytest.approx(found["f_measure"])
+    manifest, abundance = json.loads((out / "run.json").read_text()), pd.read_csv(out / "abundance.csv")
+    assert manifest["samples"]["Staurosporine_H01"]["events"] == abundance["events"][0] == 4553  # 6,316 rows
     page = (out / "report.html").read_text()
     assert f"<dd>{found['f_measure']:.3f}</dd>" in page
     assert 'id="drift"' in page
     assert f"report: {out / 'report.html'}" in printed.out
+
+
+@pytest.mark.parametrize("mode", ["--pooled", "--per-sample"])
+def test_a_batch_whose_gates_are_all_too_small_is_finished_and_says_so(small_plate, tmp_path, mode):
+    for path in small_plate:
+        shutil.copy(path, tmp_path / path.name.replace("example_", "p_all_"))
+    wells, out = sorted(map(str, tmp_path.glob("p_*.fcs"))), tmp_path / "out"
+    chosen = ["--gate-pattern", PATTERN, "--min-population", "1000000", "--quiet"]
+    assert run(["batch", *wells, *chosen, mode, "--out", str(out)]) == 0
+    assert "No gate of any sample is large enough to measure" in (out / "report.html").read_text()
+    assert (out / "run.json").is_file()

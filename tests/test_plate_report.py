@@ -115,6 +115,19 @@ def test_the_verdict_tells_failures_unstable_clusters_and_samples_unlike_the_fit
     assert found["In 1 sample many cells fit no cluster"].detail == "one (20.0 %)."
 
 
+def test_a_batch_that_loses_half_of_its_gates_is_to_be_looked_at():
+    measures = pd.DataFrame(
+        {"f_measure": [0.9, 0.4], "mean_f1": [0.9, 0.3], "events": 100, "gates": 4, "gates_lost": [1, 2]},
+        index=["one", "two"],
+    )
+    found = told(summary(measures=measures))
+    assert found["In 1 sample half of the gates or more match no cluster well"].level == "check"
+    assert "F-measure 0.650 (lowest 0.400 in two)" in (
+        found["In 1 sample half of the gates or more match no cluster well"].detail
+    )
+    assert "Measured against the gates of 1 sample" in told(summary(measures=measures[:1]))
+
+
 def test_warnings_reach_the_verdict_but_remarks_on_files_do_not():
     remark = "a.fcs: $P9R is no range; the values do not depend on it"
     assert not [t for t in told(summary(sample_warnings={"one": [remark]})) if "warning" in t]

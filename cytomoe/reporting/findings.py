@@ -6,7 +6,7 @@ Levels are ``good``, ``note`` (know this) and ``check`` (look before you use the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Level = Literal["good", "note", "check"]
 _HEADLINES: dict[Level, str] = {
@@ -14,6 +14,20 @@ _HEADLINES: dict[Level, str] = {
     "note": "The clusters can be used; know the notes below",
     "check": "Look at the points marked “check” before you use these clusters",
 }
+
+
+# A gate whose best cluster has an F1 below this is lost in it.
+_LOST = 0.5
+
+
+def lost_gates(block: dict[str, Any]) -> list[dict[str, Any]]:
+    """Populations of a block of an evaluation that no cluster matches well."""
+    return [population for population in block["populations"] if population["f1"] < _LOST]
+
+
+def mostly_lost(n_lost: int, n_gates: int) -> bool:
+    """Whether so many gates are lost that clusters and gates can't be of the same populations."""
+    return 2 * n_lost >= n_gates
 
 
 @dataclass(frozen=True)

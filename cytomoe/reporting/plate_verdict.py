@@ -10,7 +10,7 @@ import numpy as np
 from cytomoe.drift import MOST_UNFIT
 from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.io.remarks import is_remark
-from cytomoe.reporting.findings import Finding, by_weight
+from cytomoe.reporting.findings import Finding, by_weight, mostly_lost
 from cytomoe.words import percent
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ def _gates(summary: BatchSummary) -> list[Finding]:
     measures = summary.measures
     if measures is None:
         return []
+    if measures.empty:
+        return [Finding("note", "No gate of any sample is large enough to measure", "See --min-population.")]
     parts = [
         f"{title} {np.median(values):.3f} (lowest {values.min():.3f} in {values.idxmin()})"
         for title, values in (
@@ -179,11 +181,16 @@ def _gates(summary: BatchSummary) -> list[Finding]:
             ("mean F1", measures["mean_f1"]),
         )
     ]
+    detail = f"Median over the samples, events in one gate only: {', '.join(parts)}."
+    lost = [row.Index for row in measures.itertuples() if mostly_lost(row.gates_lost, row.gates)]
+    if not lost:
+        return [Finding("good", f"Measured against the gates of {_samples(len(measures))}", detail)]
     return [
         Finding(
-            "good",
-            f"Measured against the gates of {_samples(len(measures))}",
-            f"Median over the samples, events in one gate only: {', '.join(parts)}.",
+            "check",
+            f"In {_samples(len(lost))} half of the gates or more match no cluster well",
+            f"{_listed(lost)}. {detail}",
+            "Look whether the markers chosen tell the gated populations apart; the report of each sample names them.",
         )
     ]
 

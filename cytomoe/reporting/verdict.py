@@ -14,7 +14,7 @@ import numpy as np
 from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.io.remarks import is_remark, told_once
 from cytomoe.naming import is_known
-from cytomoe.reporting.findings import Finding, by_weight
+from cytomoe.reporting.findings import Finding, by_weight, lost_gates, mostly_lost
 from cytomoe.reporting.run_files import RunFiles
 from cytomoe.words import percent
 
@@ -312,7 +312,7 @@ def _gates(run: RunFiles) -> list[Finding]:
     block = run.evaluation["unique"]
     if block["f_measure"] is None:
         return [Finding("note", "No gate is large enough to measure", "See --min-population.")]
-    lost = [p for p in block["populations"] if p["f1"] < 0.5]
+    lost = lost_gates(block)
     least, n_measured = run.evaluation["min_population"], len(block["populations"])
     detail = (
         f"F-measure {block['f_measure']:.3f} (weighted by size), mean F1 {block['mean_f1']:.3f} (every population "
@@ -324,7 +324,7 @@ def _gates(run: RunFiles) -> list[Finding]:
         return [Finding("good", f"Every gated population that was measured has its {run.what}", detail)]
     return [
         Finding(
-            "note" if 2 * len(lost) < n_measured else "check",
+            "check" if mostly_lost(len(lost), n_measured) else "note",
             f"{len(lost)} gated population{'s match' if len(lost) > 1 else ' matches'} no {run.what} well",
             f"F1 below 0.5: {'; '.join(_where_it_lies(run, p, block['populations']) for p in lost)}. {detail}",
             _to_tell_them_apart(run),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +9,15 @@ import numpy as np
 import pandas as pd
 
 from cytomoe import __version__
-from cytomoe.io.tables import read_safe_table
+from cytomoe.io.run_folder import distinct_events, read_clusters, read_drift, read_evaluation, read_manifest
 from cytomoe.plates.matching import match_clusters
 from cytomoe.plates.samples import Sample
+from cytomoe.reporting.findings import lost_gates
 from cytomoe.reporting.plates import BatchSummary, PlateDrift, write_plate_report
 from cytomoe.runs import outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from cytomoe.runs.batch import BatchJob
@@ -44,7 +44,8 @@ def write_tables(
         What the user should know of the events that a model of all was fitted on.
     """
     good = [sample for sample in job.samples if not results[sample.name].problem]
-    clusters = {s.name: read_safe_table(job.out / "wells" / s.name / "clusters.csv") for s in good}
+    manifests = {s.name: read_manifest(_folder(job, s)) for s in good}
+    clusters = {s.name: read_clusters(_folder(job, s), manifests[s.name]) for s in good}
     names = pd.DataFrame([_about(sample) for sample in good], columns=_about_columns(job.samples))
     abundance, described = names.assign(events=pd.Series(dtype=int)), _described({}, _MEMBERS, "cluster")
     if clusters:
@@ -58,7 +59,7 @@ def write_tables(
         described = _described(clusters, members, label)
         wide = counts.unstack(fill_value=0).reindex(names["sample"]).astype(int)
         wide.columns = [f"{label}_{number}" for number in wide.columns]
-        events = pd.Series({s.name: _events(job.out / "wells" / s.name) for s in good})
+        events = pd.Series({name: distinct_events(manifest) for name, manifest in manifests.items()})
         if job.unassigned or job.nan == "drop":
             wide.insert(0, "unassigned", events - wide.sum(axis=1))
         wide.insert(0, "events", events)
@@ -69,7 +70,7 @@ def write_tables(
     problems = [(name, result.problem) for name, result in results.items() if result.problem]
     failed = pd.DataFrame(problems, columns=["sample", "reason"])
     outputs.write_csv(job.out / "failed.csv", failed)
-    _write_report(job, abundance, described, failed, good, warnings)
+    _write_report(job, abundance, described, failed, manifests, warnings)
     manifest = {
         "version": __version__,
         "command": shlex.join(job.command),
@@ -105,9 +106,8 @@ def _counts(clusters: dict[str, pd.DataFrame]) -> pd.Series[int]:
     return pd.concat(by_sample, names=["sample"])
 
 
-def _events(folder: Path) -> int:
-    """Events of a sample, each counted once."""
-    return int(read_safe_table(folder / "abundance.csv")["events"].sum())
+def _folder(job: BatchJob, sample: Sample) -> Path:
+    return job.out / "wells" / sample.name
 
 
 def _described(clusters: dict[str, pd.DataFrame], members: pd.DataFrame, label: str) -> pd.DataFrame:
@@ -142,17 +142,12 @@ def _described(clusters: dict[str, pd.DataFrame], members: pd.DataFrame, label: 
     return pd.DataFrame(rows, columns=columns).set_index("column")
 
 
-def _drift(job: BatchJob, samples: Sequence[Sample]) -> PlateDrift | None:
+def _drift(job: BatchJob, manifests: dict[str, dict[str, Any]]) -> PlateDrift | None:
     """Drift of all samples, from their folders."""
-    if job.mode == "per-sample" or not samples:
+    if job.mode == "per-sample" or not manifests:
         return None
-    tables, unfit = [], {}
-    for sample in samples:
-        folder = job.out / "wells" / sample.name
-        table = read_safe_table(folder / "drift.csv", dtype={"marker": str}, keep_default_na=False)
-        tables.append(table.assign(sample=sample.name))
-        unfit[sample.name] = _manifest(folder)["drift"]["fits_no_expert"].get(sample.name, 0.0)
-    drift = pd.concat(tables)
+    drift = pd.concat([read_drift(job.out / "wells" / name).assign(sample=name) for name in manifests])
+    unfit = {name: found["drift"]["fits_no_expert"].get(name, 0.0) for name, found in manifests.items()}
     markers = list(dict.fromkeys(drift["marker"]))
     distance, left = (
         drift.pivot(index="sample", columns="marker", values=what).reindex(list(unfit))[markers]
@@ -161,21 +156,18 @@ def _drift(job: BatchJob, samples: Sequence[Sample]) -> PlateDrift | None:
     return PlateDrift(distance.astype(float), left.astype(bool), pd.Series(unfit, dtype=float))
 
 
-def _measures(job: BatchJob, samples: Sequence[Sample]) -> pd.DataFrame | None:
-    """Both measures of each sample that could be measured, on the events in one gate only."""
+def _measures(job: BatchJob, samples: Iterable[str]) -> pd.DataFrame | None:
+    """Both measures of each sample that could be measured, on the events in one gate only, and gates that were lost."""
     if not job.gates:
         return None
     rows = {}
-    for sample in samples:
-        block = json.loads((job.out / "wells" / sample.name / "evaluation.json").read_text(encoding="utf-8"))["unique"]
+    for name in samples:
+        block = read_evaluation(job.out / "wells" / name)["unique"]
         if block["f_measure"] is not None:
-            rows[sample.name] = (block["f_measure"], block["mean_f1"], block["n_gated"])
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["f_measure", "mean_f1", "events"])
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / outputs.MANIFEST).read_text(encoding="utf-8"))
-    return content
+            n_lost = len(lost_gates(block))
+            rows[name] = (block["f_measure"], block["mean_f1"], block["n_gated"], len(block["populations"]), n_lost)
+    columns = ["f_measure", "mean_f1", "events", "gates", "gates_lost"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def _write_report(
@@ -183,14 +175,14 @@ def _write_report(
     abundance: pd.DataFrame,
     clusters: pd.DataFrame,
     failed: pd.DataFrame,
-    samples: Sequence[Sample],
+    manifests: dict[str, dict[str, Any]],
     warnings: Sequence[str],
 ) -> None:
     places = {sample.name: (sample.plate, sample.well) for sample in job.samples}
     failed = failed.assign(
         plate=[places[name][0] for name in failed["sample"]], well=[places[name][1] for name in failed["sample"]]
     )
-    measures = _measures(job, samples)
+    measures = _measures(job, manifests)
     if measures is not None:
         outputs.write_csv(job.out / "measures.csv", measures.rename_axis("sample").reset_index())
     summary = BatchSummary(
@@ -200,10 +192,10 @@ def _write_report(
         clusters=clusters,
         failed=failed,
         command=shlex.join(job.command),
-        drift=_drift(job, samples),
+        drift=_drift(job, manifests),
         measures=measures,
         warnings=warnings,
-        sample_warnings={s.name: _manifest(job.out / "wells" / s.name)["warnings"] for s in samples},
+        sample_warnings={name: manifest["warnings"] for name, manifest in manifests.items()},
     )
     write_plate_report(job.out, summary)
 

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from cytomoe import __version__
 from cytomoe.errors import CytomoeError
+from cytomoe.io.run_folder import distinct_events
 from cytomoe.runs import outputs
 from cytomoe.runs.cluster import ClusterJob, run_cluster
 from cytomoe.runs.job import RunResult
@@ -52,7 +53,7 @@ class WellResult:
     Attributes
     ----------
     events, clusters
-        Counts; 0 where it failed.
+        Counts, an event that stands in several files once; 0 where it failed.
     seconds
         Wall time.
     problem
@@ -80,7 +81,8 @@ def finished(out: Path, key: str, sums: Sequence[str]) -> WellResult | None:
         # A file that changed while it waited for its turn was not the one that the key is of.
         if manifest["key"] != key or [entry["sha256"] for entry in manifest["inputs"]] != list(sums):
             return None
-        return WellResult(manifest["events"], manifest["clusters"], sum(manifest["seconds"].values()), reused=True)
+        seconds = sum(manifest["seconds"].values())
+        return WellResult(distinct_events(manifest), manifest["clusters"], seconds, reused=True)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -104,7 +106,7 @@ def _run(task: WellTask) -> WellResult:
 
 def well_result(result: RunResult) -> WellResult:
     """A run's result, as that of a sample."""
-    return WellResult(result.n_events, result.n_clusters, round(sum(result.seconds.values()), 3))
+    return WellResult(result.n_distinct, result.n_clusters, round(sum(result.seconds.values()), 3))
 
 
 def or_problem(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | WellResult:
