@@ -16,7 +16,7 @@ from quality import load, score
 from cytomoe.settings import preset
 
 DATA = ("H05", "H01", "mouse spleen", "Nilsson_rare")
-RESOLUTIONS = (0.5, 0.7, 1.0, 1.4, 2.0)
+RESOLUTIONS = (0.5, 0.7, 1.0, 1.5, 2.0)
 
 INTRODUCTION = """# What the resolution does
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from cytomoe.runs.events import Events
 
-# A run is fitted on at most this many events unless the user says otherwise. docs/plates.md has the measurement: more
-# cost time and find nothing more, since each partition is grown on 20,000 events whatever is given.
+# A run is fitted on at most this many events unless the user says otherwise. Each partition is
+# grown on 20,000 events whatever is given.
 FITTED_EVENTS = 50_000
 
 
