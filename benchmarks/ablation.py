@@ -151,11 +151,13 @@ def table(runs: pd.DataFrame) -> str:
 
 INTRODUCTION = """# What each ingredient is worth
 
-F-measure / mean F1 on events that lie in one gate only, and clusters used in parentheses; for Nilsson_rare, where it was
-asked for, the best F1 of any cluster for the rare population. Means of {seeds} seeds, all cells, no gate seen. Rows named
-"network" are the trained network's; the others are the clusters on which the partitions agree, from which training starts.
+F-measure / mean F1 on events that lie in one gate only, and clusters used in parentheses; for Nilsson_rare, where it
+was asked for, the best F1 of any cluster for the rare population. Means of {seeds} seeds, all cells, no gate seen.
+Rows named "network" are the trained network's; the others are the clusters on which the partitions agree, from which
+training starts.
 
-Written by `python benchmarks/ablation.py` for the `--data` and `--variants` that it was asked for; what was not is not measured.
+Written by `python benchmarks/ablation.py` for the `--data` and `--variants` that it was asked for; what was not is
+not measured.
 
 """
 
