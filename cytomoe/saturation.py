@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.preprocessing.channels import source_name
+from cytomoe.words import percent
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,7 +42,7 @@ class Ceiling:
     share: float
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.share:.1%} of the events at {self.value:g})"
+        return f"{self.name} ({percent(self.share)} of the events at {self.value:g})"
 
 
 def ceilings(values: NDArray[Any], names: Sequence[str]) -> list[Ceiling]:

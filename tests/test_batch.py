@@ -102,7 +102,7 @@ def test_what_is_odd_about_the_events_of_all_samples_is_kept_through_a_resume(pl
     warnings = json.loads((out / "run.json").read_text())["warnings"]
     assert len(warnings) == 2
     assert "stand in more than one file" in warnings[0]
-    assert warnings[1].startswith("saturated: CD4 (10.0% of the events at ")
+    assert warnings[1].startswith("saturated: CD4 (10.0 % of the events at ")
     assert "in p1_A02.fcs" in warnings[1]
     assert all(warning in said for warning in warnings)
     (out / "run.json").unlink()

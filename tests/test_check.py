@@ -215,7 +215,7 @@ def test_a_saturated_marker_is_told_with_its_share(files: Files) -> None:
     at = list(adata.var_names).index("145Nd_CD4")
     adata.X[:, at] = np.minimum(adata.X[:, at], np.quantile(adata.X[:, at], 0.97))
     found = messages(check_files(files(adata)), "warning", "a.fcs")
-    assert found.startswith("saturated: 145Nd_CD4 (3.0% of the events at ")
+    assert found.startswith("saturated: 145Nd_CD4 (3.0 % of the events at ")
 
 
 @pytest.mark.parametrize(
@@ -245,4 +245,4 @@ def test_real_files_are_not_called_saturated_but_for_one_that_is() -> None:
     ):
         assert not [f for f in check_files([folder / path]) if f.message.startswith("saturated")]
     found = check_files([folder / "fcs_zoo" / "0877408774.F06"])
-    assert "saturated: FL4-H (5.4% of the events at 1023)" in messages(found, "warning", found[0].file)
+    assert "saturated: FL4-H (5.4 % of the events at 1023)" in messages(found, "warning", found[0].file)
