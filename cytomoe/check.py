@@ -26,7 +26,7 @@ from cytomoe.preprocessing.channels import (
     instrument_evidence,
 )
 from cytomoe.preprocessing.compensation import CompensateMode, plan_compensation, read_spillover
-from cytomoe.preprocessing.markers import describe_selection, left_out
+from cytomoe.preprocessing.markers import LEAVE_STATES, describe_selection, hint_of_states, left_out
 from cytomoe.preprocessing.panel import Panel
 from cytomoe.preprocessing.steps import MarkerStep, choose_markers, locate_steps, name_step, transform_name
 from cytomoe.preprocessing.transform import (
@@ -209,6 +209,9 @@ class _Check:
         self.add(path, "note", f"{instrument} cytometry ({evidence})")
         names = [choice.name for choice in chosen]
         self.add(path, "note", describe_selection([step.marker for step in steps], left_out(adata.var, names)))
+        hint = hint_of_states(names) if self.markers is None and self.panel is None else ""
+        if hint:
+            self.add(path, "warning", hint, LEAVE_STATES)
         if len(steps) == 1:
             self.add(path, "warning", "only one marker is used", "name more with --markers")
         wanted: TransformName = "arcsinh" if self.transform == "auto" else self.transform

@@ -251,6 +251,7 @@ def test_panels_that_differ_are_refused_with_a_table_or_reduced(plate, tmp_path,
     message = capsys.readouterr().err
     assert "p1_A02: lacks CD20" in message
     assert not (tmp_path / "o").exists()
+    assert run([*arguments, "--markers", "type"]) == 2  # no names, so panels are to agree
     assert run([*arguments, "--panel-mismatch", "common", "--quiet"]) == 0
     assert "CD20" not in pd.read_csv(tmp_path / "o" / "medians.csv").columns
     skipping = ["batch", str(folder), "--out", str(tmp_path / "skip"), "--panel-mismatch", "skip", "--quiet", *QUICK]

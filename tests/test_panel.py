@@ -196,6 +196,25 @@ def test_markers_keep_the_order_they_are_named_in() -> None:
     assert select_markers(make_adata(FLOW).var, ["CD19", "CD4"]) == ["CD19", "CD4"]
 
 
+SIGNALLING = [("Er170Di", "CD3"), ("Yb171Di", "pStat5(Yb171)Di"), ("Nd144Di", "CD4"), ("Eu153Di", "Ki-67")]
+
+
+def test_type_stands_for_all_but_signalling_proteins() -> None:
+    var = make_adata(SIGNALLING).var
+    assert len(select_markers(var, None)) == 4
+    assert select_markers(var, ["type"]) == ["CD3", "CD4"]
+    assert select_markers(var, ["type"], exclude=["CD3"]) == ["CD4"]
+
+
+def test_a_channel_called_type_is_that_channel() -> None:
+    assert select_markers(make_adata([*SIGNALLING, ("Nd150Di", "type")]).var, ["type"]) == ["type"]
+
+
+def test_a_file_of_nothing_but_signalling_proteins_has_no_type() -> None:
+    with pytest.raises(InputError, match=r"all proteins of a\.fcs look like states of cells; name the markers"):
+        select_markers(make_adata(SIGNALLING[1::2]).var, ["type"], source="a.fcs")
+
+
 def test_the_gate_channel_is_never_a_marker() -> None:
     var = make_adata([("FSC-A", ""), ("CD4", ""), ("truth", "")]).var
     assert select_markers(var, None, exclude=["truth"]) == ["CD4"]

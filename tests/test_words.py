@@ -25,7 +25,7 @@ def test_shares_have_one_decimal_and_none_is_rounded_to_nothing(share, written):
 )
 def test_proteins_that_tell_states_are_hinted_at(markers, named):
     hint = hint_of_states(markers)
-    assert (f"apart: {named};" in hint) if named else hint == ""
+    assert hint.endswith(f"apart: {named}") if named else hint == ""
 
 
 def test_warnings_that_differ_by_file_and_number_are_told_once():

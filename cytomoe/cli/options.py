@@ -69,7 +69,8 @@ marker_options = _together(
     click.option(
         "--markers",
         metavar="NAMES",
-        help="Markers to use, by antigen or channel, separated by commas: CD3,CD4. Default: every protein of the file.",
+        help="Markers to use, by antigen or channel, separated by commas: CD3,CD4. type: all but signalling "
+        "proteins and reporters. Default: every protein of the file.",
     ),
     click.option(
         "--panel",

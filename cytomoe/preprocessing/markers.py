@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NOT_CHOSEN = "not chosen"
+# Name that stands for all markers of cell types, as CATALYST calls those that are no states.
+TYPE_MARKERS = "type"
+LEAVE_STATES = f"--markers {TYPE_MARKERS} leaves them out"
 # Likeness of a name that may have been meant: CDD4 for CD4, but not CD14 for CD19.
 _NEAR = 0.76
 # Phosphorylated proteins (pStat3, p-ERK, phospho-S6), proliferation, and fluorescent reporters.
@@ -77,7 +80,9 @@ def select_markers(
     var
         The channels of a file, as ``cytomoe.io.read_fcs`` gives them.
     names
-        Antigens or channel names; see `find_channel` for how they are read. None takes every protein channel.
+        Antigens or channel names; see `find_channel` for how they are read. None takes every protein channel, and
+        ``type`` alone, where no channel is called so, those whose name is not that of a signalling protein, of a marker
+        of proliferation or of a reporter.
     exclude
         Channels that are never markers, such as the one that holds the gates.
     source
@@ -94,12 +99,15 @@ def select_markers(
         A name that fits no channel or several, a channel named twice, a channel that is excluded, no marker at all.
     """
     excluded = {found for name in exclude for found in find_channel(var, name)}
-    if names is None:
+    if names is None or stands_for_types(var, names):
         kinds = classify_channels(var)
         markers = [str(n) for n, k in zip(var.index, kinds, strict=True) if k == "protein" and n not in excluded]
         if not markers:
             raise InputError(f"no channel of {source} measures a protein; name the markers with --markers")
-        return markers
+        states = set() if names is None else set(state_markers(markers))
+        if len(states) == len(markers):
+            raise InputError(f"all proteins of {source} look like states of cells; name the markers with --markers")
+        return [marker for marker in markers if marker not in states]
     if not names:
         raise InputError("no marker is named; give --markers at least one name, or leave it out to use every protein")
     markers = resolve_names(var, names, source)
@@ -163,14 +171,24 @@ def left_out(var: pd.DataFrame, markers: Sequence[str]) -> dict[str, list[str]]:
     return reasons
 
 
+def stands_for_types(var: pd.DataFrame, names: Sequence[str]) -> bool:
+    """Whether the names are the word for all markers of cell types, and no channel's name."""
+    return list(names) == [TYPE_MARKERS] and not find_channel(var, TYPE_MARKERS)
+
+
+def state_markers(markers: Sequence[str]) -> list[str]:
+    """Those markers whose names are of signalling proteins, proliferation or reporters: states of cells, not types."""
+    return [name for name in markers if _STATE.fullmatch(without_metal(name) or name)]
+
+
 def hint_of_states(markers: Sequence[str]) -> str:
-    """A line where markers that nobody chose look like states of cells, not populations; empty where none does."""
-    states = [name for name in markers if _STATE.fullmatch(name)]
+    """Say that markers which nobody chose look like states of cells, not populations; empty where none does."""
+    states = state_markers(markers)
     if not states or len(states) == len(markers):
         return ""
     return (
         f"{len(states)} of the {len(markers)} look like signalling proteins or reporters, which tell states and not "
-        f"populations apart: {', '.join(states)}; name the markers of populations with --markers"
+        f"populations apart: {', '.join(states)}"
     )
 
 

@@ -25,7 +25,7 @@ from cytomoe.preprocessing.compensation import (
     plan_compensation,
     spillover_for,
 )
-from cytomoe.preprocessing.markers import NOT_CHOSEN, describe_selection, hint_of_states, left_out
+from cytomoe.preprocessing.markers import LEAVE_STATES, NOT_CHOSEN, describe_selection, hint_of_states, left_out
 from cytomoe.preprocessing.panel import Panel
 from cytomoe.preprocessing.scaling import fit_limits, scale, unscale
 from cytomoe.preprocessing.steps import (
@@ -290,7 +290,7 @@ class Preprocessor:
         return [
             f"{self.instrument} cytometry ({self.evidence})",
             describe_selection(self.markers, self.left_out),
-            *([hint] if hint else []),
+            *([f"{hint}; {LEAVE_STATES}"] if hint else []),
             f"compensation: {self.compensation}",
             f"transform: {self._describe_transforms()}",
         ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cytomoe.errors import CytomoeError, InputError
 from cytomoe.preprocessing.channels import fold
-from cytomoe.preprocessing.markers import select_markers
+from cytomoe.preprocessing.markers import TYPE_MARKERS, select_markers
 
 if TYPE_CHECKING:
     from cytomoe.plates.samples import Sample
@@ -30,7 +30,8 @@ def agree_on_markers(job: BatchJob, samples: Sequence[Sample], listener: Listene
     """
     from cytomoe.io.fcs_read import channel_table, open_fcs
 
-    if job.preprocessing.markers is not None or job.preprocessing.panel is not None:
+    asked = job.preprocessing.markers
+    if (asked is not None and list(asked) != [TYPE_MARKERS]) or job.preprocessing.panel is not None:
         return job, {}
     panels: dict[str, dict[str, str]] = {}
     dropped: dict[str, str] = {}
@@ -38,7 +39,7 @@ def agree_on_markers(job: BatchJob, samples: Sequence[Sample], listener: Listene
         try:
             for path in sample.paths:
                 var = channel_table(open_fcs(path, data_set=job.data_set).channels)
-                markers = {fold(name): name for name in select_markers(var, None, source=str(path))}
+                markers = {fold(name): name for name in select_markers(var, asked, source=str(path))}
                 known = panels.setdefault(sample.name, markers)
                 panels[sample.name] = {spelt: name for spelt, name in known.items() if spelt in markers}
         except CytomoeError as error:
