@@ -16,7 +16,8 @@ from cytomoe import preparation
 from cytomoe.estimator import MoESimVAE
 from cytomoe.metrics import Contingency
 from cytomoe.preprocessing import Preprocessor
-from cytomoe.runs.events import GateSource, find_gates, open_events
+from cytomoe.runs.events import open_events
+from cytomoe.runs.gating import GateSource, find_gates
 from cytomoe.similarity import Prior
 
 MARKERS = ["CD3", "CD45", "CD4", "CD20", "CD33", "CD123", "CD14", "IgM", "HLA-DR", "CD7"]

@@ -32,7 +32,8 @@ from cytomoe.evaluation import evaluate
 from cytomoe.io.atomic import atomic_path
 from cytomoe.io.gates import Gates
 from cytomoe.preprocessing import Preprocessor
-from cytomoe.runs.events import GatedEvents, GateSource, find_gates, open_events
+from cytomoe.runs.events import open_events
+from cytomoe.runs.gating import GatedEvents, GateSource, find_gates
 from cytomoe.settings import preset
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"

@@ -22,8 +22,8 @@ from typing import Any
 # A step, the module that calls it, and the function or method as that module knows it.
 STEPS = (
     ("read FCS", "cytomoe.runs.events", "Events.read"),
-    ("read FCS", "cytomoe.runs.cluster", "open_events"),
-    ("find gates", "cytomoe.runs.cluster", "find_gates"),
+    ("read FCS", "cytomoe.runs.opening", "open_events"),
+    ("find gates", "cytomoe.runs.opening", "find_gates"),
     ("preprocess", "cytomoe.preprocessing.preprocessor", "Preprocessor.fit"),
     ("preprocess", "cytomoe.preprocessing.preprocessor", "Preprocessor.expression"),
     ("similarity: neighbours", "cytomoe.similarity.valleys", "neighbour_means"),
@@ -32,18 +32,18 @@ STEPS = (
     ("similarity: trees of valleys", "cytomoe.similarity.valleys", "_Tree.grow"),
     ("similarity: width of parts", "cytomoe.similarity.valleys", "divide_wide_parts"),
     ("similarity: agreement", "cytomoe.similarity.consensus", "agreed_clusters"),
-    ("similarity: the rest", "cytomoe.estimator", "build_similarity"),
+    ("similarity: the rest", "cytomoe.preparation", "build_similarity"),
     ("training", "cytomoe.estimator", "train_safely"),
     ("experts kept and described", "cytomoe.estimator", "MoESimVAE._keep_used_experts"),
     ("map", "cytomoe.runs.cluster", "map_and_name"),
-    ("measure", "cytomoe.runs.cluster", "measure"),
+    ("measure", "cytomoe.runs.ending", "_measure"),
     ("write labels", "cytomoe.runs.outputs", "write_labels"),
-    ("write h5ad", "cytomoe.runs.mapping", "write_cells"),
+    ("write h5ad", "cytomoe.runs.ending", "write_cells"),
     ("write FCS", "cytomoe.runs.outputs", "write_fcs_files"),
     ("write model", "cytomoe.estimator", "MoESimVAE.save"),
-    ("write manifest, checksums", "cytomoe.runs.outputs", "write_manifest"),
-    ("write tables", "cytomoe.runs.cluster", "write_results"),
-    ("report", "cytomoe.runs.cluster", "report_of_run"),
+    ("write manifest, checksums", "cytomoe.runs.ending", "write_manifest"),
+    ("write tables", "cytomoe.runs.ending", "_write_results"),
+    ("report", "cytomoe.runs.ending", "report_of_run"),
 )
 
 

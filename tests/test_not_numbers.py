@@ -104,7 +104,7 @@ def test_zero_is_what_a_file_with_zeros_gives(holes, tmp_path):
 def test_pieces_of_a_file_give_what_the_whole_gives(holes, dropped, tmp_path, monkeypatch):
     monkeypatch.setattr("cytomoe.runs.events.HELD_BYTES", 0)
     monkeypatch.setattr("cytomoe.runs.events.CHUNK_BYTES", 20_000)
-    monkeypatch.setattr("cytomoe.runs.mapping.KEPT_EVENTS", 500)
+    monkeypatch.setattr("cytomoe.runs.sampling.KEPT_EVENTS", 500)
     for name, more in (("plain", []), ("unassigned", ["--unassigned"])):
         out = tmp_path / name
         arguments = ["predict", str(dropped / "model.cytomoe"), str(holes), "--out", str(out), "--nan", "drop", *more]

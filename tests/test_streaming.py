@@ -22,7 +22,7 @@ def piecewise(monkeypatch):
     """Every file is too large to be held, and read in pieces of some 1,700 events."""
     monkeypatch.setattr("cytomoe.runs.events.HELD_BYTES", 0)
     monkeypatch.setattr("cytomoe.runs.events.CHUNK_BYTES", 100_000)
-    monkeypatch.setattr("cytomoe.runs.events.PREVIEW_EVENTS", 700)
+    monkeypatch.setattr("cytomoe.runs.expressions.PREVIEW_EVENTS", 700)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_pieces_give_what_whole_files_give(in_memory, piecewise, tmp_path):
 def test_above_a_size_no_h5ad_and_medians_of_as_many_cells_of_each_cluster(
     in_memory, piecewise, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("cytomoe.runs.mapping.KEPT_EVENTS", 4000)
+    monkeypatch.setattr("cytomoe.runs.sampling.KEPT_EVENTS", 4000)
     model, out = str(in_memory / "model.cytomoe"), tmp_path / "mapped"
     assert run(["predict", model, *map(str, WELLS), "--out", str(out)]) == 0
     assert not (out / "cells.h5ad").exists()
@@ -118,7 +118,7 @@ def test_small_clusters_are_kept_whole():
 
 def test_too_little_memory_is_said_before_the_run(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(memory, "available", lambda: 10_000_000)
-    monkeypatch.setattr("cytomoe.runs.cluster.rows_to_fit", lambda *_: pytest.fail("the run has begun"))
+    monkeypatch.setattr("cytomoe.runs.fitting.rows_to_fit", lambda *_: pytest.fail("the run has begun"))
     with pytest.raises(BaseException, match="the run has begun"):
         run(["cluster", str(WELLS[0]), "--out", str(tmp_path / "o")])
     assert "GB of memory are needed" in capsys.readouterr().err

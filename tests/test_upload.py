@@ -25,9 +25,8 @@ from cytomoe.datasets.simulate import simulate_plate
 from cytomoe.errors import InputError
 from cytomoe.io import write_fcs
 from cytomoe.runs import upload
-from cytomoe.runs.cluster import ClusterJob, PreprocessingChoice
+from cytomoe.runs.orders import ClusterJob, PredictJob, PreprocessingChoice
 from cytomoe.runs.outputs import sha256
-from cytomoe.runs.predict import PredictJob
 from cytomoe.runs.well_groups import WellGroup, attempt, run_group
 from cytomoe.runs.wells import WellResult, WellTask
 
@@ -154,7 +153,7 @@ def test_there_is_nobody_to_upload_to_without_a_scheduler(here, tmp_path, capsys
 @pytest.fixture
 def task(small_plate, finished, tmp_path):
     """A small well to be mapped into a folder that is not there yet."""
-    job = PredictJob(finished / "model.cytomoe", (small_plate[0],), tmp_path / "here" / "A01", report=False)
+    job = PredictJob((small_plate[0],), tmp_path / "here" / "A01", model=finished / "model.cytomoe", report=False)
     return WellTask("A01", job, "key", [sha256(small_plate[0])])
 
 

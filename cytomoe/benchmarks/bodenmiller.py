@@ -115,7 +115,8 @@ def measure_well(unit: Unit, request: Request, paths: list[Path]) -> list[Row]:
     """Train on 80 % of a well's events, each once, and measure on the other 20 %."""
     from cytomoe.evaluation import evaluate, holdout_mask
     from cytomoe.preprocessing import Preprocessor
-    from cytomoe.runs.events import GateSource, find_gates, open_events
+    from cytomoe.runs.events import open_events
+    from cytomoe.runs.gating import GateSource, find_gates
 
     settings, seed = settings_for("bodenmiller", request.preset), int(unit.arguments["seed"])
     started = time.perf_counter()

@@ -138,7 +138,8 @@ def vade_settings(settings: Settings, request: Request) -> VaDESettings:
 def _read(files: list[str], settings: Settings, seed: int, request: Request) -> Cells:
     """Read a sample: every event once, at most so many, split at random."""
     from cytomoe.preprocessing import Preprocessor
-    from cytomoe.runs.events import GateSource, find_gates, open_events
+    from cytomoe.runs.events import open_events
+    from cytomoe.runs.gating import GateSource, find_gates
 
     paths = [Path(file) for file in files]
     is_well = len(well_files(paths)) == len(paths)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cytomoe.io.atomic import atomic_path
-from cytomoe.runs.outputs import software, write_csv, write_json
+from cytomoe.runs.manifest import software
+from cytomoe.runs.outputs import write_csv, write_json
 
 if TYPE_CHECKING:
     from cytomoe.benchmarks.base import Experiment, Outcome, Report, Request

@@ -78,7 +78,7 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
     from cytomoe.plates.engine import Engine
     from cytomoe.plates.samples import find_samples
     from cytomoe.runs.batch import BatchJob, run_batch
-    from cytomoe.runs.events import GateSource
+    from cytomoe.runs.gating import GateSource
     from cytomoe.runs.wells import WellResult
 
     if choices["model"] is not None and choices["mode"] == "per-sample":

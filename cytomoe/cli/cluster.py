@@ -54,8 +54,9 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
       cytomoe cluster blood.fcs --prior some_gated_cells.csv
       cytomoe cluster flow.fcs --gate-file gates.csv --out result
     """
-    from cytomoe.runs.cluster import ClusterJob, run_cluster
-    from cytomoe.runs.events import PriorSource
+    from cytomoe.runs.cluster import run_cluster
+    from cytomoe.runs.gating import PriorSource
+    from cytomoe.runs.orders import ClusterJob
 
     job = ClusterJob(
         files=files,

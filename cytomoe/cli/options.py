@@ -11,8 +11,8 @@ import click
 from cytomoe.settings import CHANGES, PRESETS, Metric, Settings, SimilarityName, preset
 
 if TYPE_CHECKING:
-    from cytomoe.runs.cluster import PreprocessingChoice
-    from cytomoe.runs.events import GateSource
+    from cytomoe.runs.gating import GateSource
+    from cytomoe.runs.orders import PreprocessingChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,7 +38,7 @@ def marker_names(text: str | None) -> list[str] | None:
 
 def preprocessing_choice(choices: dict[str, Any]) -> PreprocessingChoice:
     """What ``marker_options`` ask for."""
-    from cytomoe.runs.cluster import PreprocessingChoice
+    from cytomoe.runs.orders import PreprocessingChoice
 
     return PreprocessingChoice(
         markers=marker_names(choices["markers"]),
@@ -175,7 +175,7 @@ gate_options = _together(
 
 def gate_source(choices: dict[str, Any]) -> GateSource:
     """Where ``gate_options`` say that the gates stand."""
-    from cytomoe.runs.events import GateSource
+    from cytomoe.runs.gating import GateSource
 
     return GateSource(choices["gate_pattern"], choices["gate_channel"], choices["gate_file"], choices["gate_names"])
 

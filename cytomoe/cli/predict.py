@@ -33,7 +33,8 @@ def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices:
     Example:
       cytomoe predict sample_cytomoe other.fcs --out other
     """
-    from cytomoe.runs.predict import PredictJob, run_predict
+    from cytomoe.runs.orders import PredictJob
+    from cytomoe.runs.predict import run_predict
 
     job = PredictJob(
         model=model,

@@ -25,13 +25,15 @@ from cytomoe.preprocessing import NanPolicy
 from cytomoe.reference import read_reference
 from cytomoe.runs import outputs
 from cytomoe.runs.batch_tables import write_tables
-from cytomoe.runs.cluster import ClusterJob, PreprocessingChoice, fit_model, read_training
-from cytomoe.runs.events import GateSource, open_events
+from cytomoe.runs.cells import H5adChoice
+from cytomoe.runs.events import open_events
+from cytomoe.runs.fitting import fit_model, read_training
+from cytomoe.runs.gating import GateSource
 from cytomoe.runs.inputs import Checksum, Stamp
 from cytomoe.runs.job import Listener
-from cytomoe.runs.mapping import H5adChoice, name_fitted
+from cytomoe.runs.mapping import name_fitted
+from cytomoe.runs.orders import ClusterJob, PredictJob, PreprocessingChoice
 from cytomoe.runs.panels import PanelMismatch, agree_on_markers
-from cytomoe.runs.predict import PredictJob
 from cytomoe.runs.upload import run_uploaded
 from cytomoe.runs.well_groups import WellGroup, group_wells, run_group
 from cytomoe.runs.wells import WellResult, WellTask, content_key
@@ -65,7 +67,7 @@ class BatchJob:
     panel_mismatch
         What is done where no markers are named and the files' panels differ.
     preprocessing, settings, seed, device, gates, min_population, subsample, reference, data_set, h5ad, unassigned, nan
-        As in :class:`cytomoe.runs.cluster.ClusterJob`.
+        As in :class:`cytomoe.runs.orders.ClusterJob`.
     engine
         Where the samples are computed.
     upload
@@ -347,9 +349,9 @@ def _mapping(job: BatchJob, sample: Sample, sums: list[Checksum], model: Checksu
     further = job.data_set, job.h5ad, job.unassigned, job.nan, sample.name, asdict(job.gates), job.min_population
     key = content_key("map", __version__, found, model.sha256, *further)
     mapping = PredictJob(
-        model.stamp.path,
-        [path.absolute() for path in sample.paths],
-        (job.out / "wells" / sample.name).absolute(),
+        model=model.stamp.path,
+        files=[path.absolute() for path in sample.paths],
+        out=(job.out / "wells" / sample.name).absolute(),
         device=job.device,
         gates=job.gates,
         min_population=job.min_population,

@@ -15,6 +15,7 @@ from cytomoe.plates.samples import Sample
 from cytomoe.reporting.findings import lost_gates
 from cytomoe.reporting.plates import BatchSummary, PlateDrift, write_plate_report
 from cytomoe.runs import outputs
+from cytomoe.runs.manifest import software
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,7 +84,7 @@ def write_tables(
         "failed": len(problems),
         "warnings": list(warnings),
         **choices,
-        "software": outputs.software(),
+        "software": software(),
     }
     outputs.write_json(job.out / outputs.MANIFEST, manifest)
     total = max(int(described["events"].sum()), 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,13 +18,21 @@ from numpy.typing import NDArray
 from cytomoe import __version__
 from cytomoe.io.atomic import atomic_path, reserve
 from cytomoe.io.fcs_h5ad import hdf5_names
+from cytomoe.runs import sampling
 from cytomoe.runs.outputs import UNASSIGNED
 
 if TYPE_CHECKING:
     import h5py
 
-    from cytomoe.runs.events import GatedEvents
+    from cytomoe.runs.events import Events
+    from cytomoe.runs.gating import GatedEvents
     from cytomoe.runs.mapping import MappedEvents
+H5adChoice = Literal["auto", "yes", "no"]
+
+
+def writes_cells(events: Events, h5ad: H5adChoice) -> bool:
+    """Whether ``cells.h5ad`` is written: by default for runs whose events are all kept in memory."""
+    return h5ad == "yes" or (h5ad == "auto" and events.n_events <= sampling.KEPT_EVENTS)
 
 
 def write_cells(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> None:

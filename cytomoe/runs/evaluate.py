@@ -15,7 +15,8 @@ from cytomoe.errors import InputError
 from cytomoe.io.given_tables import delimiter_of, read_text
 from cytomoe.io.run_folder import MANIFEST, read_inputs
 from cytomoe.io.tables import plain_cell
-from cytomoe.runs.events import Events, GateSource, find_gates, open_events
+from cytomoe.runs.events import Events, open_events
+from cytomoe.runs.gating import GateSource, find_gates
 from cytomoe.runs.job import Listener
 from cytomoe.runs.outputs import sha256
 

@@ -1,4 +1,4 @@
-"""The events of a run: files read in the order given, with the samples and gates they belong to."""
+"""The events of a run: files read in the order given, whole or piece by piece, with the samples they belong to."""
 
 from __future__ import annotations
 
@@ -6,21 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
-from cytomoe.io.gates import (
-    GatePattern,
-    Gates,
-    gates_from_channel,
-    gates_from_files,
-    read_gate_file,
-    read_gate_names,
-)
-from cytomoe.io.overlaps import Overlaps, find_overlaps
+from cytomoe.io.gates import GatePattern
 from cytomoe.runs.inputs import Stamp
 
 if TYPE_CHECKING:
@@ -32,38 +24,6 @@ if TYPE_CHECKING:
 # Files that together take no more than this are read once and held; of others, pieces of CHUNK_BYTES are read.
 HELD_BYTES = 256 << 20
 CHUNK_BYTES = 32 << 20
-# Events by which it is judged whether the values of a large file were transformed already.
-PREVIEW_EVENTS = 20_000
-
-
-@dataclass(frozen=True)
-class GateSource:
-    """Where the manual gates stand; at most one of the three is given.
-
-    Attributes
-    ----------
-    pattern
-        Pattern of file names, one file per population.
-    channel
-        Channel that holds the number of the gate.
-    file
-        Table with one row per event, ``path`` or ``path:column``.
-    names
-        Table of the names behind the numbers of ``channel``.
-    """
-
-    pattern: str | None = None
-    channel: str | None = None
-    file: str | None = None
-    names: Path | None = None
-
-    def __post_init__(self) -> None:
-        given = [f"--gate-{name}" for name in ("pattern", "channel", "file") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise InputError(f"{' and '.join(given)} are both given; the gates can come from one place only")
-
-    def __bool__(self) -> bool:
-        return any(value is not None for value in (self.pattern, self.channel, self.file))
 
 
 @dataclass(frozen=True)
@@ -235,59 +195,6 @@ class Events:
             yield adata
 
 
-class Preview:
-    """What a large file's scale is judged by, gathered while its pieces go by.
-
-    Parameters
-    ----------
-    n_events
-        Events of the file.
-    """
-
-    def __init__(self, n_events: int) -> None:
-        self._step = max(1, n_events // PREVIEW_EVENTS)
-        self._done = 0
-        self._parts: list[NDArray[Any]] = []
-        self._highest: NDArray[Any] | None = None
-        self._last: AnnData | None = None
-
-    def add(self, adata: AnnData) -> None:
-        """Look at the next piece."""
-        values = np.asarray(adata.X)
-        highest = values.max(axis=0, initial=-np.inf)
-        if not np.isfinite(highest).all():
-            highest = np.max(values, axis=0, initial=-np.inf, where=np.isfinite(values))
-        self._highest = highest if self._highest is None else np.maximum(self._highest, highest)
-        self._parts.append(values[-self._done % self._step :: self._step].copy())
-        self._done += len(values)
-        self._last = adata
-
-    def adata(self) -> AnnData:
-        """Some ``PREVIEW_EVENTS`` events spread over the file and, as the last, its greatest values of all channels."""
-        from anndata import AnnData
-
-        assert self._last is not None  # a file has at least one piece, maybe empty
-        assert self._highest is not None
-        values = np.concatenate([*self._parts, self._highest[None].astype(self._parts[0].dtype)])
-        return AnnData(values, var=self._last.var, uns=self._last.uns)
-
-
-@dataclass(frozen=True, eq=False)
-class GatedEvents:
-    """Manual gates of the events of a run.
-
-    Attributes
-    ----------
-    gates
-        The gate of each row.
-    overlaps
-        Which rows hold the same event.
-    """
-
-    gates: Gates
-    overlaps: Overlaps
-
-
 def file_names(paths: Sequence[Path]) -> list[str]:
     """Names of files in the outputs: without their folder where that is clear, else as they were given."""
     names = [_as_text(path.name) for path in paths]
@@ -361,94 +268,3 @@ def open_events(
         events.files.append(EventFile(path, stamp, opened.n_events, len(opened.channels), data_set, allow_truncated))
         events._notes[i] = list(opened.warnings)
     return events
-
-
-@dataclass(frozen=True)
-class PriorSource:
-    """Where known cells stand; at most one of the two is given.
-
-    Attributes
-    ----------
-    file
-        Table with one row per event, ``path`` or ``path:column``; no name: unknown.
-    channel
-        Channel that holds the number of the population; 0 or NaN: unknown.
-    names
-        Table of the names behind the numbers of ``channel``.
-    """
-
-    file: str | None = None
-    channel: str | None = None
-    names: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.file is not None and self.channel is not None:
-            raise InputError("--prior and --prior-channel are both given; known cells can come from one place only")
-
-
-def find_prior(events: Events, source: PriorSource) -> Gates | None:
-    """Known populations of the events; None if nobody knows any.
-
-    Raises
-    ------
-    InputError
-        If they can't be found there, do not fit the events, or name no event.
-    """
-    if source.file is None and source.channel is None:
-        return None
-    option = "--prior" if source.file is not None else "--prior-channel"
-    try:
-        known = _gates(events, GateSource(channel=source.channel, file=source.file, names=source.names))
-    except InputError as error:  # the same tables and channels as for gates, in the words of this option
-        words = str(error).replace("--gate-file", "--prior").replace("--gate-channel", "--prior-channel")
-        raise InputError(words) from None
-    if not known.names:
-        raise InputError(f"{option} names the population of no event")
-    return known
-
-
-def find_gates(events: Events, source: GateSource) -> GatedEvents | None:
-    """Gates of the events from where the user says they stand; None if nowhere.
-
-    Raises
-    ------
-    InputError
-        If they can't be found there, or do not fit the events.
-    """
-    if not source:
-        return None
-    gates = _gates(events, source)
-    if not gates.names:
-        raise InputError("no event has a gate; check the --gate- option")
-    if source.pattern is None:
-        rows = np.arange(events.n_events)
-        return GatedEvents(gates, Overlaps(rows, np.ones(len(rows), dtype=bool), {}))
-    n_channels = {file.n_channels for file in events.files}
-    if len(n_channels) > 1:
-        raise InputError(
-            f"the files have {' or '.join(map(str, sorted(n_channels)))} channels, so events that stand in two of them "
-            "can't be found; with --gate-pattern all files need the same channels"
-        )
-    values = np.concatenate([np.asarray(adata.X) for adata in events.adatas])
-    return GatedEvents(gates, find_overlaps(values, gates, file=events.file, sample=events.sample))
-
-
-def _gates(events: Events, source: GateSource) -> Gates:
-    if source.pattern is not None:
-        fields = GatePattern(source.pattern)
-        return gates_from_files([fields.fields_of(path)["gate"] for path in events.paths], events.sizes)
-    if source.channel is not None:
-        channel = source.channel
-        parts = [gates_from_channel(adata, channel) for i in range(len(events.files)) for _, adata in events.chunks(i)]
-        numbers = np.concatenate([np.array([*part.names, None], dtype=object)[part.codes] for part in parts])
-        return Gates.from_labels(numbers if source.names is None else _named(numbers, source.names, channel))
-    return read_gate_file(source.file or "", events.n_events)
-
-
-def _named(numbers: NDArray[np.object_], table: Path, channel: str) -> NDArray[np.object_]:
-    """Names in place of the numbers of gates; None where there is no gate."""
-    names = read_gate_names(table)
-    missing = sorted({number for number in numbers if number is not None and number not in names})
-    if missing:
-        raise InputError(f"--gate-names {table}: no name for the gate {missing[0]} of the channel {channel}")
-    return np.array([None if number is None else names[number] for number in numbers], dtype=object)

@@ -1,44 +1,31 @@
-"""Events mapped with a model, and the results written from them: what clustering and mapping have in common."""
+"""Events mapped with a model: their clusters, what these are called, and how they stand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.annotation import ClusterNames, Enrichment, enrichment, labels
 from cytomoe.errors import InputError
-from cytomoe.fit_summary import UNSTABLE
 from cytomoe.naming import name_clusters, with_known, with_populations
-from cytomoe.outlyingness import BEYOND
-from cytomoe.preprocessing import NanPolicy, describe_non_finite, numeric
+from cytomoe.preprocessing import numeric
 from cytomoe.reference import Population
-from cytomoe.runs import memory, outputs
-from cytomoe.runs.cells import write_cells
-from cytomoe.runs.events import Events, GatedEvents, Preview
-from cytomoe.runs.job import Listener, RunResult
-from cytomoe.runs.sampling import rows_of_clusters
+from cytomoe.runs import sampling
+from cytomoe.runs.events import Events
+from cytomoe.runs.expressions import NotNumbers, expressions
+from cytomoe.runs.gating import GatedEvents
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from cytomoe.estimator import MoESimVAE
-    from cytomoe.preprocessing import Preprocessor
 
 FloatArray = NDArray[np.float32]
-NotNumbers = dict[str, dict[str, tuple[int, int]]]  # file, channel: NaN and infinite values
-H5adChoice = Literal["auto", "yes", "no"]
-
-
-# Share of the cells in unstable clusters above which a run warns of them.
-SHAKY_SHARE = 0.01
-# Events whose markers and codes are kept in memory for tables and figures; of more, all clusters give as many.
-KEPT_EVENTS = 500_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +65,7 @@ class MappedEvents:
         How far outside its cluster's ranges each event lies, above 1: unassigned; shape (events,). None where all
         events are assigned, which is the default.
     kept
-        Markers and codes of all events, or of a sample where there are more than ``KEPT_EVENTS``.
+        Markers and codes of all events, or of a sample where there are more than ``sampling.KEPT_EVENTS``.
     enrichment
         How the markers stand in each cluster of these events.
     names
@@ -146,43 +133,6 @@ class MappedEvents:
         weights[0] = 0  # dropped events, of which none is kept
         drawn = np.random.default_rng([self.model.seed, 4]).random(len(rows)) < (weights / weights.max())[own]
         return rows[drawn], expression[drawn]
-
-
-def announce(events: Events, h5ad: H5adChoice, listener: Listener, *, fitted: int = 0) -> None:
-    """Say what is read and how much memory that takes, before anything slow happens.
-
-    Parameters
-    ----------
-    events
-        The files.
-    h5ad
-        Whether ``cells.h5ad`` is asked for.
-    listener
-        Who is told.
-    fitted
-        Events that will be fitted on.
-    """
-    files, samples = len(events.names), len(events.samples)
-    of_samples = f" of {samples} sample{'s' if samples > 1 else ''}" if samples != files else ""
-    needed = memory.estimate(events, fitted=fitted, kept=KEPT_EVENTS)
-    listener.say(
-        f"{events.n_events:,} events in {files} file{'s' if files > 1 else ''}{of_samples}, "
-        f"about {needed / 1e9:.1f} GB of memory"
-    )
-    short = memory.shortage(needed)
-    if short:
-        listener.warn(short)
-    if h5ad == "auto" and not writes_cells(events, h5ad):
-        listener.say(
-            f"above {KEPT_EVENTS:,} events cells.h5ad and the report are left out unless --h5ad yes asks for them"
-        )
-
-
-def describe_gates(gated: GatedEvents) -> str:
-    """What is known of the gates, in a line or two."""
-    line = f"{int(gated.gates.gated.sum()):,} events in {len(gated.gates.names)} gates"
-    overlap = gated.overlaps.message()
-    return f"{line}\n{overlap}" if overlap else line
 
 
 def map_events(
@@ -260,47 +210,6 @@ def name_fitted(model: MoESimVAE, training: Sequence[AnnData], reference: Sequen
     model.names_ = names if reference is None else with_populations(names, name_clusters(found, reference))
 
 
-def expressions(
-    events: Events, index: int, preprocessor: Preprocessor, nan: NanPolicy, not_numbers: NotNumbers
-) -> Iterator[tuple[slice, FloatArray]]:
-    """Transformed marker values of a file, piece by piece: the rows of the run that a piece is, and its values.
-
-    The scale of a large file is judged when its last piece has gone by, so that it is read once. Values that are not
-    numbers are treated as ``nan`` says, and counted in ``not_numbers`` unless they are refused.
-
-    Raises
-    ------
-    InputError
-        As :meth:`cytomoe.preprocessing.Preprocessor.expression` does of the whole file.
-    """
-    if events.held:
-        for rows, adata in events.chunks(index):
-            _count_not_numbers(events.names[index], preprocessor, adata, nan, not_numbers)
-            yield rows, preprocessor.expression(adata, nan=nan)
-        return
-    preview = Preview(events.sizes[index])
-    for rows, adata in events.chunks(index):
-        preview.add(adata)
-        _count_not_numbers(events.names[index], preprocessor, adata, nan, not_numbers)
-        try:
-            expression = preprocessor.expression(adata, judge_scale=False, nan=nan)
-        except InputError:
-            preprocessor.expression(events.read(index))  # raises, and counts the values over the whole file
-            raise
-        yield rows, expression
-    preprocessor.refuse_other_scale(preview.adata())
-
-
-def _count_not_numbers(
-    name: str, preprocessor: Preprocessor, adata: AnnData, nan: NanPolicy, not_numbers: NotNumbers
-) -> None:
-    """Add what a piece of a file holds to the counts."""
-    found = {} if nan == "refuse" else preprocessor.not_numbers(adata)
-    for channel, (n_nan, n_infinite) in found.items():
-        before = not_numbers.setdefault(name, {}).get(channel, (0, 0))
-        not_numbers[name][channel] = (before[0] + n_nan, before[1] + n_infinite)
-
-
 def _map(
     model: MoESimVAE, events: Events, unassigned: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32] | None, NotNumbers]:
@@ -320,7 +229,7 @@ def _map(
 
 
 def _keep(model: MoESimVAE, events: Events, clusters: NDArray[np.int32]) -> KeptEvents:
-    rows = rows_of_clusters(clusters, KEPT_EVENTS, np.random.default_rng([model.seed, 2]))
+    rows = sampling.rows_of_clusters(clusters, sampling.KEPT_EVENTS, np.random.default_rng([model.seed, 2]))
     expression = np.empty((len(rows), len(model.preprocessor_.markers)), dtype=np.float32)
     for i, start in enumerate(events.starts.tolist()):
         first, last = np.searchsorted(rows, [start, start + events.sizes[i]])
@@ -345,158 +254,3 @@ def _enrichment(
     own, expression = clusters[kept.rows][use[kept.rows]], kept.expression[use[kept.rows]]
     sizes = np.bincount(clusters[use], minlength=n_clusters + 1)[1:]
     return enrichment(expression, own, n_clusters, preprocessor.markers, preprocessor.zeros, sizes=sizes)
-
-
-def summary(mapped: MappedEvents) -> list[dict[str, Any]]:
-    """Each cluster with its names, events and fraction, as the run prints them."""
-    sizes, columns, stability = mapped.sizes, mapped.names.columns, mapped.model.summary_.stability
-    return [
-        {
-            "cluster": k,
-            **{name: columns[name][k - 1] for name in ("label", "population") if name in columns},
-            "events": int(size),
-            "fraction": round(int(size) / max(mapped.n_counted, 1), 6),
-            "stability": None if np.isnan(stable) else round(stable, 3),
-        }
-        for k, (size, stable) in enumerate(zip(sizes.tolist(), stability.tolist(), strict=True), start=1)
-    ]
-
-
-def unstable(model: MoESimVAE) -> list[str]:
-    """A warning that names the clusters that another look at the same cells would not find again.
-
-    None where they hold less than ``SHAKY_SHARE`` of the cells: most runs have some such, and the table shows them.
-    """
-    below = model.summary_.stability < UNSTABLE
-    if model.summary_.sizes[below].sum() <= SHAKY_SHARE * model.summary_.sizes.sum():
-        return []
-    shaky = [int(k) + 1 for k in np.flatnonzero(below)]
-    which = f"cluster{'s' if len(shaky) > 1 else ''} {', '.join(map(str, shaky))}"
-    return [
-        f"{which} of {model.n_clusters_}: stability below {UNSTABLE} (see clusters.csv), another look at the same "
-        "cells may draw other borders; look at them before you count on them, or merge them (cytomoe merge)"
-    ]
-
-
-def result_of(
-    mapped: MappedEvents,
-    out: Path,
-    evaluation: dict[str, Any] | None,
-    seconds: dict[str, float],
-    report: Path | None,
-) -> RunResult:
-    """What the run found, for the one who asked."""
-    n_dropped = int(mapped.count(mapped.nearest)[0])
-    unassigned = None if mapped.outlyingness is None else int(mapped.count(mapped.clusters)[0]) - n_dropped
-    return RunResult(
-        out,
-        mapped.events.n_events,
-        mapped.n_counted,
-        mapped.model.n_clusters_,
-        evaluation,
-        seconds,
-        summary(mapped),
-        report,
-        unassigned,
-        n_dropped if mapped.model.nan == "drop" else None,
-    )
-
-
-def describe_not_numbers(mapped: MappedEvents) -> list[str]:
-    """What was done to values that are not numbers, a warning for each file that has any."""
-    warnings = []
-    for i, name in enumerate(mapped.events.names):
-        counts = mapped.not_numbers.get(name)
-        if not counts:
-            continue
-        if mapped.model.nan == "zero":
-            done = f"{sum(map(sum, counts.values())):,} values that are not numbers were set to 0 (--nan zero)"
-        else:
-            start = int(mapped.events.starts[i])
-            dropped = np.count_nonzero(mapped.nearest[start : start + mapped.events.sizes[i]] == 0)
-            done = f"{dropped:,} events with values that are not numbers are in no cluster (--nan drop)"
-        warnings.append(f"{name}: {done}: {describe_non_finite(counts)}")
-    return warnings
-
-
-def record_not_numbers(mapped: MappedEvents) -> dict[str, Any] | None:
-    """What was done to values that are not numbers, as ``run.json`` holds it; None where they are refused."""
-    if mapped.model.nan == "refuse":
-        return None
-    channels = {
-        name: {channel: {"nan": nan, "infinite": infinite} for channel, (nan, infinite) in counts.items()}
-        for name, counts in mapped.not_numbers.items()
-    }
-    return {"policy": mapped.model.nan, "events_dropped": mapped.n_dropped, "channels": channels}
-
-
-def record_overlaps(mapped: MappedEvents, gated: GatedEvents | None) -> dict[str, Any] | None:
-    """Events that stand in several files, as ``run.json`` holds them; None where no row repeats another's event."""
-    if gated is None or mapped.counted is None:
-        return None
-    return {"distinct_events": gated.overlaps.n_events, "in_several_gates": gated.overlaps.n_shared}
-
-
-def count_unassigned(mapped: MappedEvents) -> dict[str, Any] | None:
-    """Unassigned events of the run and of each sample, as ``run.json`` holds them; None where none are looked for."""
-    if mapped.outlyingness is None:
-        return None
-    outlying = mapped.events.sample[(mapped.clusters == 0) & (mapped.nearest > 0)]
-    found = np.bincount(outlying, minlength=len(mapped.events.samples))
-    return {
-        "events": int(found.sum()),
-        "expected": round(BEYOND * mapped.events.n_events),
-        "samples": dict(zip(mapped.events.samples, found.tolist(), strict=True)),
-    }
-
-
-def measure(
-    mapped: MappedEvents,
-    gated: GatedEvents | None,
-    *,
-    held_out: NDArray[np.bool_] | None = None,
-    min_population: int = 30,
-) -> dict[str, Any] | None:
-    """Measures of the clusters against the gates, unassigned events in the nearest; None without gates.
-
-    Events that were dropped have no cluster and are not measured.
-    """
-    from cytomoe.evaluation import evaluate
-
-    if gated is None:
-        return None
-    there = mapped.nearest > 0
-    return evaluate(
-        mapped.nearest[there],
-        gated.gates.take(there),
-        unique=gated.overlaps.unique[there],
-        holdout=None if held_out is None else held_out[there],
-        sample=np.array(mapped.events.samples, dtype=object)[mapped.events.sample[there]],
-        min_population=min_population,
-    )
-
-
-def writes_cells(events: Events, h5ad: H5adChoice) -> bool:
-    """Whether ``cells.h5ad`` is written: by default for runs whose events are all kept in memory."""
-    return h5ad == "yes" or (h5ad == "auto" and events.n_events <= KEPT_EVENTS)
-
-
-def write_results(
-    folder: Path,
-    mapped: MappedEvents,
-    gated: GatedEvents | None,
-    evaluation: dict[str, Any] | None,
-    *,
-    h5ad: H5adChoice = "auto",
-) -> None:
-    """Write labels, tables, AnnData and FCS files of mapped events, and the measures if there are any."""
-    outputs.write_labels(folder, mapped)
-    outputs.write_csv(folder / "clusters.csv", outputs.cluster_table(mapped))
-    outputs.write_csv(folder / "enrichment.csv", mapped.enrichment.table())
-    outputs.write_csv(folder / "abundance.csv", outputs.abundance_table(mapped))
-    outputs.write_csv(folder / "medians.csv", outputs.median_table(mapped))
-    if writes_cells(mapped.events, h5ad):
-        write_cells(folder / "cells.h5ad", mapped, gated)
-    outputs.write_fcs_files(folder, mapped)
-    if evaluation is not None:
-        outputs.write_evaluation(folder, evaluation)

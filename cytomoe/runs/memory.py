@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cytomoe.runs import sampling
 from cytomoe.runs.events import CHUNK_BYTES, HELD_BYTES, Events
 
 # Estimates on the safe side of the peaks that benchmarks/scale.py and runs with cells.h5ad have shown: the program with
@@ -16,20 +17,21 @@ _BYTES_PER_KEPT_VALUE = 24
 _CHUNKS = 6  # pieces of a file that are alive at once: raw, transformed, scaled, hidden layers
 
 
-def estimate(events: Events, *, fitted: int, kept: int) -> int:
+def estimate(events: Events, *, fitted: int) -> int:
     """Bytes that a run needs at its peak, about; the number of events hardly counts beyond those held.
 
     Parameters
     ----------
     events
         The files of the run.
-    fitted, kept
-        Events that are fitted on, and that are kept in memory for tables and figures.
+    fitted
+        Events that are fitted on.
     """
     channels = max((file.n_channels for file in events.files), default=0)
     raw = 4 * sum(file.n_events * file.n_channels for file in events.files)
     pieces = min(raw, HELD_BYTES) if events.held else _CHUNKS * CHUNK_BYTES
-    values = _BYTES_PER_FITTED_VALUE * min(fitted, events.n_events) + _BYTES_PER_KEPT_VALUE * min(kept, events.n_events)
+    kept = min(sampling.KEPT_EVENTS, events.n_events)
+    values = _BYTES_PER_FITTED_VALUE * min(fitted, events.n_events) + _BYTES_PER_KEPT_VALUE * kept
     return _PROGRAM + _BYTES_PER_EVENT * events.n_events + pieces + channels * values
 
 

@@ -1,16 +1,12 @@
-"""The tables, files and manifest that a run leaves in its folder."""
+"""The folder of a run, and the tables and files in it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import re
-import shlex
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cytomoe import __version__
 from cytomoe.errors import InputError
 from cytomoe.io.atomic import atomic_path, path_of
 from cytomoe.io.lock import alone
 from cytomoe.io.run_folder import MANIFEST
 from cytomoe.io.tables import safe_cell, safe_table
-from cytomoe.runs.inputs import Checksum
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -283,71 +277,7 @@ def write_evaluation(folder: Path, evaluation: dict[str, Any]) -> None:
     write_csv(folder / "evaluation.csv", evaluation_table(evaluation))
 
 
-def write_manifest(
-    folder: Path,
-    mapped: MappedEvents,
-    *,
-    command: Sequence[str],
-    warnings: Sequence[str],
-    seconds: Mapping[str, float],
-    further: Mapping[str, Any],
-    known: Sequence[Checksum] = (),
-) -> None:
-    """Write ``run.json``: what was computed, from what, with what. It is the last file of a run.
-
-    Raises
-    ------
-    InputError
-        If a file that was read is not the one any more that it was.
-    """
-    import torch
-
-    events, model = mapped.events, mapped.model
-    sums = [Checksum.of(file.stamp, known).sha256 for file in events.files]
-    content = {
-        "version": __version__,
-        "command": shlex.join(command),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "inputs": [
-            {
-                "file": name,
-                "path": str(path.resolve()),
-                "events": size,
-                "sha256": checksum,
-            }
-            for name, path, size, checksum in zip(events.names, events.paths, events.sizes, sums, strict=True)
-        ],
-        "samples": events.samples,
-        "events": events.n_events,
-        "clusters": model.n_clusters_,
-        "stability": [None if np.isnan(s) else round(float(s), 4) for s in model.summary_.stability],
-        "seed": model.seed,
-        "settings": model.settings_.to_dict(),
-        "preprocessing": model.preprocessor_.to_dict(),
-        "software": software(),
-        "threads": torch.get_num_threads(),
-        "device": str(next(model.network_.parameters()).device),
-        "seconds": dict(seconds),
-        "warnings": list(warnings),
-        **further,
-    }
-    write_json(folder / MANIFEST, content)
-
-
 def sha256(path: Path) -> str:
     """Checksum of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def software() -> dict[str, str]:
-    """Versions of what computes the result."""
-    import torch
-
-    return {
-        "cytomoe": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": f"{sys.platform} {platform.machine()}",
-    }

@@ -20,10 +20,9 @@ from cytomoe.io.atomic import atomic_directory
 from cytomoe.plates.engine import Engine, run_tasks
 from cytomoe.reference import SHIPPED
 from cytomoe.runs import memory, outputs
-from cytomoe.runs.cluster import ClusterJob
+from cytomoe.runs.cells import writes_cells
 from cytomoe.runs.events import open_events
-from cytomoe.runs.mapping import KEPT_EVENTS, writes_cells
-from cytomoe.runs.predict import PredictJob
+from cytomoe.runs.orders import ClusterJob, PredictJob
 from cytomoe.runs.sampling import FITTED_EVENTS
 from cytomoe.runs.well_groups import WellGroup, attempt, done_before, run_group
 from cytomoe.runs.wells import WellResult, WellTask, finished
@@ -141,7 +140,7 @@ def _memory(group: WellGroup) -> int:
     for task in group.tasks:
         events = open_events(task.job.files, data_set=task.job.data_set)
         fitted = (task.job.subsample or FITTED_EVENTS) if isinstance(task.job, ClusterJob) else 0
-        alone = max(alone, memory.estimate(events, fitted=fitted, kept=KEPT_EVENTS))
+        alone = max(alone, memory.estimate(events, fitted=fitted))
         values = 4 * sum(file.n_events * file.n_channels for file in events.files)
         results = _WITH_CELLS if writes_cells(events, task.job.h5ad) else _WITHOUT_CELLS
         beside += values * (1 + 2 * results)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from cytomoe import __version__
 from cytomoe.errors import RunError
-from cytomoe.runs.cluster import Begun, ClusterJob, begin, finish
+from cytomoe.runs.cluster import Begun, begin, finish
 from cytomoe.runs.job import Listener
+from cytomoe.runs.orders import ClusterJob
 from cytomoe.runs.wells import WellResult, WellTask, content_key, finished, or_problem, run_well, well_result
 
 if TYPE_CHECKING:

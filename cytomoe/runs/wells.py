@@ -13,9 +13,10 @@ from cytomoe import __version__
 from cytomoe.errors import CytomoeError
 from cytomoe.io.run_folder import distinct_events
 from cytomoe.runs import outputs
-from cytomoe.runs.cluster import ClusterJob, run_cluster
+from cytomoe.runs.cluster import run_cluster
 from cytomoe.runs.job import RunResult
-from cytomoe.runs.predict import PredictJob, run_predict
+from cytomoe.runs.orders import ClusterJob, PredictJob
+from cytomoe.runs.predict import run_predict
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,0 +1,190 @@
+"""The fit of a run: which events train, their preprocessing and similarity, and the network."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cytomoe.errors import CytomoeError, InputError
+from cytomoe.preparation import Prepared, prepare
+from cytomoe.runs.events import Events
+from cytomoe.runs.gating import GatedEvents
+from cytomoe.runs.job import Listener, Stopwatch
+from cytomoe.runs.orders import ClusterJob
+from cytomoe.runs.sampling import rows_to_fit, with_rows
+from cytomoe.saturation import warn_of_saturation
+from cytomoe.similarity import Prior
+from cytomoe.twins import warn_of_twins
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from cytomoe.estimator import MoESimVAE
+    from cytomoe.io.gates import Gates
+    from cytomoe.preprocessing import Preprocessor
+
+
+def hold_out(job: ClusterJob, events: Events, gated: GatedEvents | None) -> NDArray[np.bool_] | None:
+    """Rows kept out of the fit, all rows of one event on the same side; None without hold-out."""
+    from cytomoe.evaluation import holdout_mask
+
+    if not job.holdout:
+        return None
+    event = np.arange(events.n_events) if gated is None else gated.overlaps.event
+    return holdout_mask(event, job.holdout, np.random.default_rng([job.seed, 1]))
+
+
+def rows_that_train(
+    job: ClusterJob,
+    events: Events,
+    gated: GatedEvents | None,
+    held_out: NDArray[np.bool_] | None,
+    known: Gates | None,
+) -> list[NDArray[np.int64]]:
+    """Ascending positions in each file of the events that train: each event once, none that is held out."""
+    eligible = None if held_out is None else ~held_out
+    if gated is not None:
+        eligible = gated.overlaps.first if eligible is None else gated.overlaps.first & eligible
+    rows = rows_to_fit(events, eligible, job.subsample, np.random.default_rng([job.seed, 3]))
+    if known is None:
+        return rows
+    return with_rows(events, rows, known.gated if eligible is None else known.gated & eligible)
+
+
+def known_cells(events: Events, rows: Sequence[NDArray[np.int64]], known: Gates) -> Prior:
+    """What is known of the events that are fitted on."""
+    fitted = np.concatenate([events.starts[i] + rows[i] for i in events.by_name.tolist()])
+    return Prior(known.codes[fitted].astype(np.int64), known.names)
+
+
+def prepare_fit(
+    job: ClusterJob, training: Sequence[AnnData], listener: Listener, watch: Stopwatch, prior: Prior | None
+) -> tuple[Prepared, Prior | None]:
+    """Fit preprocessing to the events that train, and work out how alike they are; what is known of those kept."""
+    preprocessor = _preprocessor(job, training)
+    for line in preprocessor.describe():
+        listener.say(line)
+    expression = np.concatenate([preprocessor.expression(adata, nan=job.nan) for adata in training])
+    if job.nan == "drop":
+        there = ~np.isnan(expression).any(axis=1)
+        expression, prior = expression[there], None if prior is None else prior.take(there)
+        if prior is not None and not prior.known.any():
+            raise InputError("--prior: no known event has numbers in all markers")
+    watch.lap("preprocess")
+    if job.device == "cuda":
+        from cytomoe.estimator import find_device
+
+        find_device(job.device)  # refused now, if at all, and not after a minute of work
+    _load_torch()
+    prepared = prepare(expression, preprocessor, job.settings, seed=job.seed, prior=prior)
+    watch.lap("similarity")
+    return prepared, prior
+
+
+def train(job: ClusterJob, prepared: Prepared, listener: Listener, watch: Stopwatch) -> MoESimVAE:
+    """Train the network of a fit that is prepared."""
+    from cytomoe.estimator import MoESimVAE
+
+    watch.lap("import")
+    model = MoESimVAE(
+        settings=job.settings,
+        seed=job.seed,
+        device=job.device,
+        preprocessor=prepared.preprocessor,
+        nan=job.nan,
+        progress=listener.progress,
+    ).fit_prepared(prepared)
+    watch.lap("fit")
+    return model
+
+
+def fit_model(job: ClusterJob, training: Sequence[AnnData], listener: Listener) -> tuple[MoESimVAE, list[str]]:
+    """Fit preprocessing and a model to the events that train, raw as files hold them.
+
+    Returns
+    -------
+    model : MoESimVAE
+        The model.
+    notes : list of str
+        What the user should know of the events, which the listener was warned of.
+
+    Raises
+    ------
+    InputError
+        If markers or values are wrong.
+    RunError
+        If the training fails.
+    """
+    watch = Stopwatch()
+    prepared, _ = prepare_fit(job, training, listener, watch, None)
+    notes = [*warn_of_twins(training), *warn_of_saturation(training, prepared.preprocessor)]
+    for warning in notes:
+        listener.warn(warning)
+    return train(job, prepared, listener, watch), notes
+
+
+def read_training(job: ClusterJob, events: Events, listener: Listener) -> tuple[dict[int, AnnData], dict[int, str]]:
+    """Events of many files to fit one model on, and the files that can't be used.
+
+    Returns
+    -------
+    training
+        Events drawn of each usable file, by the file's index.
+    problems
+        Why a file can't be used, by its index: it breaks off, lacks a marker, or holds values that are not numbers.
+    """
+    rows = rows_to_fit(events, None, job.subsample, np.random.default_rng([job.seed, 3]))
+    drawn = sum(map(len, rows))
+    evenly = f"{drawn:,} rows drawn, as many of each sample as it has, up to an even share"
+    listener.say(f"one model for all, fitted on {'all events' if drawn == events.n_events else evenly}")
+    training: dict[int, AnnData] = {}
+    problems: dict[int, str] = {}
+    first: Preprocessor | None = None
+    for i in events.by_name.tolist():
+        try:
+            if not len(rows[i]):  # a small file among many, of which no event was drawn
+                continue
+            adata = events.take(i, rows[i])
+            own = _preprocessor(job, [adata])
+            first = first or own
+            if own.instrument != first.instrument:
+                raise InputError(f"{events.paths[i]} is {own.instrument} cytometry, the first file {first.instrument}")
+            first.expression(adata, nan=job.nan)
+        except (CytomoeError, OSError) as error:
+            problems[i] = str(error)
+            continue
+        training[i] = adata
+    return training, problems
+
+
+def _preprocessor(job: ClusterJob, training: Sequence[AnnData]) -> Preprocessor:
+    """Preprocessing fitted to the events that train."""
+    from cytomoe.preprocessing import Panel, Preprocessor
+
+    choice = job.preprocessing
+    return Preprocessor.fit(
+        training,
+        markers=choice.markers,
+        panel=None if choice.panel is None else Panel.read(choice.panel),
+        transform=choice.transform,
+        cofactor=choice.cofactor,
+        compensate=choice.compensate,
+        clip=job.settings.clips_noise,
+        nan=job.nan,
+        exclude=[name for name in (job.gates.channel, job.prior.channel) if name is not None],
+    )
+
+
+def _load_torch() -> None:
+    """Start to import torch in a thread: a second or two that pass while similarities are worked out on another core.
+
+    Called when the input is known to be right, so that a wrong one is refused at once.
+    """
+    if "torch" not in sys.modules:
+        threading.Thread(target=importlib.import_module, args=("torch",)).start()

@@ -1,0 +1,63 @@
+"""How every run begins: its files opened, their samples and gates found, and the user told how much there is."""
+
+from __future__ import annotations
+
+from cytomoe.runs import memory, sampling
+from cytomoe.runs.cells import H5adChoice, writes_cells
+from cytomoe.runs.events import Events, open_events
+from cytomoe.runs.gating import GatedEvents, describe_gates, find_gates
+from cytomoe.runs.job import Listener
+from cytomoe.runs.orders import RunJob
+from cytomoe.runs.samples import with_samples
+
+
+def open_run(job: RunJob, listener: Listener, *, fitted: int = 0) -> tuple[Events, GatedEvents | None]:
+    """The events of a run and their gates, None where nobody names any.
+
+    Parameters
+    ----------
+    job
+        The run.
+    listener
+        Told how much there is.
+    fitted
+        Events that will be fitted on, at most.
+
+    Raises
+    ------
+    InputError
+        If a file, the table of samples or the gates can't be read, or do not belong together.
+    """
+    events = open_events(
+        job.files,
+        data_set=job.data_set,
+        pattern=job.gates.pattern,
+        sample=job.sample,
+        allow_truncated=job.allow_truncated,
+    )
+    if job.samples is not None:
+        events = with_samples(events, job.samples)
+    _announce(events, job.h5ad, listener, fitted)
+    gated = find_gates(events, job.gates)
+    if gated is not None:
+        listener.say(describe_gates(gated))
+    return events, gated
+
+
+def _announce(events: Events, h5ad: H5adChoice, listener: Listener, fitted: int) -> None:
+    """Say what is read and how much memory that takes, before anything slow happens."""
+    files, samples = len(events.names), len(events.samples)
+    of_samples = f" of {samples} sample{'s' if samples > 1 else ''}" if samples != files else ""
+    needed = memory.estimate(events, fitted=fitted)
+    listener.say(
+        f"{events.n_events:,} events in {files} file{'s' if files > 1 else ''}{of_samples}, "
+        f"about {needed / 1e9:.1f} GB of memory"
+    )
+    short = memory.shortage(needed)
+    if short:
+        listener.warn(short)
+    if h5ad == "auto" and not writes_cells(events, h5ad):
+        listener.say(
+            f"above {sampling.KEPT_EVENTS:,} events cells.h5ad and the report are left out unless --h5ad yes asks for "
+            "them"
+        )
