@@ -1,6 +1,7 @@
 """Consensus similarity: the share of several partitions of the cells in which two cells meet.
 
-For a batch S = H H^T with H the stacked one-hot memberships, so nothing of size (cells, cells) is ever built.
+For a batch S = H H^T with H the stacked one-hot memberships, so nothing of size (cells, cells) is ever built; to count
+in how many partitions two cells meet is quicker than the product.
 """
 
 from __future__ import annotations
@@ -35,16 +36,15 @@ class ConsensusSimilarity:
         self.weights = weights
         self.partition: NDArray[np.int64] | None = partition
         self.partitions = partitions
-        sizes = partitions.max(axis=1) + 1
-        offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        self._columns = (partitions + offsets[:, None]).T.copy()  # (cells, R), column of H of each membership
-        self._n_columns = int(sizes.sum())
+        self._memberships = partitions.T.astype(np.min_scalar_type(int(partitions.max())))  # (cells, R), small
 
     def batch(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
         """Share of partitions in which the cells of the batch meet, shape (B, B)."""
-        memberships = np.zeros((len(cells), self._n_columns), dtype=np.float32)  # H
-        np.put_along_axis(memberships, self._columns[cells], 1.0, axis=1)
-        return (memberships @ memberships.T) / np.float32(self._columns.shape[1])
+        memberships = self._memberships[cells].T.copy()
+        meetings = np.zeros((len(cells), len(cells)), dtype=np.min_scalar_type(len(memberships)))
+        for parts in memberships:
+            meetings += parts[:, None] == parts
+        return meetings / np.float32(len(memberships))
 
     def stability(self, clusters: NDArray[np.int64]) -> NDArray[np.float64]:
         """How surely each cluster is found again: its Jaccard index with the part most like it, mean over partitions.
@@ -61,9 +61,8 @@ class ConsensusSimilarity:
             with partitions of most of the cells in place of bootstraps).
         """
         sizes = np.bincount(clusters)
-        found = np.empty((len(sizes), self._columns.shape[1]))
-        for r, columns in enumerate(self._columns.T):
-            parts = columns - columns.min()
+        found = np.empty((len(sizes), len(self.partitions)))
+        for r, parts in enumerate(self.partitions):
             n_parts = int(parts.max()) + 1
             shared = np.bincount(clusters * n_parts + parts, minlength=len(sizes) * n_parts).reshape(-1, n_parts)
             either = sizes[:, None] + shared.sum(axis=0) - shared

@@ -339,4 +339,6 @@ def _pieces(values: FloatArray, height: float, rng: np.random.Generator) -> NDAr
     fitted = values[rng.permutation(len(values))[:MICRO_CLUSTER_FIT]]
     k_means = KMeans(n_micro, init="random", n_init=1, max_iter=10, random_state=int(rng.integers(2**31))).fit(fitted)
     joined = fcluster(average(k_means.cluster_centers_), height, "distance")
+    if joined.max() == 1:
+        return np.zeros(len(values), dtype=np.int64)
     return np.unique(joined[k_means.predict(values)], return_inverse=True)[1].astype(np.int64)
