@@ -145,6 +145,25 @@ def test_files_and_model_are_read_for_their_checksum_once(pooled, plate, tmp_pat
         assert entry["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_a_damaged_note_of_the_model_makes_the_model_again(pooled, plate, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(pooled, out)
+    (out / "model.json").write_text("{")
+    assert run(["batch", str(plate), "--out", str(out), "--resume", "--quiet", *QUICK]) == 0
+    assert contents(out) == contents(pooled)
+    assert "unusable" in json.loads((out / "model.json").read_text())
+
+
+def test_a_folder_that_is_a_link_is_replaced_behind_it(pooled, plate, tmp_path):
+    shutil.copytree(pooled, tmp_path / "real")
+    (tmp_path / "real" / "old.txt").touch()
+    (tmp_path / "link").symlink_to("real")
+    assert run(["batch", str(plate), "--out", str(tmp_path / "link"), "--force", "--quiet", *QUICK]) == 0
+    assert (tmp_path / "link").is_symlink()
+    assert not (tmp_path / "real" / "old.txt").exists()
+    assert contents(tmp_path / "real") == contents(pooled)
+
+
 def test_killed_at_any_moment_a_resume_ends_the_same(pooled, plate, tmp_path):
     out = tmp_path / "out"
     arguments = [sys.executable, "-m", "cytomoe", "batch", str(plate), "--out", str(out), "--quiet", *QUICK]
@@ -299,6 +318,45 @@ def test_sample_names_never_leave_the_folder_and_never_meet(tmp_path):
     names = [sample.name for sample in find_samples([tmp_path / "sheet.csv"])]
     assert len({name.casefold() for name in names}) == 3
     assert not any("/" in name or name.startswith(".") for name in names)
+
+
+def test_files_of_one_name_and_one_called_like_their_numbers_are_three_samples(tmp_path):
+    for name in ("x/a.fcs", "y/a.fcs", "z/a.2.fcs"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    found = {sample.name: str(sample.paths[0].relative_to(tmp_path)) for sample in find_samples([tmp_path])}
+    assert found == {"a": "x/a.fcs", "a.3": "y/a.fcs", "a.2": "z/a.2.fcs"}
+
+
+def test_a_sheet_with_a_column_of_ours_or_without_a_file_is_refused(tmp_path):
+    sheet = tmp_path / "sheet.csv"
+    for column in ("events", "cluster_1", "unassigned"):
+        sheet.write_text(f"file,sample,{column}\na.fcs,one,good\n")
+        with pytest.raises(InputError, match=f"the column {column} is written by cytomoe"):
+            find_samples([sheet])
+    sheet.write_text("file,sample\na.fcs,one\n,two\n")
+    with pytest.raises(InputError, match=r"sheet\.csv, line 3: names no file"):
+        find_samples([sheet])
+
+
+def test_wells_that_spell_their_markers_differently_are_matched(plate, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(plate / "p1_A01.fcs", folder)
+    sample = read_fcs(plate / "p1_A02.fcs")
+    spelt = {"HLA-DR": "HLADR", "CD3": "cd3"}
+    sample.var["antigen"] = [spelt.get(antigen, antigen) for antigen in sample.var["antigen"]]
+    write_fcs(sample[:, ::-1], folder / "p1_A02.fcs")
+    out = tmp_path / "out"
+    assert run(["batch", str(folder), "--per-sample", "--out", str(out), "--quiet", *QUICK]) == 0
+    columns = pd.read_csv(out / "medians.csv").columns
+    assert {"HLA-DR", "CD3"} <= set(columns)
+    assert not {"HLADR", "cd3"} & set(columns)
+    matching = pd.read_csv(out / "matching.csv")
+    assert set(matching["plate_cluster"][matching["sample"] == "p1_A01"]) & set(
+        matching["plate_cluster"][matching["sample"] == "p1_A02"]
+    )
+    assert pd.read_csv(out / "abundance.csv")["events"].tolist() == [800, 800]
 
 
 def test_clusters_are_matched_by_their_medians():

@@ -348,6 +348,7 @@ def test_names_of_numbered_gates_are_read_in_either_order(tmp_path, text):
     [
         ("a,b\nT,B\n", "needs a column with the numbers"),
         ("1,T\n1,B\n", "a number is named twice"),
+        ("²,T\n", "needs a column with the numbers"),
         ("", "the file is empty"),
     ],
 )

@@ -136,3 +136,13 @@ def test_a_file_name_that_is_no_text_is_read(tmp_path, capfd):
     assert run(["cluster", os.fsdecode(path), "--out", str(tmp_path / "out")]) == 0
     manifest = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert manifest["inputs"][0]["file"] == "bl\ufffdte.fcs"
+
+
+def test_a_condition_with_a_slash_is_a_column_of_the_cells(example_run, tmp_path, recwarn):
+    well = Path(__file__).parent.parent / "example_data" / "example_A01.fcs"
+    (tmp_path / "samples.csv").write_text("file,sample,mg/ml\nexample_A01.fcs,x,2\n")
+    arguments = ["predict", str(example_run), str(well), "--samples", str(tmp_path / "samples.csv"), "--no-report"]
+    assert run([*arguments, "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert set(anndata.read_h5ad(tmp_path / "out" / "cells.h5ad").obs["mg_ml"]) == {"2"}
+    assert not [warning for warning in recwarn if "slashes" in str(warning.message)]
+    assert pd.read_csv(tmp_path / "out" / "abundance.csv")["mg/ml"].tolist() == [2]

@@ -66,6 +66,16 @@ def test_medians_are_of_the_cells_of_sample_and_cluster(plate):
         ("file,sample\nexample_A02.fcs,x\n", "no row for the file example_A01.fcs"),
         ("file,sample,c\nexample_A01.fcs,x,1\nexample_A02.fcs,x,2\nexample_A03.fcs,x,2\n", "differ in c"),
         ("file,sample,gate\nexample_A01.fcs,x,1\n", "column gate is written by cytomoe"),
+        ("file,sample,unassigned\nexample_A01.fcs,x,1\n", "column unassigned is written by cytomoe"),
+        ("file,sample,,dose\nexample_A01.fcs,x,,1\n", "a column has no name"),
+        (
+            "file,sample,CD3\nexample_A01.fcs,x,1\nexample_A02.fcs,x,1\nexample_A03.fcs,x,1\n",
+            "column CD3 is called like a marker",
+        ),
+        (
+            "file,sample\nexample_A01.fcs,x\nexample_A02.fcs,\nexample_A03.fcs,z\n",
+            "no sample is named for the file example_A02",
+        ),
     ],
 )
 def test_a_wrong_table_of_samples_is_refused(example_run, table, message, tmp_path, capsys):

@@ -17,7 +17,12 @@ from cytomoe.cli.console import listening, print_clusters
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the results.")
 @click.option("--pooled", "mode", flag_value="pooled", default="pooled", help="One model for all samples (default).")
 @click.option("--per-sample", "mode", flag_value="per-sample", help="One model for each; clusters are matched after.")
-@click.option("--model", type=options.FILE, metavar="MODEL", help="Map all samples with this model; nothing is fitted.")
+@click.option(
+    "--model",
+    type=options.FILE,
+    metavar="MODEL",
+    help="Map all samples with this model, or that in the folder of a run; nothing is fitted.",
+)
 @click.option(
     "--well-pattern",
     metavar="PATTERN",
@@ -79,19 +84,21 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
     from cytomoe.plates.samples import find_samples
     from cytomoe.runs.batch import BatchJob, run_batch
     from cytomoe.runs.gating import GateSource
+    from cytomoe.runs.inputs import model_path
     from cytomoe.runs.wells import WellResult
 
     if choices["model"] is not None and choices["mode"] == "per-sample":
         raise InputError("--model and --per-sample are both given; a model given is used for all samples")
-    if choices["model"] is not None and not choices["model"].is_file():
-        raise InputError(f"{choices['model']}: no such model file")
+    model = None if choices["model"] is None else model_path(choices["model"])
+    if model is not None and not model.is_file():
+        raise InputError(f"{model}: no such model file")
     if choices["upload"] and choices["scheduler"] is None:
         raise InputError("--upload sends the files to the workers of a --scheduler, and none is given; leave it out")
     job = BatchJob(
         samples=find_samples(paths, choices["well_pattern"], choices["gate_pattern"]),
         out=choices["out"],
-        mode="model" if choices["model"] is not None else choices["mode"],
-        model=choices["model"],
+        mode=choices["mode"] if model is None else "model",
+        model=model,
         panel_mismatch=choices["panel_mismatch"],
         preprocessing=options.preprocessing_choice(choices),
         settings=options.settings(choices),

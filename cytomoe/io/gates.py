@@ -262,11 +262,11 @@ def read_gate_names(path: Path) -> dict[str, str]:
     rows = [row for _, row in read_rows(path, f"--gate-names {path}")]
     width = max(map(len, rows))
     rows = [row + [""] * (width - len(row)) for row in rows]
-    if rows and not any(value.isdigit() for value in rows[0]):
+    if rows and not any(value.isdecimal() for value in rows[0]):
         rows = rows[1:]  # the header
     columns = list(zip(*rows, strict=True))
-    numbers = next((column for column in columns if all(value.isdigit() for value in column)), None)
-    names = next((column for column in columns if not any(value.isdigit() for value in column)), None)
+    numbers = next((column for column in columns if all(value.isdecimal() for value in column)), None)
+    names = next((column for column in columns if not any(value.isdecimal() for value in column)), None)
     if numbers is None or names is None:
         raise InputError(f"--gate-names {path}: needs a column with the numbers of the gates and one with their names")
     found = dict(zip(map(str, map(int, numbers)), names, strict=True))

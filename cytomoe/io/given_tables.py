@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DELIMITERS = ",;\t"
+# Columns of the tables that a user's columns are carried into.
+RESERVED = frozenset(
+    {
+        *("file", "event", "events", "cytomoe", "confidence", "cluster", "label", "population", "gate", "_index"),
+        *("unassigned", "nearest_cluster", "outlyingness", "in_one_gate"),
+    }
+)
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how Excel's "Unicode text" begins
 
 
@@ -107,3 +115,25 @@ def read_table(path: Path, what: str) -> pd.DataFrame:
     cells = [(row + [""] * width)[:width] for _, row in rows]
     lines = pd.Index([line for line, _ in rows], name="line", dtype=int)
     return pd.DataFrame(cells, index=lines, columns=header, dtype=object)
+
+
+def refuse_reserved(columns: Iterable[str], what: str) -> None:
+    """Refuse columns of a table of samples that could not stand beside those that cytomoe writes.
+
+    Parameters
+    ----------
+    columns
+        Those that are carried into the results.
+    what
+        How messages call the table.
+
+    Raises
+    ------
+    InputError
+        If one has no name, or that of a column of ours.
+    """
+    for column in columns:
+        if not column:
+            raise InputError(f"{what}: a column has no name; the first row names the columns")
+        if column in RESERVED or column.startswith(("cluster_", "plate_cluster_")):
+            raise InputError(f"{what}: the column {column} is written by cytomoe; call yours something else")

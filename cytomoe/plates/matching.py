@@ -8,9 +8,39 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cytomoe.preprocessing.channels import fold
+
 # Clusters whose medians lie further apart than this (Euclidean, transformed values) are different populations: about
 # what one marker changes by between cells without and with it.
 FURTHEST = 2.0
+
+
+def one_spelling(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Give the markers of runs the names that they have in the first: ``HLADR`` and ``HLA-DR`` are one.
+
+    Where the names differ by more, the user named the markers, and their order tells which is which.
+
+    Parameters
+    ----------
+    tables
+        ``clusters.csv`` of each run by the name of its sample.
+    """
+    first = _markers(next(iter(tables.values())))
+    by_fold = {fold(marker): marker for marker in first}
+    renamed = {}
+    for name, table in tables.items():
+        own = _markers(table)
+        called = [by_fold.get(fold(marker), "") for marker in own]
+        if sorted(called) != sorted(first):
+            called = own if sorted(own) == sorted(first) else first
+        renamed[name] = table.set_axis([*table.columns[: -len(own)], *called], axis=1)
+    return renamed
+
+
+def _markers(table: pd.DataFrame) -> list[str]:
+    """Names of the markers in ``clusters.csv``, whose medians stand after the fraction."""
+    columns = list(table.columns)
+    return columns[columns.index("fraction") + 1 :]
 
 
 def match_clusters(tables: Mapping[str, pd.DataFrame], furthest: float = FURTHEST) -> pd.DataFrame:
@@ -36,8 +66,7 @@ def match_clusters(tables: Mapping[str, pd.DataFrame], furthest: float = FURTHES
 
     names = sorted(tables, key=lambda name: -len(tables[name]))[:1]
     names += [name for name in tables if name not in names]
-    columns = list(tables[names[0]].columns)
-    markers = columns[columns.index("fraction") + 1 :]
+    markers = _markers(tables[names[0]])
     medians: list[NDArray[np.float64]] = []
     sizes: list[float] = []
     rows = []

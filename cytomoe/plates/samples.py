@@ -7,11 +7,12 @@ import os
 import re
 import string
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from cytomoe.errors import InputError, did_you_mean
-from cytomoe.io.given_tables import read_table
+from cytomoe.io.given_tables import read_table, refuse_reserved
 
 SUFFIXES = (".fcs", ".lmd", ".fcs.gz", ".lmd.gz")
 # What a pattern of file names may name, and how a part is called that is passed over.
@@ -182,7 +183,8 @@ def read_sheet(path: Path) -> list[Sample]:
     Raises
     ------
     InputError
-        If the table can't be read, lacks the column, or rows of one sample disagree.
+        If the table can't be read, lacks the column or a file's name, has a column that cytomoe writes, or rows of one
+        sample disagree.
     """
     table = read_table(path, str(path))
     if "file" not in table.columns:
@@ -190,6 +192,9 @@ def read_sheet(path: Path) -> list[Sample]:
             f"{path}: has no column file{did_you_mean('file', map(str, table.columns))}; it names the files"
         )
     others = [str(column) for column in table.columns if column not in _SHEET_COLUMNS]
+    refuse_reserved(others, str(path))
+    if not table["file"].all():
+        raise InputError(f"{path}, line {table.index[table['file'] == ''][0]}: names no file")
     samples: dict[str, Sample] = {}
     for row in table.to_dict("records"):
         found = _by_name(path.parent / row["file"])
@@ -213,11 +218,13 @@ def read_sheet(path: Path) -> list[Sample]:
 
 def _distinct(samples: Sequence[Sample]) -> list[Sample]:
     """The samples with names that are fit for folders and all different."""
-    taken: dict[str, int] = {}
+    bases = [re.sub(r"[^\w.+-]+", "_", sample.name).strip("._") or "sample" for sample in samples]
+    taken: set[str] = set()
+    given = {base.casefold() for base in bases}  # which no numbered name may be
     result = []
-    for sample in samples:
-        base = re.sub(r"[^\w.+-]+", "_", sample.name).strip("._") or "sample"
-        number = taken[base.casefold()] = taken.get(base.casefold(), 0) + 1
-        name = base if number == 1 else f"{base}.{number}"
-        result.append(Sample(name, sample.paths, sample.plate, sample.well, sample.fields))
+    for sample, base in zip(samples, bases, strict=True):
+        free = (f"{base}.{n}" for n in count(2) if f"{base}.{n}".casefold() not in taken | given)
+        name = base if base.casefold() not in taken else next(free)
+        taken.add(name.casefold())
+        result.append(replace(sample, name=name))
     return result

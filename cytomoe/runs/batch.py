@@ -6,7 +6,6 @@ same files and settings is kept when the batch is resumed.
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 from cytomoe import __version__
 from cytomoe.errors import CytomoeError, InputError, RunError
 from cytomoe.io.lock import alone
+from cytomoe.io.run_folder import read_json
 from cytomoe.plates.engine import Engine, check_scheduler, run_tasks
 from cytomoe.plates.samples import Sample, more_plates_than_wells
 from cytomoe.preprocessing import NanPolicy
@@ -233,9 +233,18 @@ def _check_folder(job: BatchJob) -> None:
     if not (job.out / STARTED).is_file():
         raise InputError(f"{job.out} exists and is not the folder of an earlier batch; give another --out")
     if job.force:
-        shutil.rmtree(job.out)
+        _empty(job.out)
     elif not job.resume:
         raise InputError(f"{job.out} exists already; --resume does what is missing in it, --force starts anew")
+
+
+def _empty(folder: Path) -> None:
+    """Take everything out of the folder of a batch, which may be a link; the sign that it is one goes last."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == STARTED):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _readable(job: BatchJob) -> tuple[list[Sample], dict[str, list[Stamp]], dict[str, WellResult]]:
@@ -277,11 +286,10 @@ def _pooled_model(
     path, note = job.out / "model.cytomoe", job.out / "model.json"
     contents = {name: _hex(found) for name, found in sums.items()}
     key = content_key("pooled", __version__, contents, _choices(job), job.subsample, asdict(job.gates))
-    if note.is_file() and path.is_file():
-        known = json.loads(note.read_text(encoding="utf-8"))
-        if (known.get("key"), known.get("sha256")) == (key, outputs.sha256(path)):
-            listener.say("the model of the batch is there already")
-            return path, dict(known["unusable"]), list(known.get("warnings", []))
+    known = _known_model(note)
+    if path.is_file() and (known.get("key"), known.get("sha256")) == (key, outputs.sha256(path)):
+        listener.say("the model of the batch is there already")
+        return path, dict(known["unusable"]), list(known["warnings"])
     paths = [file for sample in samples for file in sample.paths]
     if not paths:
         raise RunError("no sample is left to fit a model on; see the reasons above")
@@ -306,6 +314,15 @@ def _pooled_model(
     fitted = {"key": key, "sha256": outputs.sha256(path), "unusable": unusable, "warnings": notes}
     outputs.write_json(note, fitted)
     return path, unusable, notes
+
+
+def _known_model(note: Path) -> dict[str, Any]:
+    """What is known of the model of an earlier batch; nothing where there is none, or the note is damaged."""
+    try:
+        known = read_json(note)
+    except InputError:
+        return {}
+    return known if isinstance(known.get("unusable"), dict) and isinstance(known.get("warnings"), list) else {}
 
 
 def _choices(job: BatchJob) -> dict[str, Any]:

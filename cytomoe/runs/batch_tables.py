@@ -10,7 +10,7 @@ import pandas as pd
 
 from cytomoe import __version__
 from cytomoe.io.run_folder import distinct_events, read_clusters, read_drift, read_evaluation, read_manifest
-from cytomoe.plates.matching import match_clusters
+from cytomoe.plates.matching import match_clusters, one_spelling
 from cytomoe.plates.samples import Sample
 from cytomoe.reporting.findings import lost_gates
 from cytomoe.reporting.plates import BatchSummary, PlateDrift, write_plate_report
@@ -50,6 +50,7 @@ def write_tables(
     names = pd.DataFrame([_about(sample) for sample in good], columns=_about_columns(job.samples))
     abundance, described = names.assign(events=pd.Series(dtype=int)), _described({}, _MEMBERS, "cluster")
     if clusters:
+        clusters = one_spelling(clusters)
         label, counts = "cluster", _counts(clusters)
         members = counts.reset_index().assign(number=lambda table: table["cluster"])
         if job.mode == "per-sample":
@@ -58,7 +59,7 @@ def write_tables(
             label, counts = "plate_cluster", matching.set_index(["sample", "plate_cluster"])["events"]
             members = matching.rename(columns={"plate_cluster": "number"})
         described = _described(clusters, members, label)
-        wide = counts.unstack(fill_value=0).reindex(names["sample"]).astype(int)
+        wide = counts.unstack(fill_value=0).reindex(names["sample"], fill_value=0)
         wide.columns = [f"{label}_{number}" for number in wide.columns]
         events = pd.Series({name: distinct_events(manifest) for name, manifest in manifests.items()})
         if job.unassigned or job.nan == "drop":

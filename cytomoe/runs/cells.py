@@ -83,8 +83,8 @@ def _write_tables(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -
         obs["nearest_cluster"] = _numbers(mapped.nearest, 0 if model.nan == "drop" else 1, model.n_clusters_)
         obs["outlyingness"] = mapped.outlyingness
     if events.conditions is not None:
-        for column in events.conditions:
-            obs[column] = pd.Categorical(events.conditions[column].to_numpy(dtype=object)[events.sample])
+        for written, column in zip(hdf5_names(list(events.conditions)), events.conditions, strict=True):
+            obs[written] = pd.Categorical(events.conditions[column].to_numpy(dtype=object)[events.sample])
     for column in ("label", "population"):
         if column in mapped.names.columns:
             called = np.array([UNASSIGNED, *mapped.names.columns[column]], dtype=object)

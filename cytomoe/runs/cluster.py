@@ -22,6 +22,7 @@ from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import map_and_name
 from cytomoe.runs.opening import open_run
 from cytomoe.runs.orders import ClusterJob
+from cytomoe.runs.samples import refuse_marker_columns
 from cytomoe.runs.sampling import FITTED_EVENTS
 from cytomoe.saturation import warn_of_saturation
 from cytomoe.similarity import Prior
@@ -105,6 +106,7 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
         counts = ", ".join(f"{name} {count:,}" for name, count in prior.counts().items())
         listener.say(f"{int(prior.known.sum()):,} events are known: {counts}")
     prepared, prior = prepare_fit(job, training, listener, watch, prior)
+    refuse_marker_columns(events, prepared.preprocessor.markers)
     n_fitted = len(prepared.expression)
     notes = warn_of_saturation(training, prepared.preprocessor)
     if gated is None:

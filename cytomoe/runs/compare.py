@@ -15,12 +15,13 @@ from cytomoe import __version__
 from cytomoe.comparison import compare_abundance, conditions_of
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.atomic import atomic_directory
+from cytomoe.io.given_tables import RESERVED
 from cytomoe.io.lock import alone
 from cytomoe.io.run_folder import is_batch, read_abundance, read_batch, read_clusters, read_manifest
 from cytomoe.runs import outputs
 from cytomoe.runs.job import Listener
 from cytomoe.runs.merge import keep_unknown_apart, population_abundance
-from cytomoe.runs.samples import RESERVED, read_samples
+from cytomoe.runs.samples import read_samples
 
 # Populations that the figure shows, the surest first.
 _SHOWN = 12

@@ -13,6 +13,7 @@ from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import map_events
 from cytomoe.runs.opening import open_run
 from cytomoe.runs.orders import PredictJob
+from cytomoe.runs.samples import refuse_marker_columns
 
 
 def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
@@ -38,6 +39,7 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
     model_stamp = Stamp.of(job.model)
     model = MoESimVAE.load(job.model, device=job.device, nan=job.nan)
     events, gated = open_run(job, listener)
+    refuse_marker_columns(events, model.preprocessor_.markers)
     watch.lap("read")
     mapped = map_events(model, events, gated, unassigned=job.unassigned)
     watch.lap("map")

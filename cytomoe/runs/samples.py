@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,8 @@ import numpy as np
 import pandas as pd
 
 from cytomoe.errors import InputError, did_you_mean
-from cytomoe.io.given_tables import read_table
+from cytomoe.io.given_tables import read_table, refuse_reserved
 from cytomoe.runs.events import Events
-
-# Columns of the tables that conditions are carried into.
-RESERVED = frozenset({"file", "event", "events", "cytomoe", "confidence", "cluster", "label", "population", "gate"})
 
 
 def read_samples(path: Path, *, by_file: bool = True) -> pd.DataFrame:
@@ -51,18 +49,18 @@ def with_samples(events: Events, path: Path) -> Events:
     Raises
     ------
     InputError
-        If a file of the run is missing in the table, a column differs between files of one sample, or has the name of
-        a column that cytomoe writes.
+        If a file of the run is missing in the table or has no sample there, a column differs between files of one
+        sample, has no name, or the name of a column that cytomoe writes.
     """
     table = read_samples(path).set_index("file")
-    for column in table:
-        if column in RESERVED or str(column).startswith("cluster_"):
-            raise InputError(f"--samples {path}: the column {column} is written by cytomoe; call yours something else")
+    refuse_reserved(table.columns.drop("sample"), f"--samples {path}")
     by_name = [name if name in table.index else Path(name).name for name in events.names]
     for name in by_name:
         if name not in table.index:
             raise InputError(f"--samples {path}: no row for the file {name}{did_you_mean(name, table.index)}")
     rows = table.loc[by_name]
+    if not rows["sample"].all():
+        raise InputError(f"--samples {path}: no sample is named for the file {rows.index[rows['sample'] == ''][0]}")
     used = table[table.index.isin(by_name)]
     samples = list(dict.fromkeys(used["sample"]))
     conditions = used.drop_duplicates().set_index("sample")
@@ -72,3 +70,10 @@ def with_samples(events: Events, path: Path) -> Events:
         raise InputError(f"--samples {path}: the files of sample {twice[0]} differ in {', '.join(differing)}")
     file_sample = np.array([samples.index(sample) for sample in rows["sample"]])
     return replace(events, samples=samples, file_sample=file_sample, conditions=conditions.loc[samples])
+
+
+def refuse_marker_columns(events: Events, markers: Sequence[str]) -> None:
+    """Refuse conditions that are called like a marker: ``medians.csv`` has a column of each."""
+    for column in () if events.conditions is None else events.conditions:
+        if column in markers:
+            raise InputError(f"--samples: the column {column} is called like a marker; call it something else")
