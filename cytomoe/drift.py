@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.fit_summary import FITTING, QUANTILES, FitSummary
+from cytomoe.words import percent
 
 # A sample's marker has left the range of the fit if this share of its events lies beyond it; 0.2 % would by chance.
 MOST_OUTSIDE = 0.02
@@ -39,14 +40,14 @@ class Drift:
         """What the user should know, a line per sample and kind."""
         lines = []
         for sample, left in self.markers[self.markers["left_range"]].groupby("sample", sort=False):
-            named = ", ".join(f"{row.marker} ({row.outside:.0%})" for row in left.itertuples())
+            named = ", ".join(f"{row.marker} ({percent(row.outside)})" for row in left.itertuples())
             lines.append(
                 f"{sample}: values left the range of the model's training: {named} of the events; are stain, "
                 "instrument settings and units the same?"
             )
         lines += [
-            f"{sample}: {share:.0%} of the events fit no cluster of the model ({1 - FITTING:.1%} did in its training); "
-            "they may be populations that it has never seen"
+            f"{sample}: {percent(share)} of the events fit no cluster of the model ({percent(1 - FITTING)} did in its "
+            "training); they may be populations that it has never seen"
             for sample, share in self.unfit.items()
             if share > MOST_UNFIT
         ]

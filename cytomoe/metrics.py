@@ -46,6 +46,10 @@ class PopulationScore:
         Share of the gate's events that lie in the cluster.
     f1
         Harmonic mean of both.
+    most_in
+        The cluster that holds most of the gate's events, matched with it or not.
+    most_share
+        Share of the gate's events that lie there.
     """
 
     gate: Any
@@ -54,6 +58,8 @@ class PopulationScore:
     precision: float
     recall: float
     f1: float
+    most_in: Any
+    most_share: float
 
 
 @dataclass(frozen=True)
@@ -172,8 +178,10 @@ class Contingency:
 
     def _population(self, row: int, column: int | None) -> PopulationScore:
         gate, size = _scalar(self.gates[row]), int(self.gate_sizes[row])
+        most = int(self.counts[row].argmax())
+        where = {"most_in": _scalar(self.clusters[most]), "most_share": int(self.counts[row, most]) / size}
         if column is None or self.counts[row, column] == 0:
-            return PopulationScore(gate, size, None, 0.0, 0.0, 0.0)
+            return PopulationScore(gate, size, None, 0.0, 0.0, 0.0, **where)
         shared = int(self.counts[row, column])
         return PopulationScore(
             gate=gate,
@@ -182,6 +190,7 @@ class Contingency:
             precision=shared / int(self.cluster_sizes[column]),
             recall=shared / size,
             f1=float(self.f1[row, column]),
+            **where,
         )
 
 

@@ -109,6 +109,11 @@ def test_evaluate_repeats_the_measures_of_the_run(clustered, capsys):
     assert json.loads(capsys.readouterr().out) == json.loads((clustered / "evaluation.json").read_text())
 
 
+def test_the_stability_of_a_mapped_sample_is_said_to_be_that_of_the_fit(clustered, tmp_path, capsys):
+    assert run(["predict", str(clustered), str(WELL), "--out", str(tmp_path / "mapped"), "--no-report"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["events", "stable", "in", "the", "fit"]
+
+
 def test_predict_repeats_the_labels_of_the_run(clustered, tmp_path):
     out = tmp_path / "mapped"
     assert (

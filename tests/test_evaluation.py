@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from cytomoe.cli.console import print_evaluation
 from cytomoe.errors import InputError
 from cytomoe.evaluation import evaluate, evaluation_table, holdout_mask
 from cytomoe.io.gates import Gates
@@ -31,7 +32,30 @@ def test_blocks_have_the_contracts_keys(labelled):
     evaluation = evaluate(clusters, Gates.from_labels(names))
     assert set(evaluation) == {"min_population", "all", "unique"}
     assert set(evaluation["all"]) == set(evaluation["unique"]) == BLOCK_KEYS
-    assert set(evaluation["all"]["populations"][0]) == {"gate", "n", "cluster", "precision", "recall", "f1"}
+    assert set(evaluation["all"]["populations"][0]) == {
+        "gate", "n", "cluster", "precision", "recall", "f1", "most_in", "most_share",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def two_in_one():
+    """Two gates in cluster 1, a splinter of the smaller one, 5 of its 100 events, in cluster 2."""
+    names = np.repeat(["large", "small"], [300, 100])
+    clusters = np.ones(400, dtype=int)
+    clusters[-5:] = 2
+    return evaluate(clusters, Gates.from_labels(names))
+
+
+def test_a_gate_knows_where_most_of_it_lies(two_in_one):
+    large, small = two_in_one["all"]["populations"]
+    assert (large["cluster"], large["most_in"], large["most_share"]) == (1, 1, 1.0)
+    assert (small["cluster"], small["most_in"], small["most_share"]) == (2, 1, 0.95)
+
+
+def test_the_terminal_says_where_most_of_a_gate_lies_that_got_a_splinter(two_in_one, capsys):
+    print_evaluation(two_in_one)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.endswith("most of its events lie in cluster 1 (95.0 %)") for line in lines[-2:]] == [False, True]
 
 
 def test_measures_are_those_of_the_gated_events(labelled):

@@ -442,8 +442,20 @@ def test_methods_name_data_transform_seed_and_sources(finished):
     assert f"{manifest['events']:,} events of 2 samples (2 FCS files, mass cytometry)" in methods.paragraph
     assert "arcsinh(x / 5)" in methods.paragraph
     assert "seed 0" in methods.paragraph
+    assert "kept apart as clusters where 87.5 % of the partitions or more parted them" in methods.paragraph
     cited = {int(number) for number in re.findall(r"\[(\d+)\]", methods.paragraph)}
     assert cited == set(range(1, len(methods.references) + 1))
+
+
+def test_methods_say_how_sure_valleys_had_to_be(copy):
+    """Of 24 markers the confidence is that of 10 corrected for their number; other settings are those of the run."""
+    run_files = RunFiles.read(copy)
+    steps = [dict(run_files.manifest["preprocessing"]["steps"][0], marker=f"m{i}") for i in range(24)]
+    change_manifest(copy, preprocessing=run_files.manifest["preprocessing"] | {"steps": steps})
+    change_manifest(copy, settings=run_files.manifest["settings"] | {"agreement": 0.9, "resolution": 2.0})
+    paragraph = methods_of(RunFiles.read(copy)).paragraph
+    assert "2.57 standard deviations (2.25 for up to 10 markers, raised for 24)" in paragraph
+    assert "where 81.0 % of the partitions" in paragraph
 
 
 def test_a_fit_that_knew_cells_beforehand_says_so(copy):

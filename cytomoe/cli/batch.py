@@ -136,7 +136,7 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
         for name in result.failed if choices["quiet"] else ():
             click.echo(f"Error: {name}: {result.results[name].problem}", err=True)
         if not choices["quiet"]:
-            print_clusters(result.clusters)
+            print_clusters(result.clusters, mapped=job.mode == "model")
         click.echo(
             f"{done} of {len(result.results)} samples\nresults: {result.out}\nreport: {result.out / 'report.html'}"
         )

@@ -80,8 +80,8 @@ def _progress_bar() -> Iterator[Any]:
         yield report
 
 
-def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
-    """Print what a run found, and where it is."""
+def print_result(result: RunResult, *, as_json: bool, quiet: bool, mapped: bool = False) -> None:
+    """Print what a run found, and where it is; ``mapped`` where it took the clusters of a model."""
     if as_json:
         summary: dict[str, Any] = {
             "out": str(result.out),
@@ -101,7 +101,7 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool) -> None:
     if not quiet:
         rows = f" ({result.n_events:,} rows)" if result.n_distinct != result.n_events else ""
         click.echo(f"{result.n_clusters} clusters of {result.n_distinct:,} events{rows}")
-        print_clusters(result.summary)
+        print_clusters(result.summary, mapped=mapped)
         if result.unassigned is not None:
             share = result.unassigned / max(result.n_distinct, 1)
             click.echo(
@@ -146,12 +146,15 @@ def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict
         click.echo(f"report: {result.report}")
 
 
-def print_clusters(summary: list[dict[str, Any]]) -> None:
-    """Print the clusters with their sizes and names; the smallest only by their number."""
+def print_clusters(summary: list[dict[str, Any]], *, mapped: bool = False) -> None:
+    """Print the clusters with their sizes and names; the smallest only by their number.
+
+    The stability of ``mapped`` samples is that of their model's fit, and the header says so.
+    """
     shown = [row for row in summary if row["events"]][:_CLUSTERS_SHOWN]
     called = max((len(row.get("population", "")) for row in shown), default=0)
     if shown:
-        click.echo(f"  {'':>3} {'events':>10} {'':>7} {'stable':>5}")
+        click.echo(f"  {'':>3} {'events':>10} {'':>7} stable{' in the fit' if mapped else ''}")
     for row in shown:
         population = f"{row['population']:<{called}}  " if "population" in row else ""
         stable = "    -" if row["stability"] is None else f"{row['stability']:>5.2f}"
@@ -179,6 +182,15 @@ def print_evaluation(evaluation: dict[str, Any], what: str = "cluster") -> None:
     _print_gates(*rows[-1], what)
 
 
+def _elsewhere(population: dict[str, Any], what: str) -> str:
+    """Where a gate lies whose events are mostly not in the cluster that it was matched with."""
+    number = population.get("most_in", population["cluster"])  # evaluations of earlier versions do not tell
+    if number == population["cluster"]:
+        return ""
+    part = "most of its events lie" if population["most_share"] > 0.5 else "its largest part lies"
+    return f"  {part} in {what} {number} ({percent(population['most_share'])})"
+
+
 def _print_gates(title: str, block: dict[str, Any], what: str) -> None:
     """A line per gate that was measured, and the names of the others."""
     populations = block["populations"]
@@ -192,6 +204,7 @@ def _print_gates(title: str, block: dict[str, Any], what: str) -> None:
         click.echo(
             f"  {population['gate']:<{width}} {population['n']:>8,} {cluster:>{column}} "
             f"{population['precision']:>10.3f} {population['recall']:>7.3f} {population['f1']:>6.3f}"
+            f"{_elsewhere(population, what)}"
         )
     if block["discarded"]:
         few = ", ".join(f"{gate['gate']} {gate['n']:,}" for gate in block["discarded"])

@@ -55,4 +55,4 @@ def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices:
     )
     with listening(choices["quiet"] or choices["as_json"]) as listener:
         result = run_predict(job, listener)
-    print_result(result, as_json=choices["as_json"], quiet=choices["quiet"])
+    print_result(result, as_json=choices["as_json"], quiet=choices["quiet"], mapped=True)

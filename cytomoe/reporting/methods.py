@@ -7,6 +7,7 @@ from typing import Any
 
 from cytomoe.reporting.embedding import NEIGHBOURS
 from cytomoe.reporting.run_files import RunFiles
+from cytomoe.words import percent
 
 _SOURCES = {
     "moe": "Kopf A, Fortuin V, Somnath VR, Claassen M. Mixture-of-Experts Variational Autoencoder for clustering and "
@@ -120,9 +121,27 @@ def _clustering(run: RunFiles, cite: _Citations) -> list[str]:
         f"{settings['code_size']} code dimensions, {steps:,} steps of {settings['batch_size']} cells, learning rate "
         f"{settings['learning_rate']:g}, seed {run.manifest['seed']}).",
         f"Two cells counted as similar by {similarity}.",
+        *_valleys(settings, len(run.markers)),
         f"Each event was assigned to the cluster of its largest probability, which gave "
         f"{run.manifest['clusters']} clusters.",
         *_merging(run),
+    ]
+
+
+def _valleys(settings: dict[str, Any], n_markers: int) -> list[str]:
+    """What counted as a valley, and how many partitions had to agree, where the similarity rests on valleys."""
+    if settings["similarity"] != "valleys":
+        return []
+    from cytomoe.similarity.valleys import USUAL_MARKERS, confidence_for
+
+    usual, depth = settings["valley_confidence"], settings["valley_depth"]
+    confidence = confidence_for(usual, n_markers)
+    why = f" ({usual:g} for up to {USUAL_MARKERS} markers, raised for {n_markers})" if confidence != usual else ""
+    share = percent(settings["agreement"] ** settings["resolution"])
+    return [
+        f"A valley counted where its density was below {'' if depth == 1 else f'{depth:g} times '}that of the lower of "
+        f"its peaks with a confidence of {confidence:.2f} standard deviations{why}; groups of cells were kept apart as "
+        f"clusters where {share} of the partitions or more parted them."
     ]
 
 
@@ -145,7 +164,7 @@ def _why_fewer(manifest: dict[str, Any]) -> str:
     left = overlaps["distinct_events"] if overlaps else manifest["events"]
     reasons = ["each event that stands in several files once"] if overlaps else []
     if manifest.get("holdout"):
-        reasons.append(f"a held-out {manifest['holdout']:.0%} of the events not")
+        reasons.append(f"a held-out {percent(manifest['holdout'])} of the events not")
     elif fitted < left - dropped:
         reasons.append("a random part of them")
     return f", {', '.join(reasons)}" if reasons else ""
@@ -164,7 +183,7 @@ def _mapping(run: RunFiles, cite: _Citations) -> list[str]:
 def _measures(run: RunFiles, cite: _Citations) -> list[str]:
     if run.evaluation is None:
         return []
-    held_out = f" on a held-out {run.manifest['holdout']:.0%} of the events" if run.manifest.get("holdout") else ""
+    held_out = f" on a held-out {percent(run.manifest['holdout'])} of the events" if run.manifest.get("holdout") else ""
     return [
         f"Clusters were compared with manual gates{held_out} by the F-measure of FlowCAP (each population's best F1, "
         f"weighted by its size) {cite('flowcap')} and by the mean F1 of a one-to-one matching (unweighted) "

@@ -11,6 +11,7 @@ from cytomoe.drift import MOST_UNFIT
 from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.io.remarks import is_remark
 from cytomoe.reporting.findings import Finding, by_weight, mostly_lost
+from cytomoe.reporting.judges import judge_one_sample, judge_stability
 from cytomoe.words import percent
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 # A sample with less than this share of the median number of events is told.
 _FEW = 0.2
-# A cluster with more than this share of its events in one sample, which holds less than a third of all, is told.
-_MOST = 0.9
 _NAMED = 6  # samples, or clusters, that a finding names
 
 
@@ -105,27 +104,16 @@ def _drift(summary: BatchSummary) -> list[Finding]:
 
 def _stability(summary: BatchSummary) -> list[Finding]:
     """Clusters of the model that another look at the same cells would not find again."""
-    stability = summary.clusters["stability"]
-    if stability.isna().all():
-        return []
-    weak = summary.clusters[stability < STABLE]
-    if weak.empty:
-        return [
-            Finding("good", f"All {len(stability)} clusters are stable", f"Lowest stability {stability.min():.2f}.")
-        ]
-    named = [f"{row.number} ({row.stability:.2f})" for row in weak.itertuples()]
-    total = max(int(summary.clusters["events"].sum()), 1)
-    doubtful = summary.clusters.loc[stability < UNSTABLE, "events"].sum() / total
-    return [
-        Finding(
-            "check" if doubtful > 0.05 else "note",
-            f"{len(weak)} of {len(stability)} clusters {'are' if len(weak) > 1 else 'is'} less than stable",
-            f"{_listed(named)}: {percent(weak['events'].sum() / total)} of the cells. From {STABLE:g} a cluster is "
-            f"stable, below {UNSTABLE:g} doubtful.",
-            "Expect their borders to move with another seed; look at them in the report of a sample before you count "
-            "them.",
-        )
-    ]
+    clusters = summary.clusters
+    fit = " It is that of the model's fit, not of these samples." if summary.mode == "model" else ""
+    return judge_stability(
+        clusters["stability"].to_numpy(dtype=np.float64),
+        clusters["events"].to_numpy(dtype=np.int64),
+        clusters["number"].tolist(),
+        what="cluster",
+        scale=f"From {STABLE:g} a cluster is stable, below {UNSTABLE:g} doubtful.{fit}",
+        listed=_listed,
+    )
 
 
 def _few_events(summary: BatchSummary) -> list[Finding]:
@@ -146,26 +134,9 @@ def _few_events(summary: BatchSummary) -> list[Finding]:
 
 
 def _one_sample_clusters(summary: BatchSummary) -> list[Finding]:
-    counts = summary.abundance.set_index("sample")[list(summary.clusters.index)]
-    if len(counts) < 2:
-        return []
-    of_all = counts.sum(axis=1) / max(int(counts.to_numpy().sum()), 1)
-    named = []
-    for column, number in zip(counts, summary.clusters["number"], strict=True):
-        sample = counts[column].idxmax()
-        total = int(counts[column].sum())
-        if total >= 30 and counts.loc[sample, column] > _MOST * total and of_all[sample] < 1 / 3:
-            named.append(f"{number} ({sample})")
-    if not named:
-        return []
-    return [
-        Finding(
-            "note",
-            f"{len(named)} cluster{'s come' if len(named) > 1 else ' comes'} nearly all from one sample",
-            f"{_listed(named)}.",
-            "A true difference, or a batch effect: compare the markers of the samples.",
-        )
-    ]
+    counts = summary.abundance[list(summary.clusters.index)].to_numpy(dtype=np.int64)
+    samples, numbers = summary.abundance["sample"].tolist(), summary.clusters["number"].tolist()
+    return judge_one_sample(counts, samples, numbers, what="cluster", listed=_listed)
 
 
 def _gates(summary: BatchSummary) -> list[Finding]:

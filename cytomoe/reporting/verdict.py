@@ -15,6 +15,7 @@ from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.io.remarks import is_remark, told_once
 from cytomoe.naming import is_known
 from cytomoe.reporting.findings import Finding, by_weight, lost_gates, mostly_lost
+from cytomoe.reporting.judges import judge_one_sample, judge_stability
 from cytomoe.reporting.run_files import RunFiles
 from cytomoe.words import percent
 
@@ -96,7 +97,7 @@ def _convergence(run: RunFiles) -> list[Finding]:
     if fall is None:
         return [Finding("note", "Training was too short to judge", "Too few losses were recorded.")]
     moved = "rose" if fall < 0 else "fell"
-    detail = f"Over the last fifth of the training the loss {moved} by {abs(fall):.1%}.".replace("%", " %")
+    detail = f"Over the last fifth of the training the loss {moved} by {percent(abs(fall))}."
     if fall <= _SETTLED:
         return [Finding("good", "Training settled", detail)]
     advice = "Repeat with another --seed; if it stays so, fit on more cells."
@@ -133,35 +134,17 @@ def _clusters_used(run: RunFiles) -> list[Finding]:
 
 def _stability(run: RunFiles) -> list[Finding]:
     """Whether the clusters are found again in the partitions of the cells that the fit drew."""
-    stability = run.stability
-    if stability is None:
+    if run.stability is None:
         return []
     partitions = run.manifest["settings"]["partitions"]
+    fit = " It is that of the model's fit, not of this sample." if "model" in run.manifest else ""
     scale = (
         "Stability is how often the same cells come out as a cluster when the partition is repeated on other draws of "
         f"the cells, here {partitions} times (1 = always): {STABLE:g} and above stable, below {UNSTABLE:g} doubtful."
+        f"{fit}"
     )
-    weak = np.flatnonzero(stability < STABLE)
-    joined = int(np.count_nonzero(np.isnan(stability)))
-    if joined == len(stability):
-        return []
-    if joined:
-        scale += f" That of the {joined} joined ones is not known."
-    if not len(weak):
-        every = f"All {len(stability)} {run.what}s are stable" if len(stability) > 1 else f"The {run.what} is stable"
-        title = f"{len(stability) - joined} of {len(stability)} {run.what}s are known to be stable" if joined else every
-        return [Finding("good", title, f"Lowest stability {np.nanmin(stability):.2f}. {scale}")]
-    named = ", ".join(f"{k + 1} ({stability[k]:.2f})" for k in weak)
-    held = run.sizes[weak].sum() / max(run.sizes.sum(), 1)
-    untrusted = run.sizes[stability < UNSTABLE].sum() / max(run.sizes.sum(), 1)
-    return [
-        Finding(
-            "check" if untrusted > 0.05 else "note",
-            f"{len(weak)} of {len(stability)} {run.what}s {'are' if len(weak) > 1 else 'is'} less than stable",
-            f"{run.what.capitalize()}{'s' if len(weak) > 1 else ''} {named}: {percent(held)} of the cells. {scale}",
-            "Expect their borders to move with another seed or sample; look at their histograms before you count them.",
-        )
-    ]
+    numbers = run.clusters["cluster"].tolist()
+    return judge_stability(run.stability, run.sizes, numbers, what=run.what, scale=scale)
 
 
 def _confidence(run: RunFiles) -> list[Finding]:
@@ -213,27 +196,8 @@ def _dominant_cluster(run: RunFiles) -> list[Finding]:
 
 
 def _one_sample_clusters(run: RunFiles) -> list[Finding]:
-    """Clusters that come nearly all from one of several samples: a true difference, or a batch effect."""
-    counts = run.counts.astype(np.float64)
-    if len(counts) < 2:
-        return []
-    totals = counts.sum(axis=0)
-    shares = counts.sum(axis=1) / max(counts.sum(), 1.0)
-    found = []
-    for k in np.flatnonzero(totals >= 3 * TINY):
-        sample = int(counts[:, k].argmax())
-        if counts[sample, k] > 0.9 * totals[k] and shares[sample] < 0.6:
-            found.append(f"{k + 1} ({run.abundance['sample'][sample]})")
-    if not found:
-        return []
-    return [
-        Finding(
-            "check",
-            f"{len(found)} {run.what}{'s come' if len(found) > 1 else ' comes'} nearly all from one sample",
-            f"More than nine tenths of {run.what} {', '.join(found)}.",
-            "A true difference between samples, or one between batches: compare the markers of the samples.",
-        )
-    ]
+    samples, numbers = run.abundance["sample"].tolist(), run.clusters["cluster"].tolist()
+    return judge_one_sample(run.counts, samples, numbers, what=run.what)
 
 
 def _flat_markers(run: RunFiles) -> list[Finding]:

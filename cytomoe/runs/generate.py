@@ -19,6 +19,7 @@ from cytomoe.io.tables import safe_table
 from cytomoe.runs.events import refuse_missing
 from cytomoe.runs.inputs import model_path
 from cytomoe.runs.job import Listener
+from cytomoe.words import percent
 
 if TYPE_CHECKING:
     from cytomoe.estimator import MoESimVAE
@@ -128,7 +129,7 @@ def _generate(job: GenerateJob, listener: Listener) -> Generated:
             fitted = int(model.summary_.sizes[row["cluster"] - 1])
             listener.warn(
                 f"cluster {row['cluster']} can't be generated faithfully, from {fitted} cells in the fit: the model "
-                f"assigns {row['assigned']:.0%} of its synthetic cells to it"
+                f"assigns {percent(row['assigned'])} of its synthetic cells to it"
             )
     return Generated(job.out, len(cells), report)
 

@@ -1,0 +1,108 @@
+"""Judgements that the verdict on a run and the verdict on a batch share, with the same limits and words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cytomoe.fit_summary import STABLE, UNSTABLE
+from cytomoe.reporting.findings import Finding
+from cytomoe.words import percent
+
+# Doubtful clusters are to be looked at where they hold more than this share of the events.
+_DOUBTFUL = 0.05
+# A cluster of at least so many events, of which more than this share lies in one sample that holds less than that share
+# of all events, is told.
+_FEWEST, _IN_ONE, _OF_ALL = 30, 0.9, 0.6
+
+
+def judge_stability(
+    stability: NDArray[np.float64],
+    sizes: NDArray[np.int64],
+    numbers: Sequence[int],
+    *,
+    what: str,
+    scale: str,
+    listed: Callable[[Sequence[str]], str] = ", ".join,
+) -> list[Finding]:
+    """Whether the clusters are found again in the partitions of the cells that the fit drew.
+
+    Parameters
+    ----------
+    stability
+        In [0, 1], NaN where it is not known, shape (clusters,).
+    sizes
+        Events of each cluster, shape (clusters,).
+    numbers
+        What each cluster is numbered.
+    what
+        What they are called: cluster, or population.
+    scale
+        What the numbers mean, in a sentence.
+    listed
+        How names are joined, where there may be too many of them.
+    """
+    joined = int(np.count_nonzero(np.isnan(stability)))
+    n = len(stability)
+    if joined == n:
+        return []
+    if joined:
+        scale += f" That of {joined} is not known."
+    weak = np.flatnonzero(stability < STABLE).tolist()
+    if not weak:
+        every = f"All {n} {what}s are stable" if n > 1 else f"The {what} is stable"
+        title = f"{n - joined} of {n} {what}s are known to be stable" if joined else every
+        return [Finding("good", title, f"Lowest stability {np.nanmin(stability):.2f}. {scale}")]
+    total = max(int(sizes.sum()), 1)
+    many = "s" if len(weak) > 1 else ""
+    named = listed([f"{numbers[k]} ({stability[k]:.2f})" for k in weak])
+    return [
+        Finding(
+            "check" if sizes[stability < UNSTABLE].sum() > _DOUBTFUL * total else "note",
+            f"{len(weak)} of {n} {what}s {'are' if many else 'is'} less than stable",
+            f"{what.capitalize()}{many} {named}: {percent(sizes[weak].sum() / total)} of the events. {scale}",
+            "Expect their borders to move with another seed or sample; look at their histograms before you count them.",
+        )
+    ]
+
+
+def judge_one_sample(
+    counts: NDArray[np.int64],
+    samples: Sequence[str],
+    numbers: Sequence[int],
+    *,
+    what: str,
+    listed: Callable[[Sequence[str]], str] = ", ".join,
+) -> list[Finding]:
+    """Clusters that come nearly all from one of several samples: a true difference, or a batch effect.
+
+    Parameters
+    ----------
+    counts
+        Events of each cluster in each sample, shape (samples, clusters).
+    samples, numbers
+        Names of the samples, numbers of the clusters.
+    what, listed
+        As for :func:`judge_stability`.
+    """
+    if len(counts) < 2:
+        return []
+    totals = counts.sum(axis=0)
+    shares = counts.sum(axis=1) / max(int(counts.sum()), 1)
+    found = []
+    for k in np.flatnonzero(totals >= _FEWEST).tolist():
+        sample = int(counts[:, k].argmax())
+        if counts[sample, k] > _IN_ONE * totals[k] and shares[sample] < _OF_ALL:
+            found.append(f"{numbers[k]} ({samples[sample]})")
+    if not found:
+        return []
+    return [
+        Finding(
+            "check",
+            f"{len(found)} {what}{'s come' if len(found) > 1 else ' comes'} nearly all from one sample",
+            f"More than nine tenths of {what} {listed(found)}.",
+            "A true difference between samples, or one between batches: compare the markers of the samples.",
+        )
+    ]
