@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from cytomoe.cli.main import run
-from cytomoe.runs.recut import cut, group_names, merge_tree
+from cytomoe.runs.joins import differences
+from cytomoe.runs.recut import cut, group_names, joins_in_words, merge_tree
 from cytomoe.words import percent
 
 
@@ -61,6 +62,74 @@ def test_without_a_number_the_tree_is_printed(example_run, capsys):
     for number, share in zip(clusters["cluster"], clusters["fraction"], strict=True):
         assert sum(f" {number} " in line and f"({percent(share)})" in line for line in lines) == 1
     assert len(lines) == 2 * len(clusters) - 1
+
+
+LEVELS = pd.DataFrame(
+    {"CD4": ["negative", "positive", "negative", "mid"], "CD14": ["negative", "negative", "high", ""]},
+    index=[1, 2, 3, 4],
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "sizes", "found"),
+    [
+        ("ab cd", [500, 400, 300, 200], []),
+        ("aa cd", [500, 400, 300, 200], ["1 without CD4 and 2 with it"]),
+        ("aa aa", [500, 400, 300, 200], ["1 + 3 without CD4 and 2 with it"]),
+        ("ab cb", [500, 400, 300, 200], []),  # 4 is mid in the one and of unknown level in the other
+        ("aa cd", [500, 26, 300, 200], []),  # too few
+        ("aa cd", [9000, 400, 300, 200], []),  # too small a part
+        ("ab ba", [500, 400, 300, 200], ["3 without CD4 and 2 with it"]),
+        ("ab ab", [500, 400, 300, 200], ["1 without CD14 and 3 with it"]),
+    ],
+)  # fmt: skip
+def test_joined_clusters_are_told_that_a_marker_parts(names, sizes, found):
+    called = pd.Series(list(names.replace(" ", "")), index=[1, 2, 3, 4])
+    assert [str(each) for each in differences(called, np.array(sizes), LEVELS)] == found
+
+
+def test_a_recut_that_joins_populations_warns_and_says_so_in_its_report(example_run, tmp_path, capsys):
+    out = tmp_path / "one"
+    assert run(["recut", str(example_run), "--clusters", "1", "--out", str(out), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    apart, lost = printed["warnings"]
+    assert apart.startswith("clusters that a marker parts are joined: ")
+    n_gates = len(printed["evaluation"]["unique"]["populations"])
+    assert f"of {n_gates} gates have no population of their own" in lost
+    assert "in population 1" in lost
+    assert "Clusters that a marker parts are joined" in (out / "report.html").read_text()
+
+
+def test_a_recut_that_joins_nothing_warns_of_nothing(example_run, tmp_path, capsys):
+    n = len(pd.read_csv(example_run / "clusters.csv"))
+    assert run(["recut", str(example_run), "--clusters", str(n), "--out", str(tmp_path / "all"), "--no-report"]) == 0
+    printed = capsys.readouterr()
+    assert "Warning" not in printed.err
+    assert "joined" not in printed.out
+
+
+def test_the_joins_of_a_recut_are_printed_in_words(example_run, tmp_path, capsys):
+    n = len(pd.read_csv(example_run / "clusters.csv"))
+    out = tmp_path / "fewer"
+    assert run(["recut", str(example_run), "--clusters", str(n - 2), "--out", str(out), "--no-report"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "joined: " in line]
+    tree = json.loads((out / "run.json").read_text())["merged"]["tree"]
+    assert len(lines) == 2
+    assert lines[0] == (
+        f"joined: {tree[0]['left']} with {tree[0]['right']} at distance {tree[0]['height']:.2f}, furthest apart in "
+        f"{tree[0]['marker']}"
+    )
+
+
+def test_joins_of_joined_clusters_list_them_all():
+    tree = [
+        {"left": 2, "right": 3, "height": 0.5, "marker": "CD4"},
+        {"left": 1, "right": 4, "height": 2, "marker": "CD3"},
+    ]
+    assert joins_in_words(tree, 3) == [
+        "2 with 3 at distance 0.50, furthest apart in CD4",
+        "1 with 2 + 3 at distance 2.00, furthest apart in CD3",
+    ]
 
 
 def test_more_clusters_than_there_are_is_refused(example_run, tmp_path, capsys):

@@ -131,7 +131,9 @@ def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict
         measures = {} if result.evaluation is None else {"evaluation": result.evaluation}
         report = None if result.report is None else str(result.report)
         named = {each.name: each.events for each in populations}
-        click.echo(json.dumps({"out": str(out), "populations": named, "report": report, **measures}))
+        tree = {"tree": result.tree} if result.tree else {}
+        content = {"out": str(out), "populations": named, "report": report, "warnings": result.warnings}
+        click.echo(json.dumps({**content, **tree, **measures}))
         return
     width = max(len(each.name) for each in populations)
     total = max(sum(each.events for each in populations), 1)
@@ -139,11 +141,20 @@ def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict
         held = f"cluster{'s' if len(each.clusters) > 1 else ''} {', '.join(map(str, each.clusters))}"
         share = each.events / total
         click.echo(f"  {number:>3} {each.events:>10,} {percent(share):>7}  {each.name:<{width}}  {held}")
+    _print_joins(result.tree, sum(len(each.clusters) for each in populations), len(populations))
     if result.evaluation is not None:
         print_evaluation(result.evaluation, "population")
     click.echo(f"results: {out}")
     if result.report is not None:
         click.echo(f"report: {result.report}")
+
+
+def _print_joins(tree: list[dict[str, Any]], n_clusters: int, n_groups: int) -> None:
+    """Print the joins of a tree that were made, the nearest first."""
+    from cytomoe.runs.recut import joins_in_words
+
+    for line in joins_in_words(tree, n_clusters)[: n_clusters - n_groups]:
+        click.echo(f"  joined: {line}")
 
 
 def print_clusters(summary: list[dict[str, Any]], *, mapped: bool = False) -> None:

@@ -21,9 +21,10 @@ from cytomoe.cli.console import merge_and_print
 def recut(command: list[str], run: Path, clusters: int | None, **choices: Any) -> None:
     """Merge the clusters of a run into fewer, those with like markers first, without training again.
 
-    Without --clusters, prints the tree of the clusters: how far apart those lie that it joins, and how many are left
-    when it is cut there. RUN stays as it is; the result is a copy with the populations in every file, and the order of
-    the merges in run.json. To choose the merges yourself, see cytomoe merge.
+    Without --clusters, prints the tree of the clusters: how far apart those lie that it joins, in which marker most,
+    and how many are left when it is cut there. RUN stays as it is; the result is a copy with the populations in every
+    file, and the order of the merges in run.json. You are warned where clusters that a marker parts are joined, and
+    where half of the gates lose their cluster. To choose the merges yourself, see cytomoe merge.
 
     \b
     Examples:
@@ -43,10 +44,10 @@ def _print_tree(run: Path, *, as_json: bool) -> None:
     import json
 
     from cytomoe.io.run_folder import read_clusters, read_manifest
-    from cytomoe.runs.recut import described_clusters, median_markers, merge_tree
+    from cytomoe.runs.recut import described_clusters, tree_of
 
     clusters = read_clusters(run, read_manifest(run))
-    merges = merge_tree(median_markers(clusters)).to_dict("records")
+    merges = tree_of(clusters).to_dict("records")
     if as_json:
         click.echo(json.dumps({"clusters": len(clusters), "tree": merges}))
         return
@@ -57,7 +58,8 @@ def _print_tree(run: Path, *, as_json: bool) -> None:
     nodes = {k: Tree(Text(name)) for k, name in enumerate(described_clusters(clusters), start=1)}
     for number, merge in enumerate(merges, start=len(clusters) + 1):
         left = merge["clusters"]
-        title = f"distance {merge['height']:.2f}, {left} {'cluster' if left == 1 else 'clusters'} left"
+        remaining = f"{left} {'cluster' if left == 1 else 'clusters'} left"
+        title = f"distance {merge['height']:.2f}, most in {merge['marker']}, {remaining}"
         nodes[number] = Tree(Text(title))
         nodes[number].children = [nodes.pop(merge["left"]), nodes.pop(merge["right"])]
     (root,) = nodes.values()

@@ -162,6 +162,31 @@ def read_clusters(run: Path, manifest: dict[str, Any]) -> pd.DataFrame:
     return table
 
 
+def read_levels(run: Path, clusters: pd.DataFrame) -> pd.DataFrame | None:
+    """Level of each marker in each cluster, in words, from ``enrichment.csv``; None where the run has none.
+
+    Returns
+    -------
+    DataFrame
+        Index: clusters from 1; columns: markers. Empty texts where a level is not known.
+
+    Raises
+    ------
+    InputError
+        If the table is damaged or of another run.
+    """
+    path = run / "enrichment.csv"
+    if not path.is_file():
+        return None
+    table = _read(path, {"keep_default_na": False, "dtype": {"marker": str, "level": str}})
+    _need_columns(path, table, ("cluster", "marker", "level"))
+    numbers = clusters["cluster"].tolist()
+    if table.duplicated(["cluster", "marker"]).any() or list(dict.fromkeys(table["cluster"])) != numbers:
+        raise InputError(f"{path}: damaged: it should list the markers of clusters 1 to {len(numbers)}; {_AGAIN}")
+    markers = list(dict.fromkeys(table["marker"]))
+    return table.pivot(index="cluster", columns="marker", values="level")[markers].fillna("")
+
+
 def read_abundance(run: Path, manifest: dict[str, Any], clusters: pd.DataFrame) -> pd.DataFrame:
     """``abundance.csv`` of a run: a row per sample; its texts are kept as they are.
 

@@ -32,6 +32,7 @@ def judge(run: RunFiles) -> list[Finding]:
         _counted_twice,
         _convergence,
         _clusters_used,
+        _joined_though_apart,
         _stability,
         _confidence,
         _tiny_clusters,
@@ -130,6 +131,22 @@ def _clusters_used(run: RunFiles) -> list[Finding]:
         advice = "Check with --markers that the markers chosen tell populations apart."
         return [Finding("check", "All cells are in one cluster", detail, advice)]
     return [Finding("good", f"{used} clusters were found", detail)]
+
+
+def _joined_though_apart(run: RunFiles) -> list[Finding]:
+    """Clusters that a merge joined although a marker parts them."""
+    merged = run.manifest.get("merged", {})
+    apart = merged.get("apart")
+    if not apart:
+        return []
+    return [
+        Finding(
+            "check" if "tree" in merged else "note",
+            "Clusters that a marker parts are joined",
+            f"Clusters {'; '.join(apart)}.",
+            "One population, or several? The report of the run before has the clusters.",
+        )
+    ]
 
 
 def _stability(run: RunFiles) -> list[Finding]:

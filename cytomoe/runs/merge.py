@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from cytomoe.io.run_folder import (
     read_clusters,
     read_evaluation,
     read_labels,
+    read_levels,
     read_manifest,
     read_medians,
 )
@@ -28,6 +29,7 @@ from cytomoe.io.tables import plain_cell
 from cytomoe.naming import UNKNOWN, number_populations
 from cytomoe.runs import outputs
 from cytomoe.runs.job import Listener
+from cytomoe.runs.joins import Difference, differences, warn_of_differences, warn_of_lost_gates
 from cytomoe.runs.report import report_of_run
 
 # Names of the table's two columns, the second as CATALYST calls them.
@@ -109,11 +111,17 @@ class MergeResult:
         Measures of the populations against the gates of the run; None where they can't be made.
     report
         The report, if one was made.
+    tree
+        How clusters were joined, where a tree of them was cut: as :func:`cytomoe.runs.recut.merge_tree` has it.
+    warnings
+        What the user was warned of.
     """
 
     populations: list[Population]
     evaluation: dict[str, Any] | None
     report: Path | None
+    tree: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def run_merge(job: MergeJob, listener: Listener | None = None) -> MergeResult:
@@ -129,10 +137,22 @@ def run_merge(job: MergeJob, listener: Listener | None = None) -> MergeResult:
         clusters = read_clusters(job.run, manifest)
         names, provenance = job.naming.names(clusters)
         listener = listener or Listener()
-        manifest["merged"] = {"command": shlex.join(job.command), **provenance}
+        apart = _joined_though_apart(job.run, clusters, names)
+        manifest["merged"] = {"command": shlex.join(job.command), **provenance, "apart": list(map(str, apart))}
+        measured = (job.run / "evaluation.json").is_file()
+        before = read_evaluation(job.run) if measured else None
         populations, evaluation = write_named(job.run, job.out, manifest, clusters, names, listener)
+        warnings = [*warn_of_differences(apart), *warn_of_lost_gates(before, evaluation)]
+        for warning in warnings:
+            listener.warn(warning)
         drawn = job.report and (job.out / "cells.h5ad").is_file()
-        return MergeResult(populations, evaluation, report_of_run(job.out, listener) if drawn else None)
+        report = report_of_run(job.out, listener) if drawn else None
+        return MergeResult(populations, evaluation, report, provenance.get("tree", []), warnings)
+
+
+def _joined_though_apart(run: Path, clusters: pd.DataFrame, names: pd.Series[str]) -> list[Difference]:
+    levels = read_levels(run, clusters)
+    return [] if levels is None else differences(names, clusters["events"].to_numpy(dtype=np.int64), levels)
 
 
 def write_named(

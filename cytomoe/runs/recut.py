@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -40,7 +41,7 @@ class TreeCut:
                 f"--clusters {self.groups}: the run has {len(clusters)} clusters, which can be merged into 1 to "
                 f"{len(clusters)}; finer ones take a new run, with --resolution 1.5 or --prior"
             )
-        tree = merge_tree(median_markers(clusters))
+        tree = tree_of(clusters)
         groups = cut(tree, len(clusters), self.groups)
         return group_names(clusters, groups), {"clusters": self.groups, "tree": tree.to_dict("records")}
 
@@ -49,6 +50,33 @@ def median_markers(clusters: pd.DataFrame) -> NDArray[np.float64]:
     """Median of each marker in each cluster, shape (clusters, markers); 0 where a cluster of the model is empty."""
     first = clusters.columns.get_loc("fraction") + 1
     return np.nan_to_num(clusters.iloc[:, first:].to_numpy(dtype=np.float64))
+
+
+def tree_of(clusters: pd.DataFrame) -> pd.DataFrame:
+    """Tree of the clusters of a run, with the marker in which both sides of each join lie furthest apart."""
+    medians = median_markers(clusters)
+    tree = merge_tree(medians)
+    markers = clusters.columns[-medians.shape[1] :]
+    sides = {k: [k - 1] for k in range(1, len(medians) + 1)}
+    furthest = []
+    for number, join in enumerate(tree.itertuples(index=False), start=len(medians) + 1):
+        left, right = sides[join.left], sides[join.right]
+        apart = np.abs(medians[left].mean(axis=0) - medians[right].mean(axis=0))
+        furthest.append(str(markers[int(apart.argmax())]))
+        sides[number] = left + right
+    return tree.assign(marker=furthest)
+
+
+def joins_in_words(tree: Sequence[Mapping[str, Any]], n_clusters: int) -> list[str]:
+    """What the joins of a tree are, in order: clusters of either side, distance, marker."""
+    sides = {k: [k] for k in range(1, n_clusters + 1)}
+    lines = []
+    for number, join in enumerate(tree, start=n_clusters + 1):
+        left, right = sorted((sides[join["left"]], sides[join["right"]]))
+        listed = " with ".join(" + ".join(map(str, side)) for side in (left, right))
+        lines.append(f"{listed} at distance {join['height']:.2f}, furthest apart in {join['marker']}")
+        sides[number] = sorted(left + right)
+    return lines
 
 
 def merge_tree(medians: NDArray[np.float64]) -> pd.DataFrame:

@@ -1,0 +1,97 @@
+"""Which clusters a merge joins although a marker parts them, and gates that lose their cluster by it, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cytomoe.annotation import LEVEL_WORDS
+from cytomoe.reporting.findings import lost_gates, mostly_lost
+
+# Both sides of a marker must hold this share of a population's events, and so many, before the join is told: a splinter
+# that is put back does not change what the population is.
+_LEAST_SHARE, _FEWEST = 0.05, 30
+_NAMED = 6  # joins, or gates, that a line names
+_OFF, _ON = (LEVEL_WORDS[0],), LEVEL_WORDS[2:]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Clusters of one population that differ in a marker.
+
+    Attributes
+    ----------
+    lack, carry
+        Numbers of the clusters that lack the marker and that carry it.
+    marker
+        The marker; of several, the one that divides the population's events most evenly.
+    """
+
+    lack: tuple[int, ...]
+    carry: tuple[int, ...]
+    marker: str
+
+    def __str__(self) -> str:
+        return f"{_listed(self.lack)} without {self.marker} and {_listed(self.carry)} with it"
+
+
+def differences(names: pd.Series[str], sizes: NDArray[np.int64], levels: pd.DataFrame) -> list[Difference]:
+    """What parts the clusters of joined populations, one marker for each population, the largest first.
+
+    Parameters
+    ----------
+    names
+        Population of each cluster, by its number from 1.
+    sizes
+        Events of each cluster, shape (clusters,).
+    levels
+        Level of each marker in each cluster, in words; clusters x markers.
+    """
+    off, on = levels.isin(_OFF).to_numpy(), levels.isin(_ON).to_numpy()
+    found = []
+    for population in names.unique():
+        parts = np.flatnonzero((names == population).to_numpy())
+        lacking, carrying = (sizes[parts] @ side[parts] for side in (off, on))
+        smaller = np.minimum(lacking, carrying)
+        marker = int(smaller.argmax()) if len(smaller) else 0
+        if not len(smaller) or smaller[marker] < max(_FEWEST, _LEAST_SHARE * sizes[parts].sum()):
+            continue
+        lack, carry = (tuple(int(k) + 1 for k in parts[side[parts, marker]]) for side in (off, on))
+        found.append((int(sizes[parts].sum()), Difference(lack, carry, str(levels.columns[marker]))))
+    return [difference for _, difference in sorted(found, key=lambda each: -each[0])]
+
+
+def warn_of_differences(found: list[Difference]) -> list[str]:
+    """A warning that names the joined clusters that a marker parts; none where there are none."""
+    if not found:
+        return []
+    named = "; ".join(str(each) for each in found[:_NAMED])
+    more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return [f"clusters that a marker parts are joined: {named}{more}; are they one population?"]
+
+
+def warn_of_lost_gates(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[str]:
+    """A warning where half of the gates or more have no population of their own, some of which had a cluster."""
+    if before is None or after is None:
+        return []
+    block = after["unique"]
+    had = {population["gate"] for population in lost_gates(before["unique"])}
+    lost = lost_gates(block)
+    newly = [population for population in lost if population["gate"] not in had]
+    if not newly or not mostly_lost(len(lost), len(block["populations"])):
+        return []
+    where = ", ".join(f"{gate['gate']} in population {gate['most_in']}" for gate in newly[:_NAMED])
+    more = f" and {len(newly) - _NAMED} more" if len(newly) > _NAMED else ""
+    return [
+        f"{len(lost)} of {len(block['populations'])} gates have no population of their own (F1 below 0.5), of which "
+        f"{len(newly)} had a cluster: {where}{more}; leave more populations, or choose the joins yourself (cytomoe "
+        "merge)"
+    ]
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return " + ".join(map(str, numbers))
