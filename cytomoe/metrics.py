@@ -245,22 +245,6 @@ def mean_f1(gates: ArrayLike, clusters: ArrayLike) -> float:
     return Contingency.of(gates, clusters).mean_f1()
 
 
-def population_scores(gates: ArrayLike, clusters: ArrayLike) -> list[PopulationScore]:
-    """Precision, recall and F1 of every population under the matching of :func:`mean_f1`, largest population first.
-
-    Parameters
-    ----------
-    gates, clusters
-        As for :func:`f_measure`.
-
-    Raises
-    ------
-    ValueError
-        As for :func:`f_measure`.
-    """
-    return Contingency.of(gates, clusters).populations()
-
-
 def adjusted_rand_index(gates: ArrayLike, clusters: ArrayLike) -> float:
     """Rand index corrected for chance (Hubert & Arabie 1985): 1 for equal partitions, about 0 for unrelated ones.
 

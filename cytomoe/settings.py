@@ -15,7 +15,6 @@ from cytomoe.errors import InputError, did_you_mean
 SimilarityName = Literal["valleys", "consensus", "umap", "knn"]
 Metric = Literal["euclidean", "correlation", "cosine", "canberra"]
 Activation = Literal["relu", "elu"]
-PresetName = Literal["default", "paper"]
 
 # k-means needs means, so consensus partitions know the metrics that Euclidean distance on transformed rows reproduces.
 CONSENSUS_METRICS = ("euclidean", "correlation", "cosine")

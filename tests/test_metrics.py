@@ -17,7 +17,6 @@ from cytomoe.metrics import (
     mean_f1,
     mmd2_unbiased,
     normalized_mutual_information,
-    population_scores,
 )
 
 ALL_MEASURES = [f_measure, mean_f1, adjusted_rand_index, normalized_mutual_information, accuracy]
@@ -130,7 +129,7 @@ def test_every_measure_is_one_for_equal_partitions(labels):
 
 @given(labellings)
 def test_mean_f1_is_the_mean_over_the_population_table(labels):
-    scores = population_scores(*labels)
+    scores = Contingency.of(*labels).populations()
     assert np.mean([score.f1 for score in scores]) == pytest.approx(mean_f1(*labels))
 
 
@@ -149,7 +148,7 @@ def test_mean_f1_by_hand():
 
 
 def test_population_table_by_hand():
-    first, second = population_scores(HAND_GATES, HAND_CLUSTERS)
+    first, second = Contingency.of(HAND_GATES, HAND_CLUSTERS).populations()
     assert (first.gate, first.n, first.cluster, first.precision, first.recall) == ("a", 6, 0, 1.0, 5 / 6)
     assert (second.gate, second.n, second.cluster, second.precision, second.recall) == ("b", 4, 1, 0.75, 0.75)
 
@@ -162,7 +161,7 @@ def test_the_two_measures_part_where_populations_share_a_cluster():
 
 
 def test_population_without_a_cluster_has_none_in_the_table():
-    scores = population_scores(list("aaab"), [7, 7, 7, 7])
+    scores = Contingency.of(list("aaab"), [7, 7, 7, 7]).populations()
     assert [(score.gate, score.cluster, score.f1) for score in scores] == [
         ("a", 7, pytest.approx(6 / 7)),
         ("b", None, 0.0),
@@ -171,7 +170,7 @@ def test_population_without_a_cluster_has_none_in_the_table():
 
 def test_a_cluster_that_shares_no_event_is_no_match():
     # a -> 0 and b -> 1 is the best matching (F1 8/9 and 0), but cluster 1 holds nothing of b.
-    scores = population_scores(list("aaaaaaaaab"), [0] * 8 + [1, 0])
+    scores = Contingency.of(list("aaaaaaaaab"), [0] * 8 + [1, 0]).populations()
     assert [(score.gate, score.cluster, score.f1) for score in scores] == [
         ("a", 0, pytest.approx(8 / 9)),
         ("b", None, 0.0),
@@ -183,7 +182,7 @@ def test_matching_takes_the_largest_sum_not_the_greedy_choice():
     gates = list("aaaaa" + "bbb")
     clusters = [0, 0, 0, 1, 1, 0, 0, 0]
     assert slow_mean_f1(gates, clusters) == pytest.approx(mean_f1(gates, clusters))
-    assert {s.gate: s.cluster for s in population_scores(gates, clusters)} == {"a": 1, "b": 0}
+    assert {s.gate: s.cluster for s in Contingency.of(gates, clusters).populations()} == {"a": 1, "b": 0}
 
 
 @pytest.mark.parametrize("measure", ALL_MEASURES)

@@ -25,8 +25,8 @@ from cytomoe.datasets.simulate import simulate_plate
 from cytomoe.errors import InputError
 from cytomoe.io import write_fcs
 from cytomoe.runs import upload
+from cytomoe.runs.inputs import sha256
 from cytomoe.runs.orders import ClusterJob, PredictJob, PreprocessingChoice
-from cytomoe.runs.outputs import sha256
 from cytomoe.runs.well_groups import WellGroup, attempt, run_group
 from cytomoe.runs.wells import WellResult, WellTask
 

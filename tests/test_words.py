@@ -4,7 +4,7 @@ import pytest
 
 from cytomoe.io.remarks import is_remark, told_once
 from cytomoe.preprocessing.markers import hint_of_states
-from cytomoe.words import percent
+from cytomoe.words import counted, listed, percent
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,9 @@ def test_warnings_that_differ_by_file_and_number_are_told_once():
         f"{remarks[0]}. And 2 more like this: see run.json.",
         "CD4 is saturated.",
     ]
+
+
+def test_numbers_and_lists_are_written_as_people_say_them():
+    assert [counted(n, "file") for n in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
+    assert listed(["a", "b", "c"]) == "a, b, c"
+    assert listed(["a", "b", "c", "d", "e"], by=" + ") == "a + b + c and 2 more"

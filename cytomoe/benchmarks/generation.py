@@ -130,7 +130,7 @@ def measure_digits(unit: Unit, request: Request) -> list[Row]:
         "clustering_accuracy": table.accuracy(),
         "cpu_seconds": round(seconds, 1),
     }
-    return [{**common, **model, **_codes_of_draws(generator, digit_of, seed)}, *rows]
+    return [{**common, **model, **_codes_of_draws(generator, seed)}, *rows]
 
 
 def fit_digits(method: str, images: FloatArray, seed: int, request: Request) -> Generator:
@@ -194,7 +194,7 @@ def _unpacked(text: str) -> NDArray[np.uint8]:
     return np.frombuffer(base64.b64decode(text), np.uint8).reshape(-1, SIDE, SIDE)
 
 
-def _codes_of_draws(generator: Generator, digit_of: NDArray[np.int64], seed: int) -> Row:
+def _codes_of_draws(generator: Generator, seed: int) -> Row:
     """How far the codes drawn from the clusters lie apart (figure A3); VaDE's at the paper's threshold."""
     from cytomoe.benchmarks.codes import PER_CLUSTER, picture, separation
 

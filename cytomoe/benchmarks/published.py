@@ -6,7 +6,6 @@ from importlib.resources import files
 
 import pandas as pd
 
-SOURCE = "MoE-Sim-VAE paper (submitted to ICLR 2020)"
 OWN = "MoE-Sim-VAE"  # its row or column
 
 

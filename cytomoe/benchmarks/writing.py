@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cytomoe.io.atomic import atomic_path
+from cytomoe.io.written import write_csv, write_json
 from cytomoe.runs.manifest import software
-from cytomoe.runs.outputs import write_csv, write_json
+from cytomoe.words import counted
 
 if TYPE_CHECKING:
     from cytomoe.benchmarks.base import Experiment, Outcome, Report, Request
@@ -56,8 +57,8 @@ def write_report(
     head = [
         f"# {experiment.title}",
         *([QUICK] if request.quick else []),
-        f"`{shlex.join(command)}`, {finished[:10]}, preset {request.preset}, {len(request.seeds)} "
-        f"run{'s' if len(request.seeds) > 1 else ''}, {jobs} job{'s' if jobs > 1 else ''}; "
+        f"`{shlex.join(command)}`, {finished[:10]}, preset {request.preset}, "
+        f"{counted(len(request.seeds), 'run')}, {counted(jobs, 'job')}; "
         f"{outcome.seconds['all units']:,.0f} s over all units, {_machine()}",
     ]
     failures = [f"Failed: {key}: {reason}" for key, reason in outcome.failed.items()]

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cytomoe.cli import options
+from cytomoe.words import counted
 
 
 @click.command(short_help="Look for what would go wrong in a run, before it starts.")
@@ -52,4 +53,4 @@ def check(files: tuple[Path, ...], **choices: Any) -> None:
     if errors:
         raise click.exceptions.Exit(2)
     if not choices["as_json"]:
-        click.echo(f"{len(files)} file{'s' if len(files) > 1 else ''} can be clustered")
+        click.echo(f"{counted(len(files), 'file')} can be clustered")

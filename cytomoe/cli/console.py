@@ -14,7 +14,7 @@ import click
 
 from cytomoe.io.atomic import path_of
 from cytomoe.runs.job import Listener, RunResult
-from cytomoe.words import percent
+from cytomoe.words import percent, plural
 
 # Clusters that a run lists on the terminal.
 _CLUSTERS_SHOWN = 20
@@ -138,7 +138,7 @@ def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict
     width = max(len(each.name) for each in populations)
     total = max(sum(each.events for each in populations), 1)
     for number, each in enumerate(populations, start=1):
-        held = f"cluster{'s' if len(each.clusters) > 1 else ''} {', '.join(map(str, each.clusters))}"
+        held = f"{plural('cluster', len(each.clusters))} {', '.join(map(str, each.clusters))}"
         share = each.events / total
         click.echo(f"  {number:>3} {each.events:>10,} {percent(share):>7}  {each.name:<{width}}  {held}")
     _print_joins(result.tree, sum(len(each.clusters) for each in populations), len(populations))

@@ -74,7 +74,7 @@ def locate_data(
             return cut
     faults = {name: _fault(source, header, segment, needed) for name, segment in claims.items()}
     name, segment = _choose(source.path, header.start, claims, faults, n_events, needed)
-    _note_choice(claims, faults, name, needed, notes)
+    _note_choice(claims, name, needed, notes)
     return header.start + segment.begin, n_events
 
 
@@ -175,9 +175,7 @@ def _choose(
     return fitting[0], first
 
 
-def _note_choice(
-    claims: Mapping[str, Segment], faults: Mapping[str, str], chosen: str, needed: int, notes: list[str]
-) -> None:
+def _note_choice(claims: Mapping[str, Segment], chosen: str, needed: int, notes: list[str]) -> None:
     """Say which claim was taken where HEADER and TEXT differ, and what surplus was left out."""
     segment = claims[chosen]
     for name, other in claims.items():

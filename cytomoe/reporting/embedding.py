@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cytomoe.io.atomic import atomic_path
-from cytomoe.io.tables import read_safe_table, safe_table
+from cytomoe.io.tables import read_safe_table
+from cytomoe.io.written import write_csv
 from cytomoe.reporting.run_files import Cells, RunFiles
 
 FILE_NAME = "embedding.csv"
@@ -96,8 +96,7 @@ def _keep(run: RunFiles, embedding: Embedding) -> None:
             "y": embedding.points[:, 1],
         }
     )
-    with atomic_path(run.folder / FILE_NAME) as temporary:
-        safe_table(table).to_csv(temporary, index=False)
+    write_csv(run.folder / FILE_NAME, table)
 
 
 def _read_kept(run: RunFiles) -> Embedding | None:

@@ -12,7 +12,7 @@ from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.io.remarks import is_remark
 from cytomoe.reporting.findings import Finding, by_weight, mostly_lost
 from cytomoe.reporting.judges import judge_one_sample, judge_stability
-from cytomoe.words import percent
+from cytomoe.words import counted, listed, percent
 
 if TYPE_CHECKING:
     from cytomoe.reporting.plates import BatchSummary
@@ -53,7 +53,7 @@ def _warnings(summary: BatchSummary) -> list[Finding]:
         found.append(
             Finding(
                 "note",
-                f"{len(warned)} sample{'s' if len(warned) > 1 else ''} with warnings of their own",
+                f"{counted(len(warned), 'sample')} with warnings of their own",
                 f"{_listed(warned)}. The first: {first}.",
                 "See the run.json or the report of each.",
             )
@@ -73,7 +73,7 @@ def _drift(summary: BatchSummary) -> list[Finding]:
         found.append(
             Finding(
                 "check",
-                f"In {_samples(len(left))} values left the range of the fit",
+                f"In {counted(len(left), 'sample')} values left the range of the fit",
                 f"{_listed(left)}: {', '.join(markers)}.",
                 "Are stain, instrument settings and units the same? See Drift.",
             )
@@ -83,7 +83,7 @@ def _drift(summary: BatchSummary) -> list[Finding]:
         found.append(
             Finding(
                 "check",
-                f"In {_samples(len(unfit))} many cells fit no cluster",
+                f"In {counted(len(unfit), 'sample')} many cells fit no cluster",
                 f"{_listed([f'{name} ({percent(drift.unfit[name])})' for name in unfit])}.",
                 "They may be populations that the fit has not seen, or damaged cells.",
             )
@@ -126,7 +126,7 @@ def _few_events(summary: BatchSummary) -> list[Finding]:
     return [
         Finding(
             "note",
-            f"{_samples(len(few)).capitalize()} with few cells",
+            f"{counted(len(few), 'sample')} with few cells",
             f"{_listed([f'{name} ({events[name]:,})' for name in few])}; the median is {int(events.median()):,}.",
             "Shares of rare clusters are uncertain there.",
         )
@@ -155,21 +155,16 @@ def _gates(summary: BatchSummary) -> list[Finding]:
     detail = f"Median over the samples, events in one gate only: {', '.join(parts)}."
     lost = [row.Index for row in measures.itertuples() if mostly_lost(row.gates_lost, row.gates)]
     if not lost:
-        return [Finding("good", f"Measured against the gates of {_samples(len(measures))}", detail)]
+        return [Finding("good", f"Measured against the gates of {counted(len(measures), 'sample')}", detail)]
     return [
         Finding(
             "check",
-            f"In {_samples(len(lost))} half of the gates or more match no cluster well",
+            f"In {counted(len(lost), 'sample')} half of the gates or more match no cluster well",
             f"{_listed(lost)}. {detail}",
             "Look whether the markers chosen tell the gated populations apart; the report of each sample names them.",
         )
     ]
 
 
-def _samples(n: int) -> str:
-    return f"{n} sample{'' if n == 1 else 's'}"
-
-
 def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return listed(names, _NAMED)

@@ -18,18 +18,18 @@ import numpy as np
 from cytomoe import __version__
 from cytomoe.errors import CytomoeError, InputError, RunError
 from cytomoe.io.lock import alone
-from cytomoe.io.run_folder import read_json
+from cytomoe.io.run_folder import MANIFEST, read_json
+from cytomoe.io.written import write_json
 from cytomoe.plates.engine import Engine, check_scheduler, run_tasks
 from cytomoe.plates.samples import Sample, more_plates_than_wells
 from cytomoe.preprocessing import NanPolicy
 from cytomoe.reference import read_reference
-from cytomoe.runs import outputs
 from cytomoe.runs.batch_tables import write_tables
 from cytomoe.runs.cells import H5adChoice
 from cytomoe.runs.events import open_events
 from cytomoe.runs.fitting import fit_model, read_training
 from cytomoe.runs.gating import GateSource
-from cytomoe.runs.inputs import Checksum, Stamp
+from cytomoe.runs.inputs import Checksum, Stamp, sha256
 from cytomoe.runs.job import Listener
 from cytomoe.runs.mapping import name_fitted
 from cytomoe.runs.orders import ClusterJob, PredictJob, PreprocessingChoice
@@ -172,8 +172,8 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
     results |= {name: WellResult(problem=reason) for name, reason in dropped.items()}
     samples = [sample for sample in samples if sample.name not in results]
     job.out.mkdir(parents=True, exist_ok=True)
-    outputs.write_json(job.out / STARTED, {"version": __version__, "command": shlex.join(job.command)})
-    (job.out / outputs.MANIFEST).unlink(missing_ok=True)
+    write_json(job.out / STARTED, {"version": __version__, "command": shlex.join(job.command)})
+    (job.out / MANIFEST).unlink(missing_ok=True)
     for name, result in results.items():
         _tell(name, result, listener, each)
     sums, lost = _checksums(samples, stamps)
@@ -287,7 +287,7 @@ def _pooled_model(
     contents = {name: _hex(found) for name, found in sums.items()}
     key = content_key("pooled", __version__, contents, _choices(job), job.subsample, asdict(job.gates))
     known = _known_model(note)
-    if path.is_file() and (known.get("key"), known.get("sha256")) == (key, outputs.sha256(path)):
+    if path.is_file() and (known.get("key"), known.get("sha256")) == (key, sha256(path)):
         listener.say("the model of the batch is there already")
         return path, dict(known["unusable"]), list(known["warnings"])
     paths = [file for sample in samples for file in sample.paths]
@@ -311,8 +311,8 @@ def _pooled_model(
     model, notes = fit_model(cluster_job, usable, listener)
     name_fitted(model, usable, None if job.reference is None else read_reference(job.reference))
     model.save(path)
-    fitted = {"key": key, "sha256": outputs.sha256(path), "unusable": unusable, "warnings": notes}
-    outputs.write_json(note, fitted)
+    fitted = {"key": key, "sha256": sha256(path), "unusable": unusable, "warnings": notes}
+    write_json(note, fitted)
     return path, unusable, notes
 
 
@@ -329,10 +329,10 @@ def _choices(job: BatchJob) -> dict[str, Any]:
     """All that decides the result of a sample but the files and the model."""
     choice = asdict(job.preprocessing)
     if job.preprocessing.panel is not None:
-        choice["panel"] = outputs.sha256(job.preprocessing.panel)
+        choice["panel"] = sha256(job.preprocessing.panel)
     named_after = job.reference
     if named_after is not None and Path(named_after).is_file():
-        named_after = outputs.sha256(Path(named_after))
+        named_after = sha256(Path(named_after))
     further = {"seed": job.seed, "reference": named_after, "data_set": job.data_set, "nan": job.nan}
     return {"preprocessing": choice, "settings": job.settings.to_dict(), **further}
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from cytomoe import __version__
-from cytomoe.io.run_folder import distinct_events, read_clusters, read_drift, read_evaluation, read_manifest
+from cytomoe.io.run_folder import MANIFEST, distinct_events, read_clusters, read_drift, read_evaluation, read_manifest
+from cytomoe.io.written import write_csv, write_json
 from cytomoe.plates.matching import match_clusters, one_spelling
 from cytomoe.plates.samples import Sample
 from cytomoe.reporting.findings import lost_gates
 from cytomoe.reporting.plates import BatchSummary, PlateDrift, write_plate_report
-from cytomoe.runs import outputs
 from cytomoe.runs.manifest import software
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def write_tables(
         members = counts.reset_index().assign(number=lambda table: table["cluster"])
         if job.mode == "per-sample":
             matching = match_clusters(clusters)
-            outputs.write_csv(job.out / "matching.csv", matching)
+            write_csv(job.out / "matching.csv", matching)
             label, counts = "plate_cluster", matching.set_index(["sample", "plate_cluster"])["events"]
             members = matching.rename(columns={"plate_cluster": "number"})
         described = _described(clusters, members, label)
@@ -66,12 +66,12 @@ def write_tables(
             wide.insert(0, "unassigned", events - wide.sum(axis=1))
         wide.insert(0, "events", events)
         abundance = names.merge(wide.reset_index(), on="sample")
-        outputs.write_csv(job.out / "abundance.csv", abundance)
+        write_csv(job.out / "abundance.csv", abundance)
         medians = pd.concat(clusters, names=["sample"]).reset_index(level=0)
-        outputs.write_csv(job.out / "medians.csv", medians[medians["events"] > 0])
+        write_csv(job.out / "medians.csv", medians[medians["events"] > 0])
     problems = [(name, result.problem) for name, result in results.items() if result.problem]
     failed = pd.DataFrame(problems, columns=["sample", "reason"])
-    outputs.write_csv(job.out / "failed.csv", failed)
+    write_csv(job.out / "failed.csv", failed)
     _write_report(job, abundance, described, failed, manifests, warnings)
     manifest = {
         "version": __version__,
@@ -87,7 +87,7 @@ def write_tables(
         **choices,
         "software": software(),
     }
-    outputs.write_json(job.out / outputs.MANIFEST, manifest)
+    write_json(job.out / MANIFEST, manifest)
     total = max(int(described["events"].sum()), 1)
     return [
         {
@@ -186,7 +186,7 @@ def _write_report(
     )
     measures = _measures(job, manifests)
     if measures is not None:
-        outputs.write_csv(job.out / "measures.csv", measures.rename_axis("sample").reset_index())
+        write_csv(job.out / "measures.csv", measures.rename_axis("sample").reset_index())
     summary = BatchSummary(
         title=job.out.absolute().name,
         mode=job.mode,

@@ -27,6 +27,7 @@ from cytomoe.runs.sampling import FITTED_EVENTS
 from cytomoe.saturation import warn_of_saturation
 from cytomoe.similarity import Prior
 from cytomoe.twins import warn_of_twins
+from cytomoe.words import plural
 
 if TYPE_CHECKING:
     from cytomoe.estimator import MoESimVAE
@@ -166,7 +167,7 @@ def unstable(model: MoESimVAE) -> list[str]:
     if model.summary_.sizes[below].sum() <= SHAKY_SHARE * model.summary_.sizes.sum():
         return []
     shaky = [int(k) + 1 for k in np.flatnonzero(below)]
-    which = f"cluster{'s' if len(shaky) > 1 else ''} {', '.join(map(str, shaky))}"
+    which = f"{plural('cluster', len(shaky))} {', '.join(map(str, shaky))}"
     return [
         f"{which} of {model.n_clusters_}: stability below {UNSTABLE} (see clusters.csv), another look at the same "
         "cells may draw other borders; look at them before you count on them, or merge them (cytomoe merge)"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.remarks import told_once
+from cytomoe.io.written import write_csv
 from cytomoe.preprocessing import describe_non_finite
 from cytomoe.runs import outputs
 from cytomoe.runs.cells import H5adChoice, write_cells, writes_cells
@@ -116,10 +117,10 @@ def _write_results(
 ) -> None:
     """Write labels, tables, AnnData and FCS files of mapped events, and the measures if there are any."""
     outputs.write_labels(folder, mapped)
-    outputs.write_csv(folder / "clusters.csv", outputs.cluster_table(mapped))
-    outputs.write_csv(folder / "enrichment.csv", mapped.enrichment.table())
-    outputs.write_csv(folder / "abundance.csv", outputs.abundance_table(mapped))
-    outputs.write_csv(folder / "medians.csv", outputs.median_table(mapped))
+    write_csv(folder / "clusters.csv", outputs.cluster_table(mapped))
+    write_csv(folder / "enrichment.csv", mapped.enrichment.table())
+    write_csv(folder / "abundance.csv", outputs.abundance_table(mapped))
+    write_csv(folder / "medians.csv", outputs.median_table(mapped))
     if writes_cells(mapped.events, h5ad):
         write_cells(folder / "cells.h5ad", mapped, gated)
     outputs.write_fcs_files(folder, mapped)

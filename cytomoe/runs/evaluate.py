@@ -17,8 +17,8 @@ from cytomoe.io.run_folder import MANIFEST, read_inputs
 from cytomoe.io.tables import plain_cell
 from cytomoe.runs.events import Events, open_events
 from cytomoe.runs.gating import GateSource, find_gates
+from cytomoe.runs.inputs import sha256
 from cytomoe.runs.job import Listener
-from cytomoe.runs.outputs import sha256
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from cytomoe import __version__
 from cytomoe.errors import InputError, did_you_mean
-from cytomoe.io.atomic import atomic_path
 from cytomoe.io.lock import alone
-from cytomoe.io.tables import safe_table
+from cytomoe.io.written import write_csv
 from cytomoe.runs.events import refuse_missing
 from cytomoe.runs.inputs import model_path
 from cytomoe.runs.job import Listener
@@ -183,8 +182,7 @@ def _write(job: GenerateJob, model: MoESimVAE, cells: NDArray[np.float32], clust
         table["cluster"] = clusters
         if model.names_ is not None and model.names_.populations:
             table["population"] = np.array(model.names_.populations, dtype=object)[clusters - 1]
-        with atomic_path(job.out) as temporary:
-            safe_table(table).to_csv(temporary, index=False, float_format="%.6g")
+        write_csv(job.out, table, decimals="%.6g")
         return
 
     from anndata import AnnData

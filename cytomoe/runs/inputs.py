@@ -90,10 +90,15 @@ class Checksum:
         for one in known:
             if one.stamp == stamp:
                 return one
-        with stamp.path.open("rb") as file:
-            found = cls(stamp, hashlib.file_digest(file, "sha256").hexdigest())
+        found = cls(stamp, sha256(stamp.path))
         stamp.check()
         return found
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def model_path(path: Path) -> Path:

@@ -14,12 +14,12 @@ import numpy as np
 
 from cytomoe import __version__
 from cytomoe.io.run_folder import MANIFEST
+from cytomoe.io.written import write_json
 from cytomoe.outlyingness import BEYOND
 from cytomoe.runs.gating import GatedEvents
 from cytomoe.runs.inputs import Checksum
 from cytomoe.runs.mapping import MappedEvents
 from cytomoe.runs.orders import RunJob
-from cytomoe.runs.outputs import write_json
 
 
 def write_manifest(

@@ -28,6 +28,7 @@ from cytomoe.io.run_folder import (
 from cytomoe.io.tables import plain_cell
 from cytomoe.naming import UNKNOWN, number_populations
 from cytomoe.runs import outputs
+from cytomoe.runs.inputs import sha256
 from cytomoe.runs.job import Listener
 from cytomoe.runs.joins import Difference, differences, warn_of_differences, warn_of_lost_gates
 from cytomoe.runs.report import report_of_run
@@ -60,7 +61,7 @@ class NamingTable:
         """See :class:`Naming`; clusters that the table leaves out keep their names, unknown ones stay apart."""
         given = read_map(self.path, len(clusters))
         found = keep_unknown_apart(given.where(given != "", called(clusters)))
-        return found, {"map": str(self.path.resolve()), "sha256": outputs.sha256(self.path)}
+        return found, {"map": str(self.path.resolve()), "sha256": sha256(self.path)}
 
 
 class Population(NamedTuple):

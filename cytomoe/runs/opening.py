@@ -9,6 +9,7 @@ from cytomoe.runs.gating import GatedEvents, describe_gates, find_gates
 from cytomoe.runs.job import Listener
 from cytomoe.runs.orders import RunJob
 from cytomoe.runs.samples import with_samples
+from cytomoe.words import counted
 
 
 def open_run(job: RunJob, listener: Listener, *, fitted: int = 0) -> tuple[Events, GatedEvents | None]:
@@ -47,11 +48,10 @@ def open_run(job: RunJob, listener: Listener, *, fitted: int = 0) -> tuple[Event
 def _announce(events: Events, h5ad: H5adChoice, listener: Listener, fitted: int) -> None:
     """Say what is read and how much memory that takes, before anything slow happens."""
     files, samples = len(events.names), len(events.samples)
-    of_samples = f" of {samples} sample{'s' if samples > 1 else ''}" if samples != files else ""
+    of_samples = f" of {counted(samples, 'sample')}" if samples != files else ""
     needed = memory.estimate(events, fitted=fitted)
     listener.say(
-        f"{events.n_events:,} events in {files} file{'s' if files > 1 else ''}{of_samples}, "
-        f"about {needed / 1e9:.1f} GB of memory"
+        f"{events.n_events:,} events in {counted(files, 'file')}{of_samples}, about {needed / 1e9:.1f} GB of memory"
     )
     short = memory.shortage(needed)
     if short:

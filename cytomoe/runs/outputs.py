@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,10 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
-from cytomoe.io.atomic import atomic_path, path_of
+from cytomoe.io.atomic import path_of
 from cytomoe.io.lock import alone
 from cytomoe.io.run_folder import MANIFEST
-from cytomoe.io.tables import safe_cell, safe_table
+from cytomoe.io.tables import safe_cell
+from cytomoe.io.written import write_csv, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -255,29 +254,9 @@ def fcs_names(names: Sequence[str]) -> list[str]:
     return flat
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all."""
-    with atomic_path(path) as temporary:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        # A file name may hold bytes of no encoding, which JSON can only escape.
-        temporary.write_bytes(text.encode("utf-8", errors="backslashreplace"))
-
-
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table, whole or not at all."""
-    with atomic_path(path) as temporary:
-        safe_table(table).to_csv(temporary, index=False)
-
-
 def write_evaluation(folder: Path, evaluation: dict[str, Any]) -> None:
     """Write ``evaluation.json`` and ``evaluation.csv``."""
     from cytomoe.evaluation import evaluation_table
 
     write_json(folder / "evaluation.json", evaluation)
     write_csv(folder / "evaluation.csv", evaluation_table(evaluation))
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from cytomoe.errors import CytomoeError, InputError
 from cytomoe.preprocessing.channels import fold
 from cytomoe.preprocessing.markers import TYPE_MARKERS, select_markers
+from cytomoe.words import listed
 
 if TYPE_CHECKING:
     from cytomoe.plates.samples import Sample
@@ -76,16 +77,11 @@ def _differences(
 ) -> str:
     """A line for each panel that differs from the usual one: which files, what is missing, what is more."""
     names = {spelt: name for panel in panels.values() for spelt, name in panel.items()}
-    lines = [f"  {_files(kinds[usual])}: {len(usual)} markers"]
+    lines = [f"  {listed(kinds[usual])}: {len(usual)} markers"]
     for kind, files in kinds.items():
         if kind == usual:
             continue
         parts = [f"lacks {', '.join(sorted(names[s] for s in usual - kind))}"] * bool(usual - kind)
         parts += [f"adds {', '.join(sorted(names[s] for s in kind - usual))}"] * bool(kind - usual)
-        lines.append(f"  {_files(files)}: {'; '.join(parts)}")
+        lines.append(f"  {listed(files)}: {'; '.join(parts)}")
     return "\n".join(lines)
-
-
-def _files(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

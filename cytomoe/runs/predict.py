@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cytomoe.drift import measure_drift
+from cytomoe.io.written import write_csv
 from cytomoe.runs import outputs
 from cytomoe.runs.ending import describe_not_numbers, end_run
 from cytomoe.runs.events import refuse_missing
@@ -62,6 +63,6 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
         listener,
         watch,
         warnings=warnings,
-        write_own=lambda folder: outputs.write_csv(folder / "drift.csv", drift.markers),
+        write_own=lambda folder: write_csv(folder / "drift.csv", drift.markers),
         further={"model": model_file, "drift": drift.to_dict()},
     )

@@ -13,10 +13,7 @@ from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
 from cytomoe.runs.merge import called, keep_unknown_apart
-from cytomoe.words import percent
-
-# Parts that the name of a joined population lists.
-_PARTS_NAMED = 3
+from cytomoe.words import listed, percent
 
 
 @dataclass(frozen=True)
@@ -130,16 +127,10 @@ def group_names(clusters: pd.DataFrame, groups: NDArray[np.int64]) -> pd.Series[
     by_size = parts.groupby(level=0).sum().sort_values(ascending=False, kind="stable").index
     names: dict[Any, str] = {}
     for group in by_size:
-        name = _joined(parts[group].sort_values(ascending=False, kind="stable").index.tolist())
+        name = listed(parts[group].sort_values(ascending=False, kind="stable").index.tolist(), by=" + ")
         free = (name if n == 1 else f"{name} ({n})" for n in count(1))
         names[group] = next(each for each in free if each not in names.values())
     return pd.Series([names[group] for group in groups], index=range(1, len(clusters) + 1))
-
-
-def _joined(names: list[str]) -> str:
-    """The names of the parts of a population, the first three of many."""
-    more = len(names) - _PARTS_NAMED
-    return " + ".join(names[:_PARTS_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def described_clusters(clusters: pd.DataFrame) -> list[str]:

@@ -17,6 +17,8 @@ from typing import Any
 
 from cytomoe.errors import InputError, RunError
 from cytomoe.io.atomic import atomic_directory
+from cytomoe.io.run_folder import MANIFEST
+from cytomoe.io.written import write_json
 from cytomoe.plates.engine import Engine, run_tasks
 from cytomoe.reference import SHIPPED
 from cytomoe.runs import memory, outputs
@@ -225,12 +227,12 @@ def _keep(task: WellTask, returned: Returned, number: int) -> WellResult:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        manifest = _as_here(json.loads((folder / outputs.MANIFEST).read_text(encoding="utf-8")), returned.place)
+        manifest = _as_here(json.loads((folder / MANIFEST).read_text(encoding="utf-8")), returned.place)
         for entry, path in zip(manifest["inputs"], task.job.files, strict=True):
             entry["path"] = str(path.resolve())
         if isinstance(task.job, PredictJob):
             manifest["model"]["path"] = str(task.job.model.resolve())
-        outputs.write_json(folder / outputs.MANIFEST, manifest)
+        write_json(folder / MANIFEST, manifest)
         if finished(folder, task.key, task.sums) is None:
             raise RunError("its files have changed while they were sent; --resume does it again")
     return result

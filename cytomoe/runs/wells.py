@@ -11,8 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from cytomoe import __version__
 from cytomoe.errors import CytomoeError
-from cytomoe.io.run_folder import distinct_events
-from cytomoe.runs import outputs
+from cytomoe.io.run_folder import MANIFEST, distinct_events
 from cytomoe.runs.cluster import run_cluster
 from cytomoe.runs.job import RunResult
 from cytomoe.runs.orders import ClusterJob, PredictJob
@@ -78,7 +77,7 @@ def content_key(*parts: Any) -> str:
 def finished(out: Path, key: str, sums: Sequence[str]) -> WellResult | None:
     """The result in a folder if it is complete and was made from the same; None otherwise."""
     try:
-        manifest = json.loads((out / outputs.MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         # A file that changed while it waited for its turn was not the one that the key is of.
         if manifest["key"] != key or [entry["sha256"] for entry in manifest["inputs"]] != list(sums):
             return None
