@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cytomoe.model.vade import SMALL
+from cytomoe.benchmarks.vade import SMALL
 from cytomoe.settings import preset
 
 DIGITS = preset("default", experts=10, code_size=4, expert_widths=(8,), encoder_widths=(16,), warm_steps=40, steps=5,
@@ -35,7 +35,7 @@ def make_brief(change: Callable[[str, Any], None]) -> None:
     for name in ("generation._QUICK_DIGITS", "ablation._QUICK_DIGITS", "mnist._QUICK"):
         change(f"cytomoe.benchmarks.{name}", 600)
     change("cytomoe.benchmarks.generation._QUICK_DRAWN", 40)
-    change("cytomoe.model.vade.SMALL", replace(SMALL, widths=(16,), code_size=3))
+    change("cytomoe.benchmarks.vade.SMALL", replace(SMALL, widths=(16,), code_size=3))
     change("cytomoe.similarity.projection.umap_projection", lambda points, **_: np.ascontiguousarray(points[:, :2]))
 
 

@@ -14,8 +14,7 @@ from cytomoe.benchmarks.digits import most_frequent_digits, orientation_features
 from cytomoe.benchmarks.generation_cells import compare_cells, correlation_difference
 from cytomoe.benchmarks.generators import ExpertGenerator, VaDEGenerator, returned, round_trip
 from cytomoe.benchmarks.similarities import spectral_similarity
-from cytomoe.cli.main import run
-from cytomoe.model.vade import (
+from cytomoe.benchmarks.vade import (
     SMALL,
     VaDENetwork,
     decode_codes,
@@ -25,6 +24,7 @@ from cytomoe.model.vade import (
     posteriors,
     prior_divergence,
 )
+from cytomoe.cli.main import run
 from cytomoe.settings import preset
 from cytomoe.training.loop import build_network
 

@@ -22,7 +22,7 @@ from cytomoe.benchmarks.writing import mean_and_spread
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cytomoe.model.vade import VaDESettings
+    from cytomoe.benchmarks.vade import VaDESettings
 
 FloatArray = NDArray[np.float32]
 
@@ -91,7 +91,7 @@ class Generation(Experiment):
 
 def vade_settings(request: Request) -> VaDESettings:
     """Settings of VaDE on digits: those of its authors, or what one core trains in minutes."""
-    from cytomoe.model.vade import AUTHORS, SMALL
+    from cytomoe.benchmarks.vade import AUTHORS, SMALL
 
     if request.preset == "paper":
         return AUTHORS
@@ -143,7 +143,7 @@ def fit_digits(method: str, images: FloatArray, seed: int, request: Request) -> 
         settings = settings_for("generation", request.preset)
         model = SimilarityModel(build, settings=settings, seed=seed, device=request.device, scaled=True).fit(images)
         return ExpertGenerator(model.network_, model.centres_)
-    from cytomoe.model.vade import fit_vade
+    from cytomoe.benchmarks.vade import fit_vade
 
     return VaDEGenerator(fit_vade(images, 10, vade_settings(request), seed, device=choose_device(request.device)))
 

@@ -25,8 +25,8 @@ from cytomoe.benchmarks.writing import mean_and_spread
 from cytomoe.errors import InputError
 
 if TYPE_CHECKING:
+    from cytomoe.benchmarks.vade import VaDENetwork, VaDESettings
     from cytomoe.estimator import MoESimVAE
-    from cytomoe.model.vade import VaDENetwork, VaDESettings
     from cytomoe.preprocessing import Preprocessor
     from cytomoe.settings import Settings
 
@@ -96,8 +96,8 @@ class Cells:
 def measure_cells(unit: Unit, request: Request) -> list[Row]:
     """Fit both models to a sample; a row per threshold, and one per population and way to generate it."""
     from cytomoe.benchmarks.similarities import choose_device
+    from cytomoe.benchmarks.vade import fit_vade
     from cytomoe.estimator import MoESimVAE
-    from cytomoe.model.vade import fit_vade
 
     seed = int(unit.arguments["seed"])
     settings = settings_for("bodenmiller", request.preset)
@@ -129,7 +129,7 @@ def measure_cells(unit: Unit, request: Request) -> list[Row]:
 
 def vade_settings(settings: Settings, request: Request) -> VaDESettings:
     """Settings of VaDE on cells: encoder and code as large as cytomoe's, and a likelihood for measured values."""
-    from cytomoe.model.vade import SMALL
+    from cytomoe.benchmarks.vade import SMALL
 
     small = replace(SMALL, likelihood="gaussian", widths=settings.encoder_widths, code_size=settings.code_size)
     return replace(small, pretraining_epochs=4, epochs=8) if request.quick else small
@@ -179,8 +179,8 @@ def _compared(
     cells: Cells, model: MoESimVAE, vade: VaDENetwork, rng: np.random.Generator, seed: int
 ) -> list[Row]:  # fmt: skip
     """Rows per population and way to generate it: each against the held-out cells that its model puts there."""
+    from cytomoe.benchmarks.vade import decode_codes
     from cytomoe.generation import draw_own, draw_unit
-    from cytomoe.model.vade import decode_codes
 
     peer_generator = VaDEGenerator(vade)
     prep, network, kept = cells.preprocessor, model.network_, model.summary_

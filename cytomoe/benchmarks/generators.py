@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from cytomoe.model.inference import codes_and_experts, decode
 
 if TYPE_CHECKING:
+    from cytomoe.benchmarks.vade import VaDENetwork
     from cytomoe.model.networks import MoESimVAENetwork
-    from cytomoe.model.vade import VaDENetwork
 
 FloatArray = NDArray[np.float32]
 
@@ -93,19 +93,19 @@ class VaDEGenerator:
 
     def draw(self, cluster: int, n: int, threshold: float, rng: np.random.Generator) -> tuple[FloatArray, int]:
         """Draw codes whose posterior reaches the threshold, shape (n, L), and count all draws."""
-        from cytomoe.model.vade import draw_accepted
+        from cytomoe.benchmarks.vade import draw_accepted
 
         return draw_accepted(self.network, cluster, n, threshold, rng, most=_MOST_DRAWS * n)
 
     def decode(self, codes: FloatArray, cluster: int) -> FloatArray:
         """Scaled values (n, D)."""
-        from cytomoe.model.vade import decode_codes
+        from cytomoe.benchmarks.vade import decode_codes
 
         return decode_codes(self.network, codes)
 
     def assign(self, scaled: FloatArray) -> NDArray[np.int64]:
         """Component with the largest posterior at the mean code of each row, shape (n,)."""
-        from cytomoe.model.vade import encode_means, posteriors
+        from cytomoe.benchmarks.vade import encode_means, posteriors
 
         return posteriors(self.network, encode_means(self.network, scaled)).argmax(axis=1)
 
