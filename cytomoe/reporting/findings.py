@@ -5,8 +5,11 @@ Levels are ``good``, ``note`` (know this) and ``check`` (look before you use the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from cytomoe.words import listed
 
 Level = Literal["good", "note", "check"]
 _HEADLINES: dict[Level, str] = {
@@ -16,6 +19,7 @@ _HEADLINES: dict[Level, str] = {
 }
 
 
+_NAMED = 6  # samples, or clusters, that a finding names
 # A gate whose best cluster has an F1 below this is lost in it.
 _LOST = 0.5
 
@@ -59,6 +63,11 @@ def by_weight(findings: list[Finding]) -> list[Finding]:
     """Findings with the serious ones first."""
     rank = {"check": 0, "note": 1, "good": 2}
     return sorted(findings, key=lambda finding: rank[finding.level])
+
+
+def named(names: Sequence[str]) -> str:
+    """Names of samples or clusters in a sentence, the first six of many."""
+    return listed(names, _NAMED)
 
 
 def headline(findings: list[Finding]) -> tuple[Level, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.fit_summary import STABLE, UNSTABLE
-from cytomoe.reporting.findings import Finding
+from cytomoe.reporting.findings import Finding, named
 from cytomoe.words import percent
 
 # Doubtful clusters are to be looked at where they hold more than this share of the events.
@@ -25,7 +25,6 @@ def judge_stability(
     *,
     what: str,
     scale: str,
-    listed: Callable[[Sequence[str]], str] = ", ".join,
 ) -> list[Finding]:
     """Whether the clusters are found again in the partitions of the cells that the fit drew.
 
@@ -41,8 +40,6 @@ def judge_stability(
         What they are called: cluster, or population.
     scale
         What the numbers mean, in a sentence.
-    listed
-        How names are joined, where there may be too many of them.
     """
     joined = int(np.count_nonzero(np.isnan(stability)))
     n = len(stability)
@@ -57,12 +54,12 @@ def judge_stability(
         return [Finding("good", title, f"Lowest stability {np.nanmin(stability):.2f}. {scale}")]
     total = max(int(sizes.sum()), 1)
     many = "s" if len(weak) > 1 else ""
-    named = listed([f"{numbers[k]} ({stability[k]:.2f})" for k in weak])
+    weakest = named([f"{numbers[k]} ({stability[k]:.2f})" for k in weak])
     return [
         Finding(
             "check" if sizes[stability < UNSTABLE].sum() > _DOUBTFUL * total else "note",
             f"{len(weak)} of {n} {what}s {'are' if many else 'is'} less than stable",
-            f"{what.capitalize()}{many} {named}: {percent(sizes[weak].sum() / total)} of the events. {scale}",
+            f"{what.capitalize()}{many} {weakest}: {percent(sizes[weak].sum() / total)} of the events. {scale}",
             "Expect their borders to move with another seed or sample; look at their histograms before you count them.",
         )
     ]
@@ -74,7 +71,6 @@ def judge_one_sample(
     numbers: Sequence[int],
     *,
     what: str,
-    listed: Callable[[Sequence[str]], str] = ", ".join,
 ) -> list[Finding]:
     """Clusters that come nearly all from one of several samples: a true difference, or a batch effect.
 
@@ -84,7 +80,7 @@ def judge_one_sample(
         Events of each cluster in each sample, shape (samples, clusters).
     samples, numbers
         Names of the samples, numbers of the clusters.
-    what, listed
+    what
         As for :func:`judge_stability`.
     """
     if len(counts) < 2:
@@ -102,7 +98,7 @@ def judge_one_sample(
         Finding(
             "check",
             f"{len(found)} {what}{'s come' if len(found) > 1 else ' comes'} nearly all from one sample",
-            f"More than nine tenths of {what} {listed(found)}.",
+            f"More than nine tenths of {what} {named(found)}.",
             "A true difference between samples, or one between batches: compare the markers of the samples.",
         )
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,21 +9,21 @@ import numpy as np
 from cytomoe.drift import MOST_UNFIT
 from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.io.remarks import is_remark
-from cytomoe.reporting.findings import Finding, by_weight, mostly_lost
+from cytomoe.reporting.findings import Finding, by_weight, mostly_lost, named
 from cytomoe.reporting.judges import judge_one_sample, judge_stability
-from cytomoe.words import counted, listed, percent
+from cytomoe.reporting.moved import judge_moved
+from cytomoe.words import counted, percent
 
 if TYPE_CHECKING:
     from cytomoe.reporting.plates import BatchSummary
 
 # A sample with less than this share of the median number of events is told.
 _FEW = 0.2
-_NAMED = 6  # samples, or clusters, that a finding names
 
 
 def judge_batch(summary: BatchSummary) -> list[Finding]:
     """All findings about a batch, the serious ones first."""
-    judges = (_failures, _warnings, _drift, _stability, _few_events, _one_sample_clusters, _gates)
+    judges = (_failures, _warnings, _drift, _stability, _few_events, _one_sample_clusters, _moved, _gates)
     return by_weight([finding for judged in judges for finding in judged(summary)])
 
 
@@ -36,7 +35,7 @@ def _failures(summary: BatchSummary) -> list[Finding]:
         Finding(
             "check",
             f"{n_failed} of {n_failed + n_done} samples failed",
-            f"{_listed(summary.failed['sample'].tolist())}: the reasons stand below.",
+            f"{named(summary.failed['sample'].tolist())}: the reasons stand below.",
             "They are in no figure and no table. Mend the files and run the same command with --resume: the others are "
             "not done again.",
         )
@@ -54,7 +53,7 @@ def _warnings(summary: BatchSummary) -> list[Finding]:
             Finding(
                 "note",
                 f"{counted(len(warned), 'sample')} with warnings of their own",
-                f"{_listed(warned)}. The first: {first}.",
+                f"{named(warned)}. The first: {first}.",
                 "See the run.json or the report of each.",
             )
         )
@@ -74,7 +73,7 @@ def _drift(summary: BatchSummary) -> list[Finding]:
             Finding(
                 "check",
                 f"In {counted(len(left), 'sample')} values left the range of the fit",
-                f"{_listed(left)}: {', '.join(markers)}.",
+                f"{named(left)}: {', '.join(markers)}.",
                 "Are stain, instrument settings and units the same? See Drift.",
             )
         )
@@ -84,7 +83,7 @@ def _drift(summary: BatchSummary) -> list[Finding]:
             Finding(
                 "check",
                 f"In {counted(len(unfit), 'sample')} many cells fit no cluster",
-                f"{_listed([f'{name} ({percent(drift.unfit[name])})' for name in unfit])}.",
+                f"{named([f'{name} ({percent(drift.unfit[name])})' for name in unfit])}.",
                 "They may be populations that the fit has not seen, or damaged cells.",
             )
         )
@@ -112,7 +111,6 @@ def _stability(summary: BatchSummary) -> list[Finding]:
         clusters["number"].tolist(),
         what="cluster",
         scale=f"From {STABLE:g} a cluster is stable, below {UNSTABLE:g} doubtful.{fit}",
-        listed=_listed,
     )
 
 
@@ -127,7 +125,7 @@ def _few_events(summary: BatchSummary) -> list[Finding]:
         Finding(
             "note",
             f"{counted(len(few), 'sample')} with few cells",
-            f"{_listed([f'{name} ({events[name]:,})' for name in few])}; the median is {int(events.median()):,}.",
+            f"{named([f'{name} ({events[name]:,})' for name in few])}; the median is {int(events.median()):,}.",
             "Shares of rare clusters are uncertain there.",
         )
     ]
@@ -136,7 +134,16 @@ def _few_events(summary: BatchSummary) -> list[Finding]:
 def _one_sample_clusters(summary: BatchSummary) -> list[Finding]:
     counts = summary.abundance[list(summary.clusters.index)].to_numpy(dtype=np.int64)
     samples, numbers = summary.abundance["sample"].tolist(), summary.clusters["number"].tolist()
-    return judge_one_sample(counts, samples, numbers, what="cluster", listed=_listed)
+    return judge_one_sample(counts, samples, numbers, what="cluster")
+
+
+def _moved(summary: BatchSummary) -> list[Finding]:
+    """Wells in which the shares of clusters are unlike those of the others, or of the fit."""
+    if summary.mode == "per-sample":  # clusters of their own, of which a well may lack one for other reasons
+        return []
+    counts = summary.abundance[list(summary.clusters.index)].to_numpy(dtype=np.int64)
+    samples, numbers = summary.abundance["sample"].tolist(), summary.clusters["number"].tolist()
+    return judge_moved(counts, samples, numbers, what="cluster", fitted=summary.fitted)
 
 
 def _gates(summary: BatchSummary) -> list[Finding]:
@@ -160,11 +167,7 @@ def _gates(summary: BatchSummary) -> list[Finding]:
         Finding(
             "check",
             f"In {counted(len(lost), 'sample')} half of the gates or more match no cluster well",
-            f"{_listed(lost)}. {detail}",
+            f"{named(lost)}. {detail}",
             "Look whether the markers chosen tell the gated populations apart; the report of each sample names them.",
         )
     ]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return listed(names, _NAMED)

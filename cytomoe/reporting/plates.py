@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cytomoe.io.atomic import atomic_path
 from cytomoe.naming import is_known
@@ -69,6 +70,9 @@ class BatchSummary:
         What the user typed.
     drift
         Of the samples; None where each has a model of its own.
+    fitted
+        Share of each cluster in the fit of the model that they were mapped with, shape (clusters,); None where the
+        model is that of the samples.
     measures
         F-measure and mean F1 of each sample on the events in one gate only; None without gates.
     warnings, sample_warnings
@@ -82,6 +86,7 @@ class BatchSummary:
     failed: pd.DataFrame
     command: str
     drift: PlateDrift | None = None
+    fitted: NDArray[np.float64] | None = None
     measures: pd.DataFrame | None = None
     warnings: Sequence[str] = ()
     sample_warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from cytomoe.io.remarks import is_remark, told_once
 from cytomoe.naming import is_known
 from cytomoe.reporting.findings import Finding, by_weight, lost_gates, mostly_lost
 from cytomoe.reporting.judges import judge_one_sample, judge_stability
+from cytomoe.reporting.moved import judge_moved
 from cytomoe.reporting.run_files import RunFiles
 from cytomoe.words import percent
 
@@ -38,6 +39,7 @@ def judge(run: RunFiles) -> list[Finding]:
         _tiny_clusters,
         _dominant_cluster,
         _one_sample_clusters,
+        _moved,
         _flat_markers,
         _shared_names,
         _drift,
@@ -215,6 +217,21 @@ def _dominant_cluster(run: RunFiles) -> list[Finding]:
 def _one_sample_clusters(run: RunFiles) -> list[Finding]:
     samples, numbers = run.abundance["sample"].tolist(), run.clusters["cluster"].tolist()
     return judge_one_sample(run.counts, samples, numbers, what=run.what)
+
+
+def _moved(run: RunFiles) -> list[Finding]:
+    """Samples in which the shares of clusters are unlike those of the others, or of the fit."""
+    fitted = run.manifest.get("fitted_shares")
+    if fitted is not None and run.population_of is not None:
+        fitted = np.bincount(run.population_of - 1, weights=fitted)
+    samples, numbers = run.abundance["sample"].tolist(), run.clusters["cluster"].tolist()
+    return judge_moved(
+        run.counts,
+        samples,
+        numbers,
+        what=run.what,
+        fitted=None if fitted is None else np.asarray(fitted, dtype=np.float64),
+    )
 
 
 def _flat_markers(run: RunFiles) -> list[Finding]:

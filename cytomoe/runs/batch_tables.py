@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from cytomoe.runs.batch import BatchJob
     from cytomoe.runs.wells import WellResult
 
@@ -158,6 +160,12 @@ def _drift(job: BatchJob, manifests: dict[str, dict[str, Any]]) -> PlateDrift | 
     return PlateDrift(distance.astype(float), left.astype(bool), pd.Series(unfit, dtype=float))
 
 
+def _fitted_shares(job: BatchJob, manifests: dict[str, dict[str, Any]]) -> NDArray[np.float64] | None:
+    """Share of each cluster in the fit of the model that was given; results of earlier versions do not tell."""
+    found = next((m["fitted_shares"] for m in manifests.values() if "fitted_shares" in m), None)
+    return None if job.mode != "model" or found is None else np.asarray(found, dtype=np.float64)
+
+
 def _measures(job: BatchJob, samples: Iterable[str]) -> pd.DataFrame | None:
     """Both measures of each sample that could be measured, on the events in one gate only, and gates that were lost."""
     if not job.gates:
@@ -195,6 +203,7 @@ def _write_report(
         failed=failed,
         command=shlex.join(job.command),
         drift=_drift(job, manifests),
+        fitted=_fitted_shares(job, manifests),
         measures=measures,
         warnings=warnings,
         sample_warnings={name: manifest["warnings"] for name, manifest in manifests.items()},

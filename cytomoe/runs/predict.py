@@ -55,6 +55,7 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
     )
     watch.lap("drift")
     warnings = [*events.warnings, *describe_not_numbers(mapped), *drift.warnings()]
+    shares = model.summary_.sizes / model.summary_.sizes.sum()
     model_file = {"path": str(job.model.resolve()), "sha256": Checksum.of(model_stamp, job.known).sha256}
     return end_run(
         job,
@@ -64,5 +65,9 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
         watch,
         warnings=warnings,
         write_own=lambda folder: write_csv(folder / "drift.csv", drift.markers),
-        further={"model": model_file, "drift": drift.to_dict()},
+        further={
+            "model": model_file,
+            "drift": drift.to_dict(),
+            "fitted_shares": shares.astype(float).round(6).tolist(),
+        },
     )

@@ -1,0 +1,85 @@
+"""Shares that moved between samples are told, and those that vary as samples do are not."""
+
+import json
+
+import numpy as np
+import pytest
+from test_plate_report import summary
+
+from cytomoe.cli.main import run
+from cytomoe.reporting.moved import judge_moved, moved_among, moved_from_fit
+from cytomoe.reporting.plate_verdict import judge_batch
+
+SHARES = np.array([0.4, 0.3, 0.2, 0.08, 0.02])
+
+
+def plate(n, *, spread=1000, seed=0):
+    """Counts of 5,000 events in each of ``n`` samples whose shares vary as those of replicates do."""
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.multinomial(5000, rng.dirichlet(SHARES * spread)) for _ in range(n)])
+
+
+def test_a_well_without_a_population_is_told_with_what_took_its_place():
+    counts = plate(12)
+    counts[7, 2] //= 10
+    moved = moved_among(counts)
+    assert {each.sample for each in moved} == {7}
+    assert moved[0].cluster == 2
+    assert moved[0].usual == pytest.approx(0.2, abs=0.02)
+    assert moved[0].share == pytest.approx(0.02, abs=0.01)
+
+
+@pytest.mark.parametrize("n", [6, 12, 96])
+def test_replicates_are_not_told(n):
+    told = [seed for seed in range(50) if moved_among(plate(n, seed=seed))]
+    assert len(told) <= 1
+
+
+def test_a_plate_of_two_treatments_has_no_outliers():
+    counts = plate(12)
+    counts[::2, 0], counts[::2, 2] = counts[::2, 2].copy(), counts[::2, 0].copy()
+    assert moved_among(counts) == []
+
+
+def test_few_samples_or_few_events_tell_nothing():
+    counts = plate(5)
+    counts[0, 2] = 0
+    assert moved_among(counts) == []
+    counts = plate(12)
+    counts[0] = [1, 3, 2, 2, 0]
+    assert moved_among(counts) == []
+    counts[0] = 0  # a well whose events were all left out
+    assert moved_among(counts) == []
+
+
+def test_samples_unlike_the_fit_are_told_however_few():
+    counts = np.array([[400, 300, 200, 80, 20], [100, 600, 200, 80, 20]])
+    moved = moved_from_fit(counts, SHARES)
+    assert [(each.sample, each.cluster) for each in moved] == [(1, 0), (1, 1)]
+    (finding,) = judge_moved(counts, ["a", "b"], [1, 2, 3, 4, 5], what="cluster", fitted=SHARES)
+    assert finding.title == "In 1 of 2 samples shares lie far from those of the model's fit"
+    assert finding.detail == "b: cluster 1 10.0 % (40.0 %), b: cluster 2 60.0 % (30.0 %); in brackets the fit."
+
+
+def test_the_verdict_on_a_batch_names_well_and_cluster():
+    abundance = summary().abundance.iloc[[0] * 8].reset_index(drop=True)
+    abundance["sample"] = [f"W{i}" for i in range(8)]
+    abundance["events"], abundance["cluster_1"], abundance["cluster_2"] = 1000, 700, 300
+    abundance.loc[3, ["cluster_1", "cluster_2"]] = [100, 900]
+
+    def told(mode):
+        found = judge_batch(summary(abundance=abundance, mode=mode))
+        return [finding for finding in found if "shares lie far" in finding.title]
+
+    (finding,) = told("pooled")
+    assert finding.title == "In 1 of 8 samples shares lie far from those of the other samples"
+    assert "W3: cluster 1 10.0 % (70.0 %)" in finding.detail
+    assert told("per-sample") == []
+
+
+def test_a_mapped_run_keeps_the_shares_of_its_fit(finished, small_plate, tmp_path):
+    out = tmp_path / "mapped"
+    assert run(["predict", str(finished), str(small_plate[0]), "--out", str(out), "--quiet", "--no-report"]) == 0
+    shares = json.loads((out / "run.json").read_text())["fitted_shares"]
+    assert len(shares) == json.loads((out / "run.json").read_text())["clusters"]
+    assert sum(shares) == pytest.approx(1, abs=1e-4)
