@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cytomoe import __version__
 from cytomoe.annotation import ClusterNames, enrichment, labels
@@ -94,23 +95,36 @@ def cluster(
     names = ClusterNames(tuple(labels(found)))
     if populations is not None:
         names = with_populations(names, name_clusters(found, populations))
-    names = model.names_ = with_known(names, model.known_as_)
+    model.names_ = with_known(names, model.known_as_)
+    adata.obsm["X_moesimvae"] = codes
+    _write(adata, key_added, model, clusters, confidence)
+    return model
+
+
+def _write(
+    adata: AnnData,
+    key: str,
+    model: MoESimVAE,
+    clusters: NDArray[np.int32],
+    confidence: NDArray[np.float32],
+) -> None:
+    """Write clusters, confidence and names into ``obs``, and where they come from into ``uns``."""
+    names = model.names_
+    assert names is not None  # set by the caller
     order = [str(k) for k in range(1, model.n_clusters_ + 1)]
-    adata.obs[key_added] = pd.Categorical.from_codes(clusters - 1, order)
-    adata.obs[f"{key_added}_confidence"] = confidence
+    adata.obs[key] = pd.Categorical.from_codes(clusters - 1, order)
+    adata.obs[f"{key}_confidence"] = confidence
     for column in ("label", "population"):
         if column in names.columns:
             values = np.array([None, *names.columns[column]], dtype=object)[clusters]
-            adata.obs[f"{key_added}_{column}"] = pd.Categorical(values)
-    adata.obsm["X_moesimvae"] = codes
-    adata.uns[key_added] = {
+            adata.obs[f"{key}_{column}"] = pd.Categorical(values)
+    adata.uns[key] = {
         "version": __version__,
-        "seed": seed,
+        "seed": model.seed,
         "settings": json.dumps(model.settings_.to_dict()),
-        "markers": preprocessor.markers,
+        "markers": model.preprocessor_.markers,
         "labels": list(names.labels),
     }
-    return model
 
 
 def markers_are_transformed(adata: AnnData, markers: Sequence[str] | None) -> bool:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cytomoe.cli import options
 from cytomoe.cli.console import listening, print_clusters
+
+if TYPE_CHECKING:
+    from cytomoe.runs.batch import BatchResult
+    from cytomoe.runs.wells import WellResult
 
 
 @click.command(short_help="Cluster many samples: one folder each, and tables of all.")
@@ -85,7 +89,6 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
     from cytomoe.runs.batch import BatchJob, run_batch
     from cytomoe.runs.gating import GateSource
     from cytomoe.runs.inputs import model_path
-    from cytomoe.runs.wells import WellResult
 
     if choices["model"] is not None and choices["mode"] == "per-sample":
         raise InputError("--model and --per-sample are both given; a model given is used for all samples")
@@ -121,24 +124,30 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
         command=command,
     )
 
-    def each(name: str, result: WellResult) -> None:
-        if choices["as_json"]:
-            problem = {"problem": result.problem} if result.problem else {}
-            line = {"sample": name, "events": result.events, "clusters": result.clusters, "reused": result.reused}
-            click.echo(json.dumps(line | problem))
-
     with listening(choices["quiet"] or choices["as_json"]) as listener:
-        result = run_batch(job, listener, each)
+        result = run_batch(job, listener, _print_sample if choices["as_json"] else None)
+    _print_batch(result, mapped=job.mode == "model", as_json=choices["as_json"], quiet=choices["quiet"])
+    if result.failed:
+        raise click.exceptions.Exit(1)
+
+
+def _print_sample(name: str, result: WellResult) -> None:
+    """Print a JSON object for a sample that is done."""
+    problem = {"problem": result.problem} if result.problem else {}
+    line = {"sample": name, "events": result.events, "clusters": result.clusters, "reused": result.reused}
+    click.echo(json.dumps(line | problem))
+
+
+def _print_batch(result: BatchResult, *, mapped: bool, as_json: bool, quiet: bool) -> None:
+    """Print what a batch came to."""
     done = len(result.results) - len(result.failed)
-    if choices["as_json"]:
+    if as_json:
         click.echo(json.dumps({"out": str(result.out), "samples": done, "failed": result.failed}))
     else:
-        for name in result.failed if choices["quiet"] else ():
+        for name in result.failed if quiet else ():
             click.echo(f"Error: {name}: {result.results[name].problem}", err=True)
-        if not choices["quiet"]:
-            print_clusters(result.clusters, mapped=job.mode == "model")
+        if not quiet:
+            print_clusters(result.clusters, mapped=mapped)
         click.echo(
             f"{done} of {len(result.results)} samples\nresults: {result.out}\nreport: {result.out / 'report.html'}"
         )
-    if result.failed:
-        raise click.exceptions.Exit(1)

@@ -52,25 +52,8 @@ def write_tables(
     names = pd.DataFrame([_about(sample) for sample in good], columns=_about_columns(job.samples))
     abundance, described = names.assign(events=pd.Series(dtype=int)), _described({}, _MEMBERS, "cluster")
     if clusters:
-        clusters = one_spelling(clusters)
-        label, counts = "cluster", _counts(clusters)
-        members = counts.reset_index().assign(number=lambda table: table["cluster"])
-        if job.mode == "per-sample":
-            matching = match_clusters(clusters)
-            write_csv(job.out / "matching.csv", matching)
-            label, counts = "plate_cluster", matching.set_index(["sample", "plate_cluster"])["events"]
-            members = matching.rename(columns={"plate_cluster": "number"})
-        described = _described(clusters, members, label)
-        wide = counts.unstack(fill_value=0).reindex(names["sample"], fill_value=0)
-        wide.columns = [f"{label}_{number}" for number in wide.columns]
         events = pd.Series({name: distinct_events(manifest) for name, manifest in manifests.items()})
-        if job.unassigned or job.nan == "drop":
-            wide.insert(0, "unassigned", events - wide.sum(axis=1))
-        wide.insert(0, "events", events)
-        abundance = names.merge(wide.reset_index(), on="sample")
-        write_csv(job.out / "abundance.csv", abundance)
-        medians = pd.concat(clusters, names=["sample"]).reset_index(level=0)
-        write_csv(job.out / "medians.csv", medians[medians["events"] > 0])
+        abundance, described = _write_clusters(job, names, events, one_spelling(clusters))
     problems = [(name, result.problem) for name, result in results.items() if result.problem]
     failed = pd.DataFrame(problems, columns=["sample", "reason"])
     write_csv(job.out / "failed.csv", failed)
@@ -90,6 +73,53 @@ def write_tables(
         "software": software(),
     }
     write_json(job.out / MANIFEST, manifest)
+    return _summary(described)
+
+
+def _write_clusters(
+    job: BatchJob, names: pd.DataFrame, events: pd.Series[int], clusters: dict[str, pd.DataFrame]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write the tables that need clusters.
+
+    Parameters
+    ----------
+    job
+        The batch.
+    names
+        A row for each sample that did not fail, with what the user says of it.
+    events
+        Events of each of them, each counted once.
+    clusters
+        ``clusters.csv`` of each of them, with the same markers.
+
+    Returns
+    -------
+    DataFrame
+        ``abundance.csv``.
+    DataFrame
+        As :func:`_described` gives it.
+    """
+    label, counts = "cluster", _counts(clusters)
+    members = counts.reset_index().assign(number=lambda table: table["cluster"])
+    if job.mode == "per-sample":
+        matching = match_clusters(clusters)
+        write_csv(job.out / "matching.csv", matching)
+        label, counts = "plate_cluster", matching.set_index(["sample", "plate_cluster"])["events"]
+        members = matching.rename(columns={"plate_cluster": "number"})
+    wide = counts.unstack(fill_value=0).reindex(names["sample"], fill_value=0)
+    wide.columns = [f"{label}_{number}" for number in wide.columns]
+    if job.unassigned or job.nan == "drop":
+        wide.insert(0, "unassigned", events - wide.sum(axis=1))
+    wide.insert(0, "events", events)
+    abundance = names.merge(wide.reset_index(), on="sample")
+    write_csv(job.out / "abundance.csv", abundance)
+    medians = pd.concat(clusters, names=["sample"]).reset_index(level=0)
+    write_csv(job.out / "medians.csv", medians[medians["events"] > 0])
+    return abundance, _described(clusters, members, label)
+
+
+def _summary(described: pd.DataFrame) -> list[dict[str, Any]]:
+    """The clusters of the batch, as the run prints them."""
     total = max(int(described["events"].sum()), 1)
     return [
         {
