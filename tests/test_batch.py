@@ -387,7 +387,8 @@ def nine(tmp_path_factory):
 
 
 def test_models_of_their_own_are_stacked_and_one_bad_well_hurts_no_other(nine, tmp_path, monkeypatch, capsys):
-    from cytomoe.runs import outputs, well_groups
+    from cytomoe.runs import outputs
+    from cytomoe.training import stacked
 
     folder, out, sizes = tmp_path / "in", tmp_path / "out", []
     shutil.copytree(nine, folder)
@@ -395,8 +396,8 @@ def test_models_of_their_own_are_stacked_and_one_bad_well_hurts_no_other(nine, t
     holes = read_fcs(folder / "p2_A05.fcs")
     holes.X[5, holes.var_names.get_loc("CD4")] = np.nan
     write_fcs(holes, folder / "p2_A05.fcs")
-    train, write = well_groups._train, outputs.write_labels
-    monkeypatch.setattr(well_groups, "_train", lambda begun: sizes.append(len(begun)) or train(begun))
+    train, write = stacked.train_stacked, outputs.write_labels
+    monkeypatch.setattr(stacked, "train_stacked", lambda ls, *a, **b: sizes.append(len(ls)) or train(ls, *a, **b))
     arguments = ["batch", str(folder), "--per-sample", "--out", str(out), "--quiet"]
     assert run(arguments) == 1
     assert sizes == [2, 1, 2, 2]  # A03 can't be opened, and makes no group; A05 leaves A06 alone
@@ -418,5 +419,5 @@ def test_models_of_their_own_are_stacked_and_one_bad_well_hurts_no_other(nine, t
     assert "p2_A02" in capsys.readouterr().err
     monkeypatch.setattr(outputs, "write_labels", write)
     assert run([*arguments, "--resume"]) == 1
-    assert sizes == [2, 0, 2, 0]  # A01 is trained once more, since a stack is whole; A06 is not, since A05 can't be
+    assert sizes == [2, 2]  # A01 is trained once more, since a stack is whole; A06 is not, since A05 can't be
     assert contents(out) == before

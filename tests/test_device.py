@@ -31,27 +31,33 @@ class Waits(TorchDispatchMode):
         return function(*arguments, **(named or {}))
 
 
-@pytest.fixture
-def small_device(monkeypatch):
-    """No stack of more than two models comes further than its third step; sizes of the stacks that were tried."""
-    tried, encode = [], stacked._Stack.encode
+class SmallDevice(TorchDispatchMode):
+    """Has room for a stack of so many models; a larger one comes no further than its third step."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room = room
+        self.tried = []  # sizes of the stacks that were tried, one after the other
+        self.steps = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        # Once a step the cells, of six markers, enter the encoders: shape (models, cells, markers).
+        if str(function).startswith("aten.baddbmm") and arguments[1].shape[2] == 6:
+            size = arguments[1].shape[0]
+            if self.tried[-1:] != [size]:
+                self.tried.append(size)
+                self.steps = 0
+            self.steps += 1
+            if size > self.room and self.steps > 3:
+                raise torch.cuda.OutOfMemoryError("out of memory")
+        return function(*arguments, **(named or {}))
+
+
+def test_a_stack_too_large_for_the_device_is_trained_in_halves_from_the_beginning(monkeypatch):
     monkeypatch.setattr(stacked, "collapse", lambda *_: None)  # which forty steps may not avoid
-
-    def encode_or_fail(stack, scaled):
-        stack.steps = getattr(stack, "steps", 0) + 1
-        if stack.steps == 1:
-            tried.append(stack.n_models)
-        if stack.n_models > 2 and stack.steps > 3:
-            raise torch.cuda.OutOfMemoryError("out of memory")
-        return encode(stack, scaled)
-
-    monkeypatch.setattr(stacked._Stack, "encode", encode_or_fail)
-    return tried
-
-
-def test_a_stack_too_large_for_the_device_is_trained_in_halves_from_the_beginning(small_device):
-    results = train_stacked([lesson(prepared(seed)) for seed in range(5)], SHORT, device=CPU)
-    assert small_device == [5, 2, 3, 1, 2]
+    with SmallDevice(room=2) as device:
+        results = train_stacked([lesson(prepared(seed)) for seed in range(5)], SHORT, device=CPU)
+    assert device.tried == [5, 2, 3, 1, 2]
     apart = train_stacked([lesson(prepared(seed)) for seed in range(2)], SHORT, device=CPU)
     for ours, theirs in zip(results[:2], apart, strict=True):
         for tensor, same in zip(ours.network.state_dict().values(), theirs.network.state_dict().values(), strict=True):
@@ -60,13 +66,15 @@ def test_a_stack_too_large_for_the_device_is_trained_in_halves_from_the_beginnin
 
 
 def test_a_device_without_memory_for_one_model_is_said_in_a_line(monkeypatch):
+    with SmallDevice(room=0):
+        results = train_stacked([lesson(prepared(seed)) for seed in range(2)], SHORT, device=CPU)
+    for result in results:
+        assert isinstance(result, RunError)
+        assert "use --device cpu" in str(result)
+
     def fail(*_, **__):
         raise torch.cuda.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(stacked._Stack, "encode", fail)
-    for result in train_stacked([lesson(prepared(seed)) for seed in range(2)], SHORT, device=CPU):
-        assert isinstance(result, RunError)
-        assert "use --device cpu" in str(result)
     monkeypatch.setattr(recovery, "train", fail)
     with pytest.raises(RunError, match="use --device cpu"):
         MoESimVAE(settings=SHORT).fit_prepared(prepared(0))
@@ -75,17 +83,18 @@ def test_a_device_without_memory_for_one_model_is_said_in_a_line(monkeypatch):
 def test_cells_that_the_device_has_no_memory_for_are_sent_batch_by_batch(monkeypatch):
     class Full:
         def to(self, device):
+            refused.append(device)
             raise torch.cuda.OutOfMemoryError("out of memory")
 
-    whole = MoESimVAE(settings=SHORT).fit_prepared(prepared(0))
-    from_numpy = torch.from_numpy
-    size = len(whole.labels_)
-    monkeypatch.setattr(torch, "from_numpy", lambda array: Full() if array.shape == (size, 6) else from_numpy(array))
-    held = loop._held(np.zeros((size, 6), dtype=np.float32), CPU)
-    monkeypatch.setattr(torch, "from_numpy", from_numpy)
-    assert held is None
-    monkeypatch.setattr(loop, "_held", lambda *_: None)
-    sent = MoESimVAE(settings=SHORT).fit_prepared(prepared(0))
+    whole, one = MoESimVAE(settings=SHORT).fit_prepared(prepared(0)), prepared(0)
+    from_numpy, refused = torch.from_numpy, []
+
+    def all_cells_are_too_many(array):
+        return Full() if not refused and array.shape == one.training.shape else from_numpy(array)
+
+    monkeypatch.setattr(torch, "from_numpy", all_cells_are_too_many)
+    sent = MoESimVAE(settings=SHORT).fit_prepared(one)
+    assert refused == [CPU]
     assert sent.history_.records == whole.history_.records
     np.testing.assert_array_equal(sent.labels_, whole.labels_)
 

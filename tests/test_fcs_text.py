@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 from fcs_builder import FCSBuilder
+from fcsparser.api import FCSParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytomoe.errors import FCSError
-from cytomoe.io import fcs_text, open_fcs
+from cytomoe.io import open_fcs
 from cytomoe.io.fcs_text import tokenize
 
 SAMPLE = FCSBuilder([("A", 32, "64")], bytes(8), 2)
@@ -63,10 +64,14 @@ def test_both_parsers_agree_on_every_plain_text(data, monkeypatch):
     paths = [*(data / "bodenmiller").glob("*_H01.fcs"), *(data / "fcs_zoo").iterdir(), *(data / "flow").glob("*.fcs")]
     paths = [path for path in paths if path.suffix != ".json"]
     calls = []
-    original = fcs_text._parse_with_fcsparser
-    monkeypatch.setattr(fcs_text, "_parse_with_fcsparser", lambda head: calls.append(1) or original(head))
+    load = FCSParser.load_file
+    monkeypatch.setattr(FCSParser, "load_file", lambda *args, **named: calls.append(1) or load(*args, **named))
     by_fcsparser = [numbers_normalised(open_fcs(path).keywords) for path in paths]
-    monkeypatch.setattr(fcs_text, "_is_plain", lambda raw: False)
+
+    def refuse(*_, **__):
+        raise ValueError("as if it could read none")
+
+    monkeypatch.setattr(FCSParser, "load_file", refuse)
     assert [numbers_normalised(open_fcs(path).keywords) for path in paths] == by_fcsparser
     assert len(calls) > len(paths) / 2
 

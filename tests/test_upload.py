@@ -171,7 +171,7 @@ def test_what_was_worked_on_elsewhere_is_kept_as_if_it_were_made_here(task, link
     returned = upload.work_on(upload.pack(WellGroup((task,)), None))
     assert not list(linked.iterdir())
     assert not task.job.out.exists()
-    result = upload._keep(task, returned, 0)
+    result = upload.keep(task, returned, 0)
     assert result.events == 800
     alone = replace(task, job=replace(task.job, out=tmp_path / "alone"))
     (wanted,) = run_group(WellGroup((alone,)))
@@ -194,7 +194,7 @@ def test_no_path_of_the_worker_is_told(how, task, linked, monkeypatch):
 
     monkeypatch.setattr(upload, "run_group", fail)
     parcel = upload.pack(WellGroup((task,)), None)
-    outcome = attempt(lambda: upload._keep(task, upload.work_on(parcel), 0))
+    outcome = attempt(lambda: upload.keep(task, upload.work_on(parcel), 0))
     said = outcome.problem if how == "problem" else str(outcome)
     assert said == "{0} and {0} are odd".format(*task.job.files)
     assert isinstance(outcome, WellResult if how == "problem" else ValueError)
@@ -209,13 +209,13 @@ def test_a_worker_without_room_for_the_files_says_so_of_each_sample(task, linked
     monkeypatch.setattr(Path, "write_bytes", fill)
     returned = upload.work_on(parcel)
     for number in (0, 1):
-        result = upload._keep(task, returned, number)
+        result = upload.keep(task, returned, number)
         assert "can't keep the file (No space left on device)" in result.problem
 
 
 def test_results_of_another_file_are_not_kept(task, linked):
     returned = upload.work_on(upload.pack(WellGroup((task,)), None))
-    outcome = attempt(upload._keep, replace(task, sums=["0" * 64]), returned, 0)
+    outcome = attempt(upload.keep, replace(task, sums=["0" * 64]), returned, 0)
     assert outcome == WellResult(problem="its files have changed while they were sent; --resume does it again")
     assert not task.job.out.exists()
 
@@ -232,7 +232,7 @@ def test_all_that_a_run_reads_is_packed_and_found_below_the_folder_of_the_worker
     read = [*small_plate, panel, *([given] if table == "given" else [])]
     assert parcel.files == {path: path.read_bytes() for path in read}
     assert parcel.done == [None]
-    moved = upload._moved(job, Path("/w/in"), Path("/w/out"))
+    moved = upload.moved(job, Path("/w/in"), Path("/w/out"))
     assert moved.out == Path("/w/out/out")
     assert moved.known == ()
     there = [*moved.files, moved.preprocessing.panel, *([Path(moved.reference)] if table == "given" else [])]

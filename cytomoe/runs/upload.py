@@ -99,7 +99,7 @@ def run_uploaded(
         if isinstance(outcome, BaseException):
             yield group, outcome
         else:
-            yield group, [attempt(_keep, task, outcome, i) for i, task in enumerate(group.tasks)]
+            yield group, [attempt(keep, task, outcome, i) for i, task in enumerate(group.tasks)]
 
 
 def pack(group: WellGroup, limit: int | None) -> Parcel:
@@ -174,7 +174,7 @@ def work_on(parcel: Parcel) -> Returned:
             reason = f"the worker on {platform.node()} can't keep the file ({error.strerror or error})"
             results = [WellResult(problem=reason)] * len(parcel.group.tasks)
             return Returned(str(place), results, [{}] * len(results))
-        tasks = [replace(task, job=_moved(task.job, place, out)) for task in parcel.group.tasks]
+        tasks = [replace(task, job=moved(task.job, place, out)) for task in parcel.group.tasks]
         try:
             found = run_group(WellGroup(tuple(tasks)), parcel.done)
         except Exception as error:
@@ -194,7 +194,7 @@ def _below(place: Path, path: Path) -> Path:
     return place / normal.relative_to(normal.anchor)
 
 
-def _moved(job: ClusterJob | PredictJob, place: Path, out: Path) -> ClusterJob | PredictJob:
+def moved(job: ClusterJob | PredictJob, place: Path, out: Path) -> ClusterJob | PredictJob:
     """The run with its files below ``place`` and its results in ``out``; checksums known here are not known there."""
     files, folder = [_below(place, path) for path in job.files], out / job.out.name
     if isinstance(job, PredictJob):
@@ -213,7 +213,7 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def _keep(task: WellTask, returned: Returned, number: int) -> WellResult:
+def keep(task: WellTask, returned: Returned, number: int) -> WellResult:
     """Write the results of a sample into its folder, as they would be had they been made here."""
     result, files = returned.results[number], returned.folders[number]
     if isinstance(result, Exception):
