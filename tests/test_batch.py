@@ -286,6 +286,16 @@ def test_a_second_batch_in_the_same_folder_is_refused(plate, pooled, tmp_path, c
     assert "another run is writing there" in capsys.readouterr().err
 
 
+def test_files_that_lie_in_the_folder_to_be_replaced_are_kept(pooled, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(pooled, out)
+    before = contents(out)
+    inside = sorted(map(str, out.glob("wells/*/fcs/*.fcs")))
+    assert run(["batch", *inside, "--out", str(out), "--force"]) == 2
+    assert "is read, and --out" in capsys.readouterr().err
+    assert contents(out) == before
+
+
 def test_a_folder_that_is_no_batch_is_never_replaced(plate, tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("years of work")
     assert run(["batch", str(plate), "--out", str(tmp_path), "--force"]) == 2

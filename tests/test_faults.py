@@ -362,3 +362,27 @@ def test_without_home_caches_and_unicode_locale_all_results_are_there(quickly, w
     assert (folder / "aus gäbe" / "report.html").is_file() == report
     assert (folder / "aus gäbe" / "fcs" / "blöd file.fcs").is_file()
     assert json.loads((folder / "aus gäbe" / "run.json").read_text(encoding="utf-8"))["samples"] == ["blöd file.fcs"]
+
+
+def test_nothing_that_is_read_is_replaced_by_the_results(example_run, tmp_path, capsys, monkeypatch):
+    before = tmp_path / "run"
+    shutil.copytree(example_run, before)
+    model, written = before / "model.cytomoe", next((before / "fcs").iterdir())
+    contents = {path: path.read_bytes() for path in before.rglob("*") if path.is_file()}
+    (tmp_path / "link").symlink_to(before)
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ["predict", "run", str(ROOT / "example_data" / "example_A03.fcs"), "--out", "link", "--force"],
+        ["cluster", str(written), "--out", "run", "--force"],
+        ["generate", "run", "--like", str(written), "--out", str(written), "--force"],
+    ):
+        assert run(arguments) == 2
+        assert "is read, and --out" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before.rglob("*") if path.is_file()} == contents
+    assert model in contents
+
+
+def test_a_file_is_not_clustered_twice_however_its_path_is_written(well, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(["cluster", "well.fcs", str(well), "--out", "out"]) == 2
+    assert f"{well} is given twice" in capsys.readouterr().err

@@ -29,7 +29,7 @@ from cytomoe.runs.cells import H5adChoice
 from cytomoe.runs.events import open_events
 from cytomoe.runs.fitting import fit_model, read_training
 from cytomoe.runs.gating import GateSource
-from cytomoe.runs.inputs import Checksum, Stamp, sha256
+from cytomoe.runs.inputs import Checksum, Stamp, refuse_to_replace, sha256
 from cytomoe.runs.job import Listener
 from cytomoe.runs.mapping import name_fitted
 from cytomoe.runs.orders import ClusterJob, PredictJob, PreprocessingChoice
@@ -233,6 +233,8 @@ def _check_folder(job: BatchJob) -> None:
     if not (job.out / STARTED).is_file():
         raise InputError(f"{job.out} exists and is not the folder of an earlier batch; give another --out")
     if job.force:
+        refuse_to_replace(job.out, [path for sample in job.samples for path in sample.paths])
+        refuse_to_replace(job.out, [path for path in (job.model, job.preprocessing.panel) if path is not None])
         _empty(job.out)
     elif not job.resume:
         raise InputError(f"{job.out} exists already; --resume does what is missing in it, --force starts anew")

@@ -83,7 +83,7 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
     RunError
         If the training fails.
     """
-    with outputs.output_folder(job.out, job.force):
+    with outputs.output_folder(job.out, job.force, job.reads):
         begun = begin(job, listener or Listener())
         return finish(begun, train(job, begun.prepared, begun.listener, begun.watch))
 

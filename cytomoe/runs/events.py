@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
+from cytomoe.io.fcs_names import distinct
 from cytomoe.io.gates import GatePattern
 from cytomoe.runs.inputs import Stamp
 
@@ -200,11 +201,13 @@ def file_names(paths: Sequence[Path]) -> list[str]:
     names = [_as_text(path.name) for path in paths]
     if len(set(names)) == len(names):
         return names
-    given = [_as_text(os.fspath(path)) for path in paths]
-    repeated = sorted({name for name in given if given.count(name) > 1})
-    if repeated:
-        raise InputError(f"{repeated[0]} is given twice; an event may be clustered only once")
-    return given
+    places: set[Path] = set()
+    for path in paths:
+        place = path.resolve()
+        if place in places:
+            raise InputError(f"{path} is given twice; an event may be clustered only once")
+        places.add(place)
+    return distinct(_as_text(os.fspath(path)) for path in paths)
 
 
 def _as_text(name: str) -> str:

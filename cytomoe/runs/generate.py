@@ -16,7 +16,7 @@ from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.lock import alone
 from cytomoe.io.written import write_csv
 from cytomoe.runs.events import refuse_missing
-from cytomoe.runs.inputs import model_path
+from cytomoe.runs.inputs import model_path, refuse_to_replace
 from cytomoe.runs.job import Listener
 from cytomoe.words import percent
 
@@ -99,6 +99,7 @@ def run_generate(job: GenerateJob, listener: Listener | None = None) -> Generate
         raise InputError(f"{job.out} exists already; give another --out, or --force to replace it")
     job = replace(job, model=model_path(job.model))
     refuse_missing([job.model, *([] if job.like is None else [job.like])])
+    refuse_to_replace(job.out, [job.model, *([] if job.like is None else [job.like])])
     with alone(job.out):
         return _generate(job, listener)
 

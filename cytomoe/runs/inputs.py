@@ -95,6 +95,21 @@ class Checksum:
         return found
 
 
+def refuse_to_replace(out: Path, paths: Iterable[Path]) -> None:
+    """Refuse an output that would take the place of something that is read for it.
+
+    Raises
+    ------
+    InputError
+        If one of the paths is the output, or lies in it.
+    """
+    place = out.resolve()
+    for path in paths:
+        found = path.resolve()
+        if found == place or place in found.parents:
+            raise InputError(f"{path} is read, and --out {out} would replace it; give another --out")
+
+
 def sha256(path: Path) -> str:
     """Checksum of a file, in hexadecimal."""
     with path.open("rb") as file:

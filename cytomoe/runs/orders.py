@@ -76,6 +76,11 @@ class RunJob:
     key: str | None = None
     known: Sequence[Checksum] = ()
 
+    @property
+    def reads(self) -> list[Path]:
+        """Files and tables that are read, as far as they are named by themselves."""
+        return [*self.files, *(path for path in (self.samples, self.gates.names) if path is not None)]
+
 
 @dataclass(frozen=True)
 class PreprocessingChoice:
@@ -118,6 +123,11 @@ class ClusterJob(RunJob):
     reference: str | None = None
     holdout: float = 0.0
 
+    @property
+    def reads(self) -> list[Path]:
+        """Files and tables that are read, as far as they are named by themselves."""
+        return super().reads + [path for path in (self.preprocessing.panel, self.prior.names) if path is not None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PredictJob(RunJob):
@@ -130,3 +140,8 @@ class PredictJob(RunJob):
     """
 
     model: Path
+
+    @property
+    def reads(self) -> list[Path]:
+        """Files and tables that are read, as far as they are named by themselves."""
+        return [*super().reads, self.model]

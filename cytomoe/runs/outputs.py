@@ -18,6 +18,7 @@ from cytomoe.io.lock import alone
 from cytomoe.io.run_folder import MANIFEST
 from cytomoe.io.tables import safe_cell
 from cytomoe.io.written import write_csv, write_json
+from cytomoe.runs.inputs import refuse_to_replace
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,10 +34,10 @@ UNASSIGNED = "unassigned"
 
 
 @contextmanager
-def output_folder(out: Path, force: bool) -> Iterator[None]:
+def output_folder(out: Path, force: bool, reads: Sequence[Path] = ()) -> Iterator[None]:
     """Have the folder of the results to ourselves for a whole job, and refuse it before any work is done if need be.
 
-    An interruption of the block takes a note along of what stands in the folder.
+    What is read must not lie in it. An interruption of the block takes a note along of what stands in the folder.
 
     Raises
     ------
@@ -44,6 +45,7 @@ def output_folder(out: Path, force: bool) -> Iterator[None]:
         If another run is writing there; if the folder exists and ``force`` is off; if it holds anything but an earlier
         run.
     """
+    refuse_to_replace(out, reads)
     with alone(out):
         check_output(out, force)
         replaced = (out / MANIFEST).is_file()

@@ -25,7 +25,7 @@ def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
     InputError
         If the model or a file can't be read, or a file lacks a marker of the model; nothing is written then.
     """
-    with outputs.output_folder(job.out, job.force):
+    with outputs.output_folder(job.out, job.force, job.reads):
         return _predict(job, listener or Listener())
 
 
