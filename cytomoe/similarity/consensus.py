@@ -44,7 +44,7 @@ class ConsensusSimilarity:
         meetings = np.zeros((len(cells), len(cells)), dtype=np.min_scalar_type(len(memberships)))
         for parts in memberships:
             meetings += parts[:, None] == parts
-        return meetings / np.float32(len(memberships))
+        return meetings.astype(np.float32) / np.float32(len(memberships))
 
     def stability(self, clusters: NDArray[np.int64]) -> NDArray[np.float64]:
         """How surely each cluster is found again: its Jaccard index with the part most like it, mean over partitions.
