@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from cytomoe.naming import UNKNOWN, is_known
+
 MEANING = {
     "cd4+": {"CD4 T cells"},
     "cd8+": {"CD8 T cells", "T cells, CD4-"},
@@ -36,7 +38,7 @@ def main(folder: Path) -> None:
     agreed, cells = 0, 0
     for k, row in clusters.iterrows():
         counts = gates[labels["cluster"] == k].value_counts()
-        fits = row["population"] in MEANING.get(counts.index[0], set())
+        fits = (row["population"] if is_known(row["population"]) else UNKNOWN) in MEANING.get(counts.index[0], set())
         agreed += fits
         cells += fits * row["events"]
         print(f"{k:>3} {row['events']:>6} {counts.index[0]:<15} {counts.iloc[0] / row['events']:>4.0%}  "

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.annotation import LEVELS, ClusterNames, Enrichment
+from cytomoe.doublets import PREFIX as DOUBLETS
+from cytomoe.doublets import possible_doublets
 from cytomoe.errors import InputError
 from cytomoe.preprocessing.channels import fold
 from cytomoe.reference import Population, columns_of
@@ -88,7 +90,7 @@ def agreement(positions: NDArray[np.float64], level: str) -> NDArray[np.float64]
 
 
 def name_clusters(found: Enrichment, populations: Sequence[Population]) -> list[Name]:
-    """Population of each cluster.
+    """Population of each cluster; one that has none and looks like doublets of two others is called so.
 
     Parameters
     ----------
@@ -110,7 +112,12 @@ def name_clusters(found: Enrichment, populations: Sequence[Population]) -> list[
     fits = [_fit(found, population, columns) for population in populations]
     scores, evidence = (np.array(part) for part in zip(*fits, strict=True))
     naming = _Naming(populations, columns)
-    return [naming.name(scores[:, k], evidence[:, k]) for k in range(len(found.sizes))]
+    names = [naming.name(scores[:, k], evidence[:, k]) for k in range(len(found.sizes))]
+    doublets = possible_doublets(found, populations, [is_known(name.population) for name in names])
+    for k, halves in doublets.items():
+        of = " and ".join(dict.fromkeys(names[half].population for half in halves))
+        names[k] = replace(names[k], population=f"{DOUBLETS}{of}")
+    return names
 
 
 def _fit(
@@ -231,12 +238,26 @@ def with_populations(names: ClusterNames, found: Sequence[Name]) -> ClusterNames
     """Names of clusters with the populations that :func:`name_clusters` found for them."""
     return ClusterNames(
         labels=names.labels,
-        populations=tuple(name.population for name in found),
+        populations=_numbered([name.population for name in found]),
         source="reference",
         scores=tuple(name.score for name in found),
         runners_up=tuple(name.runner_up for name in found),
         runner_up_scores=tuple(name.runner_up_score for name in found),
     )
+
+
+def _numbered(populations: Sequence[str]) -> tuple[str, ...]:
+    """Populations in which unknown ones bear the number of their cluster: several are no population together."""
+    return tuple(f"{name} {k}" if name == UNKNOWN else name for k, name in enumerate(populations, start=1))
+
+
+def title_of(number: int, name: str, label: str) -> str:
+    """What a figure writes behind a cluster's number: its name, and where that says nothing, its markers too."""
+    if is_known(name):
+        return name
+    if not name:
+        return label or "without a label"
+    return f"{UNKNOWN if name == f'{UNKNOWN} {number}' else name} ({label})"
 
 
 def with_known(names: ClusterNames, known_as: Sequence[str]) -> ClusterNames:
@@ -251,6 +272,6 @@ def with_known(names: ClusterNames, known_as: Sequence[str]) -> ClusterNames:
     """
     if not any(known_as):
         return names
-    others = names.populations or (UNKNOWN,) * len(known_as)
+    others = names.populations or _numbered([UNKNOWN] * len(known_as))
     populations = tuple(known or other for known, other in zip(known_as, others, strict=True))
     return replace(names, populations=populations, source="prior and reference" if names.source else "prior")

@@ -10,7 +10,7 @@ from cytomoe.annotation import ClusterNames, enrichment, labels
 from cytomoe.cli.main import run
 from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
-from cytomoe.naming import UNKNOWN, is_known, name_clusters
+from cytomoe.naming import UNKNOWN, Name, is_known, name_clusters, title_of, with_known, with_populations
 from cytomoe.reference import SHIPPED, Population, columns_of, read_reference
 
 MARKERS = ("CD45", "CD3", "CD4", "HLA-DR")
@@ -122,6 +122,27 @@ def test_cells_below_the_level_of_the_reference_get_no_name(found):
 )
 def test_unknown_populations_stay_unknown_when_numbered_and_joined(name, known):
     assert is_known(name) == known
+
+
+def test_unknown_clusters_bear_their_number_whether_named_by_a_reference_or_beforehand():
+    plain = ClusterNames(("CD3+", "CD3-", "CD20+"))
+    named = with_populations(plain, [Name("T"), Name(), Name()])
+    assert named.populations == ("T", "unknown 2", "unknown 3")
+    assert with_known(named, ["", "", "B"]).populations == ("T", "unknown 2", "B")
+    assert with_known(plain, ["", "", "B"]).populations == ("unknown 1", "unknown 2", "B")
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "title"),
+    [
+        (2, "T cells", "T cells"),
+        (2, "unknown 2", "unknown (CD3-)"),
+        (1, "unknown 2", "unknown 2 (CD3-)"),  # a population of a merge
+        (2, "", "CD3-"),
+    ],
+)
+def test_figures_show_the_markers_of_a_cluster_without_a_known_name(number, name, title):
+    assert title_of(number, name, "CD3-") == title
 
 
 def test_a_row_that_requires_a_marker_the_panel_lacks_is_left_out(found):

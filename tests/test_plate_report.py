@@ -112,7 +112,7 @@ def test_the_verdict_tells_failures_unstable_clusters_and_samples_unlike_the_fit
     moved = drift(left_range=drift().distance > 0.3, unfit=pd.Series({"one": 0.2, "two": 0.0, HOSTILE: 0, "loose": 0}))
     found = told(summary(drift=moved))
     assert found["In 1 sample values left the range of the fit"].detail == f"{HOSTILE}: CD3."
-    assert found["In 1 sample many cells fit no cluster"].detail == "one (20.0 %)."
+    assert found["In 1 sample many events fit no cluster"].detail == "one (20.0 %)."
 
 
 def test_a_batch_that_loses_half_of_its_gates_is_to_be_looked_at():

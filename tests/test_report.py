@@ -91,7 +91,7 @@ def test_the_report_is_one_small_file_that_loads_nothing(finished):
 def test_the_first_screen_counts_what_the_run_counted(finished):
     manifest, text = json.loads((finished / "run.json").read_text()), visible(page_of(finished))
     evaluation = json.loads((finished / "evaluation.json").read_text())["unique"]
-    assert f"Cells {manifest['events']:,} Samples 2 Markers 10 Clusters {manifest['clusters']} " in text
+    assert f"Events {manifest['events']:,} Samples 2 Markers 10 Clusters {manifest['clusters']} " in text
     assert f"F-measure weighted {evaluation['f_measure']:.3f} Mean F1 unweighted {evaluation['mean_f1']:.3f}" in text
 
 
@@ -292,9 +292,11 @@ def test_events_that_stand_in_two_files_count_once_in_every_table(small_plate, t
     assert abundance.filter(like="cluster_").iloc[0].tolist() == clusters["events"].tolist()
     assert pd.read_csv(out / "medians.csv")["events"].sum() == distinct
     assert f"{distinct:,} rows repeat an event of another file; each event is counted once" in titles(out, "good")
-    assert f"<dt>Cells</dt><dd>{distinct:,}</dd>" in page_of(out)
+    assert f"<dt>Events</dt><dd>{distinct:,}</dd>" in page_of(out)
+    counted = RunFiles.read(out).cells.counted
+    assert counted.tolist() == [True] * distinct + [False] * distinct
     assert run(["recut", str(out), "--clusters", "2", "--out", str(tmp_path / "two")]) == 0
-    assert f"<dt>Cells</dt><dd>{distinct:,}</dd>" in page_of(tmp_path / "two")
+    assert f"<dt>Events</dt><dd>{distinct:,}</dd>" in page_of(tmp_path / "two")
     paragraph = methods_of(RunFiles.read(out)).paragraph
     assert f"fitted to {distinct:,} events, each event that stands in several files once (" in paragraph
 
@@ -398,7 +400,7 @@ def test_a_gate_without_a_cluster_is_told_with_the_cluster_that_holds_it(copy):
     write_report(copy)
     text = visible(page_of(copy))
     assert f"{lost['gate']} {lost['n']:,} none" in text
-    assert "Most cells in" in text
+    assert "Most events in" in text
 
 
 def test_a_mapped_sample_whose_marker_moved_is_not_called_like_the_training(finished, small_plate, tmp_path):

@@ -256,7 +256,7 @@ def _abundance(material: Material) -> Figure:
                 starts[row, k] + shares[row, k] / 2, row, str(record["number"]), ha="center", va="center", fontsize=6
             )
     axes.set_yticks(range(len(table)), [str(name) for name in table["sample"]])
-    axes.set(xlim=(0, 1), xlabel="share of the cells")
+    axes.set(xlim=(0, 1), xlabel="share of the events")
     axes.invert_yaxis()
     return figure
 
@@ -278,7 +278,7 @@ def _confusion(material: Material) -> Figure:
     axes.set_xlabel("cluster")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.colorbar(drawn, ax=axes, label="share of the gate's cells")
+    figure.colorbar(drawn, ax=axes, label="share of the gate's events")
     return figure
 
 

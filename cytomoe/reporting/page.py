@@ -97,7 +97,7 @@ def _context(material: Material) -> dict[str, Any]:
         "title": _title(run),
         "run": run.manifest,
         "n_events": run.n_events,
-        "rows": "cells" if run.n_events == run.manifest["events"] else "rows",
+        "rows": "events" if run.n_events == run.manifest["events"] else "rows",
         "folder": run.folder.name,
         "mapped": "model" in run.manifest,
         "finished": datetime.fromisoformat(run.manifest["finished"]),

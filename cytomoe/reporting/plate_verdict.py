@@ -82,7 +82,7 @@ def _drift(summary: BatchSummary) -> list[Finding]:
         found.append(
             Finding(
                 "check",
-                f"In {counted(len(unfit), 'sample')} many cells fit no cluster",
+                f"In {counted(len(unfit), 'sample')} many events fit no cluster",
                 f"{named([f'{name} ({percent(drift.unfit[name])})' for name in unfit])}.",
                 "They may be populations that the fit has not seen, or damaged cells.",
             )
@@ -124,7 +124,7 @@ def _few_events(summary: BatchSummary) -> list[Finding]:
     return [
         Finding(
             "note",
-            f"{counted(len(few), 'sample')} with few cells",
+            f"{counted(len(few), 'sample')} with few events",
             f"{named([f'{name} ({events[name]:,})' for name in few])}; the median is {int(events.median()):,}.",
             "Shares of rare clusters are uncertain there.",
         )

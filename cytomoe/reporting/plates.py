@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.io.atomic import atomic_path
-from cytomoe.naming import is_known
+from cytomoe.naming import is_known, title_of
 from cytomoe.reporting.colours import SEQUENTIAL
 from cytomoe.reporting.findings import headline
 from cytomoe.reporting.page import FILE_NAME, render_page
@@ -145,7 +145,7 @@ def _clusters(summary: BatchSummary, shares: pd.DataFrame) -> list[dict[str, Any
             "population": row.population,
             "known": is_known(row.population),
             "label": row.label,
-            "title": row.population if is_known(row.population) else row.label,
+            "title": title_of(int(row.number), row.population, row.label),
             "events": int(row.events),
             "fraction": row.events / total,
             "least": float(shares[row.Index].min()),

@@ -40,7 +40,7 @@ def _table(run: RunFiles, parts: list[NDArray[np.int64]]) -> pd.DataFrame:
     names = run.words("population")
     stability = run.stability if run.stability is not None else np.full(run.n_clusters, np.nan)
     preprocessor = Preprocessor.from_dict(run.manifest["preprocessing"])
-    own = np.where(run.cells.assigned, run.cells.cluster, 0)
+    own = np.where(run.cells.assigned & run.cells.counted, run.cells.cluster, 0)  # each event once
     order = np.argsort(own, kind="stable")
     starts = np.searchsorted(own[order], np.arange(1, len(parts) + 2))
     rng = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.fit_summary import STABLE, UNSTABLE
-from cytomoe.naming import is_known
+from cytomoe.naming import is_known, title_of
 from cytomoe.reporting.histograms import Histograms
 from cytomoe.reporting.run_files import RunFiles
 
@@ -75,7 +75,7 @@ def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
     """One dictionary per cluster for tables and figures: number, name, label, size, confidence, stability, main gate.
 
     ``name`` is the population that a reference or the user gave it, or empty; ``label`` lists its markers; ``title`` is
-    the name where it says something, else the label. ``holds`` says in a word how surely the cluster is found again.
+    the name, and where that is unknown the label too. ``holds`` says in a word how surely the cluster is found again.
     ``parts`` lists the clusters of a merged population. ``least`` and ``most`` are its shares in the samples that have
     the fewest and the most of it.
     """
@@ -93,7 +93,7 @@ def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
             "label": labels[k],
             "parts": parts[k],
             "known": is_known(names[k]),
-            "title": names[k] if is_known(names[k]) else labels[k] or "without a label",
+            "title": title_of(k + 1, names[k], labels[k]),
             "events": int(run.sizes[k]),
             "fraction": float(run.sizes[k] / max(run.sizes.sum(), 1)),
             "confidence": float(confidence[k]) if run.sizes[k] else None,

@@ -173,6 +173,8 @@ class Cells:
         Whether each cell's event lies in no second gate, shape (cells,); None in a run without gates.
     event
         Index within the file, from 0, shape (cells,).
+    counted
+        Whether each row is the first of its event, shape (cells,).
     """
 
     path: Path
@@ -184,6 +186,7 @@ class Cells:
     gate: pd.Categorical | None
     in_one_gate: NDArray[np.bool_] | None
     event: NDArray[np.int64]
+    counted: NDArray[np.bool_]
 
     @classmethod
     def read(cls, path: Path) -> Cells:
@@ -206,6 +209,7 @@ class Cells:
             gate=obs.get("gate"),
             in_one_gate=obs.get("in_one_gate"),
             event=obs["event"].astype(np.int64),
+            counted=obs.get("counted", np.ones(len(obs["event"]), dtype=bool)),
         )
 
     def __len__(self) -> int:
@@ -243,5 +247,5 @@ class Cells:
 
 
 def _obs_columns(file: Any) -> list[str]:
-    optional = [name for name in ("gate", "in_one_gate", "nearest_cluster") if name in file["obs"]]
+    optional = [name for name in ("gate", "in_one_gate", "counted", "nearest_cluster") if name in file["obs"]]
     return ["cytomoe", "confidence", "file", "sample", "event", *optional]

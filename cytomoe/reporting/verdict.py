@@ -14,13 +14,14 @@ import numpy as np
 from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.io.remarks import is_remark, told_once
 from cytomoe.naming import is_known
+from cytomoe.reporting.doublets import judge_doublets
 from cytomoe.reporting.findings import Finding, by_weight, lost_gates, mostly_lost
 from cytomoe.reporting.judges import judge_one_sample, judge_stability
 from cytomoe.reporting.moved import judge_moved
 from cytomoe.reporting.run_files import RunFiles
 from cytomoe.words import percent
 
-TINY = 10  # cells; fewer do not make a population that anyone would gate
+TINY = 10  # events; fewer do not make a population that anyone would gate
 UNSURE = 0.5  # below, the model holds another cluster, or several together, for as likely
 _MOVED = 0.3  # distance of a marker's distribution from that of the fit, above which a mapped sample is not like it
 _SETTLED = 0.02  # fall of the loss, relative; default runs on real wells lie below 0.01
@@ -42,6 +43,7 @@ def judge(run: RunFiles) -> list[Finding]:
         _moved,
         _flat_markers,
         _shared_names,
+        judge_doublets,
         _drift,
         _gates,
         _repeatable,
@@ -103,7 +105,7 @@ def _convergence(run: RunFiles) -> list[Finding]:
     detail = f"Over the last fifth of the training the loss {moved} by {percent(abs(fall))}."
     if fall <= _SETTLED:
         return [Finding("good", "Training settled", detail)]
-    advice = "Repeat with another --seed; if it stays so, fit on more cells."
+    advice = "Repeat with another --seed; if it stays so, fit on more events."
     return [Finding("check", "Training had not settled", detail, advice)]
 
 
@@ -122,16 +124,16 @@ def _clusters_used(run: RunFiles) -> list[Finding]:
     used = int(np.count_nonzero(run.sizes))
     if "model" in run.manifest:
         if used == run.n_clusters:
-            return [Finding("good", f"All {used} clusters of the model occur", "Each has at least one cell here.")]
+            return [Finding("good", f"All {used} clusters of the model occur", "Each has at least one event here.")]
         empty = ", ".join(str(k + 1) for k in np.flatnonzero(run.sizes == 0))
-        return [Finding("note", f"{used} of the model's {run.n_clusters} clusters occur", f"No cells in {empty}.")]
+        return [Finding("note", f"{used} of the model's {run.n_clusters} clusters occur", f"No events in {empty}.")]
     detail = f"Up to {bound} were allowed (--experts); the fit decides how many it uses."
     if used >= 0.9 * bound and bound > 1:
         advice = f"Repeat with --experts {2 * bound} and see whether more appear."
         return [Finding("check", f"{used} of {bound} allowed clusters are used", detail, advice)]
     if used == 1:
         advice = "Check with --markers that the markers chosen tell populations apart."
-        return [Finding("check", "All cells are in one cluster", detail, advice)]
+        return [Finding("check", "All events are in one cluster", detail, advice)]
     return [Finding("good", f"{used} clusters were found", detail)]
 
 
@@ -170,13 +172,13 @@ def _confidence(run: RunFiles) -> list[Finding]:
     confidence = run.cells.confidence[run.cells.cluster > 0]
     unsure = float((confidence < UNSURE).mean())
     detail = (
-        f"Median confidence {np.median(confidence):.2f}; {percent(unsure)} of the cells have less than {UNSURE:g}, "
+        f"Median confidence {np.median(confidence):.2f}; {percent(unsure)} of the events have less than {UNSURE:g}, "
         "which means that other clusters together are as likely."
     )
     if unsure > 0.1:
-        advice = "Colour the map by confidence; leave these cells out with the column confidence of labels.csv."
-        return [Finding("check", "Many cells lie between clusters", detail, advice)]
-    return [Finding("good", "Cells are assigned with confidence", detail)]
+        advice = "Colour the map by confidence; leave these events out with the column confidence of labels.csv."
+        return [Finding("check", "Many events lie between clusters", detail, advice)]
+    return [Finding("good", "Events are assigned with confidence", detail)]
 
 
 def _tiny_clusters(run: RunFiles) -> list[Finding]:
@@ -190,9 +192,9 @@ def _tiny_clusters(run: RunFiles) -> list[Finding]:
     return [
         Finding(
             "note",
-            f"{len(tiny)} {run.what}{'s have' if many else ' has'} fewer than {TINY} cells",
+            f"{len(tiny)} {run.what}{'s have' if many else ' has'} fewer than {TINY} events",
             f"{run.what.capitalize()}{'s' if many else ''} {numbers}: {int(sizes[tiny].sum()):,} of "
-            f"{int(sizes.sum()):,} cells.",
+            f"{int(sizes.sum()):,} events.",
             "Treat them as outliers, such as doublets or debris, rather than as populations.",
         )
     ]
@@ -207,7 +209,7 @@ def _dominant_cluster(run: RunFiles) -> list[Finding]:
     return [
         Finding(
             "note",
-            f"{run.what.capitalize()} {number} holds {percent(share)} of the cells",
+            f"{run.what.capitalize()} {number} holds {percent(share)} of the events",
             "One population dominates.",
             advice,
         )
@@ -298,7 +300,7 @@ def _drift(run: RunFiles) -> list[Finding]:
         Finding(
             "good",
             f"The sample{'s are' if many else ' is'} like those of the model's training",
-            f"No marker left its range; {'at most ' if many else ''}{percent(max(unfit.values()))} of the cells fit "
+            f"No marker left its range; {'at most ' if many else ''}{percent(max(unfit.values()))} of the events fit "
             f"no cluster ({percent(run.manifest['drift']['expected'])} in the training).",
         )
     ]

@@ -11,6 +11,7 @@ import pandas as pd
 from cytomoe import __version__
 from cytomoe.io.run_folder import MANIFEST, distinct_events, read_clusters, read_drift, read_evaluation, read_manifest
 from cytomoe.io.written import write_csv, write_json
+from cytomoe.naming import UNKNOWN, is_known
 from cytomoe.plates.matching import match_clusters, one_spelling
 from cytomoe.plates.samples import Sample
 from cytomoe.reporting.findings import lost_gates
@@ -166,7 +167,7 @@ def _described(clusters: dict[str, pd.DataFrame], members: pd.DataFrame, label: 
             {
                 "column": f"{label}_{number}",
                 "number": number,
-                "population": str(own["population"]) if "population" in own and pd.notna(own["population"]) else "",
+                "population": _called(own, number),
                 "label": str(own["label"]),
                 "events": int(total),
                 "stability": float(own["stability"]) if label == "cluster" else np.nan,
@@ -174,6 +175,12 @@ def _described(clusters: dict[str, pd.DataFrame], members: pd.DataFrame, label: 
         )
     columns = ["column", "number", "population", "label", "events", "stability"]
     return pd.DataFrame(rows, columns=columns).set_index("column")
+
+
+def _called(cluster: pd.Series[Any], number: int) -> str:
+    """Name of a cluster of the batch, after its largest part; unknown ones bear the number that they have here."""
+    name = str(cluster["population"]) if "population" in cluster and pd.notna(cluster["population"]) else ""
+    return name if is_known(name) or not name else f"{UNKNOWN} {number}"
 
 
 def _drift(job: BatchJob, manifests: dict[str, dict[str, Any]]) -> PlateDrift | None:

@@ -42,6 +42,7 @@ def write_cells(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> 
     channels; ``obsm["channels"]`` the file's values of every other channel that all files share;
     ``obsm["X_moesimvae"]`` the codes. ``obs`` has file, event, sample, cytomoe (the cluster), confidence, label (of
     the cluster) and, where known, population, gate and in_one_gate (whether the event lies in no second gate);
+    counted (whether the row is the first of its event) where events stand in several files;
     nearest_cluster and outlyingness where events may be unassigned. Events dropped for values that are not numbers are
     cluster 0 with NaN in ``X`` and in the codes.
     """
@@ -92,6 +93,8 @@ def _write_tables(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -
     if gated is not None:
         obs["gate"] = gated.gates.to_categorical()
         obs["in_one_gate"] = gated.overlaps.unique
+    if mapped.counted is not None:
+        obs["counted"] = mapped.counted
     tables = [next(events.chunks(i))[1].var for i in range(len(events.files))]
     first = next(events.chunks(0))[1]
     used = model.preprocessor_.locate(first)

@@ -205,8 +205,6 @@ def write_named(
 def keep_unknown_apart(names: pd.Series[str]) -> pd.Series[str]:
     """Names by number of cluster, where several unknown ones are no population: each is called ``unknown 7``."""
     unknown = names.str.casefold() == UNKNOWN
-    if unknown.sum() < 2:
-        return names
     return names.where(~unknown, [f"{UNKNOWN} {k}" for k in names.index])
 
 

@@ -41,7 +41,7 @@ function drawHeatmap() {
     ],
     visualMap: { show: false, min: Math.min(...flat, 0), max: Math.max(...flat, 0.01), seriesIndex: 0, inRange: { color: data.palettes.sequential } },
     tooltip: tooltip((p) => {
-      if (p.seriesType === "bar") return `${esc(clusterName(order[p.dataIndex]))}<br>${data.clusters[order[p.dataIndex]].events.toLocaleString("en")} cells`;
+      if (p.seriesType === "bar") return `${esc(clusterName(order[p.dataIndex]))}<br>${data.clusters[order[p.dataIndex]].events.toLocaleString("en")} events`;
       const k = p.data.k, marker = p.value[0];
       const value = (mode) => short(data.heatmap[mode][k][marker]);
       return `<b>${esc(data.markers[marker])}</b> in ${data.what} ${esc(clusterName(k))}<br>scaled ${value("scaled")}<br>transformed ${value("transformed")}<br>raw ${value("raw")}`;

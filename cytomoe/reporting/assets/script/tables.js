@@ -7,7 +7,7 @@ function drawAbundance() {
     grid: { left: names, right: 16, top: 4, bottom: 28 },
     xAxis: numberAxis({ min: 0, max: 1, axisLabel: { color: SOFT, fontSize: 11, formatter: (v) => `${Math.round(100 * v)} %` } }),
     yAxis: { type: "category", data: samples, inverse: true, axisLine: { show: false }, axisTick: { show: false }, axisLabel: { color: INK, fontSize: 12, interval: 0, formatter: (name) => cutMiddle(name, Math.floor((names - 12) / 7)) } },
-    tooltip: tooltip((p) => `<b>${esc(samples[p.dataIndex])}</b><br>${data.what} ${esc(clusterName(p.seriesIndex))}<br>${counts[p.dataIndex][p.seriesIndex].toLocaleString("en")} cells, ${percent(p.value)}`),
+    tooltip: tooltip((p) => `<b>${esc(samples[p.dataIndex])}</b><br>${data.what} ${esc(clusterName(p.seriesIndex))}<br>${counts[p.dataIndex][p.seriesIndex].toLocaleString("en")} events, ${percent(p.value)}`),
     series: data.clusters.map((c, k) => ({
       type: "bar", stack: "cells", barCategoryGap: "22%", itemStyle: { color: c.colour, borderColor: "#fff", borderWidth: 0.5 },
       label: { show: rowHeight > 20, color: "#fff", fontSize: 11, fontWeight: 600, textBorderColor: "rgba(0,0,0,.35)", textBorderWidth: 2, formatter: (p) => (p.value > 0.035 ? String(c.number) : "") },
@@ -29,7 +29,7 @@ function drawConfusion() {
     xAxis: { type: "category", data: clusters.map(String), position: "top", axisLine: { show: false }, axisTick: { show: false }, axisLabel: { interval: 0, color: INK, fontSize: 12, rich, lineHeight: 15, formatter: (n) => `${n}\n{c${n - 1}|●}` } },
     yAxis: { type: "category", data: gates, inverse: true, axisLine: { show: false }, axisTick: { show: false }, axisLabel: { interval: 0, color: INK, fontSize: 12, formatter: (name) => cutMiddle(name, Math.floor(names / 6.4)) } },
     visualMap: { show: false, min: 0, max: 1, inRange: { color: data.palettes.sequential } },
-    tooltip: tooltip((p) => `<b>${esc(gates[p.value[1]])}</b><br>${data.what} ${esc(clusterName(clusters[p.value[0]] - 1))}<br>${counts[p.value[1]][p.value[0]].toLocaleString("en")} of ${totals[p.value[1]].toLocaleString("en")} cells, ${percent(p.value[2])}`),
+    tooltip: tooltip((p) => `<b>${esc(gates[p.value[1]])}</b><br>${data.what} ${esc(clusterName(clusters[p.value[0]] - 1))}<br>${counts[p.value[1]][p.value[0]].toLocaleString("en")} of ${totals[p.value[1]].toLocaleString("en")} events, ${percent(p.value[2])}`),
     series: [{
       type: "heatmap", itemStyle: { borderColor: "#fff", borderWidth: 1 }, emphasis: { itemStyle: { borderColor: INK } },
       data: counts.flatMap((row, g) => row.map((n, c) => [c, g, n / Math.max(totals[g], 1)])),
@@ -68,7 +68,7 @@ function drawDrift() {
   const { samples, distance, outside, unfit } = data.drift;
   drawDistances("drift", samples.map((name) => ({ name, shown: (length) => cutMiddle(name, length) })), distance, {
     heading: "fit no cluster", beside: unfit.map(percent),
-    describe: (s, m) => `distance ${short(distance[s][m])}<br>${percent(outside[s][m])} of the cells beyond the training's range`,
+    describe: (s, m) => `distance ${short(distance[s][m])}<br>${percent(outside[s][m])} of the events beyond the training's range`,
   });
 }
 function drawGenerated() {

@@ -1,0 +1,57 @@
+"""Clusters that are named as possible doublets, beside what the file says of their size: DNA, length, scatter."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cytomoe.doublets import PREFIX
+from cytomoe.reporting.findings import Finding, named
+from cytomoe.reporting.run_files import RunFiles
+
+# Channels that grow with the number of cells in an event.
+_SIZE = re.compile(r"(?i).*(dna|ir-?19[13]|19[13]-?ir|(cell|event)_?length|fsc-?a$).*")
+_SHOWN = 3
+
+
+def judge_doublets(run: RunFiles) -> list[Finding]:
+    """Clusters that may be doublets by their markers, with how large their events are beside all others."""
+    suspected = [k for k, name in enumerate(run.words("population"), start=1) if name.startswith(PREFIX)]
+    if not suspected:
+        return []
+    told = []
+    for k in suspected:
+        sizes = ", ".join(f"{channel} {ratio:.1f}" for channel, ratio in _sizes(run, k)[:_SHOWN])
+        whole = run.words("population")[k - 1].removeprefix(PREFIX)
+        told.append(f"{k} ({whole}{'; median over that of the other events: ' + sizes if sizes else ''})")
+    return [
+        Finding(
+            "note",
+            f"{len(suspected)} {run.what}{'s' if len(suspected) > 1 else ''} may be doublets",
+            f"{run.what.capitalize()} {named(told)}: the markers of two populations that no population carries "
+            "together, as high as in each of them.",
+            "Gate singlets and fit again, or leave them out of your counts; DNA or length near 2 speaks for doublets.",
+        )
+    ]
+
+
+def _sizes(run: RunFiles, cluster: int) -> list[tuple[str, float]]:
+    """Channels of size, with the median of a cluster's events over that of the other events."""
+    own = run.cells.cluster == cluster
+    ratios = []
+    for channel, values in _channels(run).items():
+        rest = float(np.median(values[~own])) if not own.all() else 0.0
+        if own.any() and rest > 0:
+            ratios.append((channel, float(np.median(values[own])) / rest))
+    return ratios
+
+
+def _channels(run: RunFiles) -> dict[str, NDArray[np.float32]]:
+    import h5py
+
+    with h5py.File(run.cells.path) as file:
+        stored: Any = file.get("obsm/channels", {})
+        return {str(name): stored[name][:] for name in stored if _SIZE.fullmatch(name)}
