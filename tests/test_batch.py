@@ -21,6 +21,7 @@ from cytomoe.io import read_fcs, write_fcs
 from cytomoe.io.lock import alone
 from cytomoe.plates.matching import match_clusters
 from cytomoe.plates.samples import find_samples
+from cytomoe.runs.well_groups import run_group
 
 QUICK = ["--subsample", "1500"]
 HASHED = ("labels.csv", "labels.parquet", "clusters.csv", "abundance.csv", "cells.h5ad", "medians.csv", "failed.csv")
@@ -143,6 +144,26 @@ def test_files_and_model_are_read_for_their_checksum_once(pooled, plate, tmp_pat
     for path in plate.iterdir():
         (entry,) = json.loads((tmp_path / "out" / "wells" / path.stem / "run.json").read_text())["inputs"]
         assert entry["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_panel_and_table_of_names_are_found_by_a_worker_in_another_folder(plate, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    shutil.copy(plate / "p1_A01.fcs", tmp_path / "in")
+    (tmp_path / "panel.csv").write_text("marker\nCD3\nCD4\nCD20\n")
+    (tmp_path / "table.csv").write_text("population,positive,negative\nT,CD3,\n")
+    monkeypatch.chdir(tmp_path)
+
+    def elsewhere(group):
+        os.chdir("/")
+        try:
+            return run_group(group)
+        finally:
+            os.chdir(tmp_path)
+
+    monkeypatch.setattr("cytomoe.runs.batch.run_group", elsewhere)
+    arguments = ["batch", "in", "--per-sample", "--panel", "panel.csv", "--reference", "table.csv", "--out", "out"]
+    assert run([*arguments, "--quiet", *QUICK]) == 0
+    assert "T" in pd.read_csv("out/wells/p1_A01/clusters.csv")["population"].tolist()
 
 
 def test_a_damaged_note_of_the_model_makes_the_model_again(pooled, plate, tmp_path):

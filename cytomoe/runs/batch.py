@@ -23,7 +23,7 @@ from cytomoe.io.written import write_json
 from cytomoe.plates.engine import Engine, check_scheduler, run_tasks
 from cytomoe.plates.samples import Sample, more_plates_than_wells
 from cytomoe.preprocessing import NanPolicy
-from cytomoe.reference import read_reference
+from cytomoe.reference import SHIPPED, read_reference
 from cytomoe.runs.batch_tables import write_tables
 from cytomoe.runs.cells import H5adChoice
 from cytomoe.runs.events import open_events
@@ -391,15 +391,17 @@ def _hex(sums: Sequence[Checksum]) -> list[str]:
 
 
 def _cluster_job(job: BatchJob, paths: Sequence[Path], out: Path) -> ClusterJob:
+    """A clustering whose paths mean the same to a worker that stands in another folder."""
+    panel, table = job.preprocessing.panel, job.reference
     return ClusterJob(
         files=[path.absolute() for path in paths],
         out=out.absolute(),
-        preprocessing=job.preprocessing,
+        preprocessing=replace(job.preprocessing, panel=None if panel is None else panel.absolute()),
         settings=job.settings,
         seed=job.seed,
         device=job.device,
         subsample=job.subsample,
-        reference=job.reference,
+        reference=table if table is None or table in SHIPPED else str(Path(table).absolute()),
         data_set=job.data_set,
         h5ad=job.h5ad,
         unassigned=job.unassigned,
