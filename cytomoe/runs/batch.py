@@ -23,8 +23,9 @@ from cytomoe.io.written import write_json
 from cytomoe.plates.engine import Engine, check_scheduler, run_tasks
 from cytomoe.plates.samples import Sample, more_plates_than_wells
 from cytomoe.preprocessing import NanPolicy
-from cytomoe.reference import SHIPPED, read_reference
+from cytomoe.reference import read_reference
 from cytomoe.runs.batch_tables import write_tables
+from cytomoe.runs.batch_tasks import choices, cluster_job, sums_of, well_tasks
 from cytomoe.runs.cells import H5adChoice
 from cytomoe.runs.events import open_events
 from cytomoe.runs.fitting import fit_model, read_training
@@ -32,7 +33,7 @@ from cytomoe.runs.gating import GateSource
 from cytomoe.runs.inputs import Checksum, Stamp, refuse_to_replace, sha256
 from cytomoe.runs.job import Listener
 from cytomoe.runs.mapping import name_fitted
-from cytomoe.runs.orders import ClusterJob, PredictJob, PreprocessingChoice
+from cytomoe.runs.orders import PreprocessingChoice
 from cytomoe.runs.panels import PanelMismatch, agree_on_markers
 from cytomoe.runs.upload import run_uploaded
 from cytomoe.runs.well_groups import WellGroup, group_wells, run_group
@@ -188,7 +189,7 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
             results[name] = WellResult(problem=reason)
             _tell(name, results[name], listener, each)
         samples = [sample for sample in samples if sample.name not in unfit]
-    tasks = _tasks(job, samples, sums, model)
+    tasks = well_tasks(job, samples, sums, model)
     for done, (task, outcome) in enumerate(_work(job, tasks), start=1):
         result = outcome if isinstance(outcome, WellResult) else WellResult(problem=_defect(outcome))
         results[task.name] = _unless_changed(result, stamps[task.name])
@@ -197,7 +198,7 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
         if done == len(tasks) or done % max(1, len(tasks) // _LINES) == 0:
             listener.say(f"{done} of {len(tasks)} samples done, {failed} failed, {len(tasks) - done} left")
     in_order = {sample.name: results[sample.name] for sample in job.samples}
-    return BatchResult(job.out, in_order, write_tables(job, in_order, _choices(job), notes))
+    return BatchResult(job.out, in_order, write_tables(job, in_order, choices(job), notes))
 
 
 def _work(job: BatchJob, tasks: Sequence[WellTask]) -> Iterator[tuple[WellTask, WellResult | BaseException]]:
@@ -286,8 +287,8 @@ def _pooled_model(
 ) -> tuple[Path, dict[str, str], list[str]]:
     """The model of all samples, fitted unless it is there, the samples that can't be used with why, and warnings."""
     path, note = job.out / "model.cytomoe", job.out / "model.json"
-    contents = {name: _hex(found) for name, found in sums.items()}
-    key = content_key("pooled", __version__, contents, _choices(job), job.subsample, asdict(job.gates))
+    contents = {name: sums_of(found) for name, found in sums.items()}
+    key = content_key("pooled", __version__, contents, choices(job), job.subsample, asdict(job.gates))
     known = _known_model(note)
     if path.is_file() and (known.get("key"), known.get("sha256")) == (key, sha256(path)):
         listener.say("the model of the batch is there already")
@@ -299,8 +300,8 @@ def _pooled_model(
     events = open_events(paths, data_set=job.data_set)
     number = {sample.name: i for i, sample in enumerate(samples)}
     events = replace(events, samples=list(number), file_sample=np.array([number[name] for name in owner]))
-    cluster_job = _cluster_job(job, paths, job.out)
-    training, problems = read_training(cluster_job, events, listener)
+    fitting = cluster_job(job, paths, job.out)
+    training, problems = read_training(fitting, events, listener)
     unusable = {owner[i]: problem for i, problem in problems.items()}
     kept = {i: adata for i, adata in training.items() if owner[i] not in unusable}
     usable = without_twins(list(kept.values()), [owner[i] for i in kept]) if job.gates else list(kept.values())
@@ -310,7 +311,7 @@ def _pooled_model(
         raise RunError(f"no sample is left to fit a model on{why}")
     if job.gates:
         listener.say(f"events in several files of a sample once: {sum(adata.n_obs for adata in usable):,} events")
-    model, notes = fit_model(cluster_job, usable, listener)
+    model, notes = fit_model(fitting, usable, listener)
     name_fitted(model, usable, None if job.reference is None else read_reference(job.reference))
     model.save(path)
     fitted = {"key": key, "sha256": sha256(path), "unusable": unusable, "warnings": notes}
@@ -325,90 +326,6 @@ def _known_model(note: Path) -> dict[str, Any]:
     except InputError:
         return {}
     return known if isinstance(known.get("unusable"), dict) and isinstance(known.get("warnings"), list) else {}
-
-
-def _choices(job: BatchJob) -> dict[str, Any]:
-    """All that decides the result of a sample but the files and the model."""
-    choice = asdict(job.preprocessing)
-    if job.preprocessing.panel is not None:
-        choice["panel"] = sha256(job.preprocessing.panel)
-    named_after = job.reference
-    if named_after is not None and Path(named_after).is_file():
-        named_after = sha256(Path(named_after))
-    further = {"seed": job.seed, "reference": named_after, "data_set": job.data_set, "nan": job.nan}
-    return {"preprocessing": choice, "settings": job.settings.to_dict(), **further}
-
-
-def _tasks(
-    job: BatchJob, samples: Sequence[Sample], sums: dict[str, list[Checksum]], model: Path | None
-) -> list[WellTask]:
-    """A run for each sample, which need not work out again the checksums of its files and model."""
-    if model is None:
-        choices = _choices(job)
-        return [_clustering(job, sample, sums[sample.name], choices) for sample in samples]
-    of_model = Checksum.of(Stamp.of(model.absolute()))
-    return [_mapping(job, sample, sums[sample.name], of_model) for sample in samples]
-
-
-def _clustering(job: BatchJob, sample: Sample, sums: list[Checksum], choices: dict[str, Any]) -> WellTask:
-    found = _hex(sums)
-    further = job.subsample, job.h5ad, job.unassigned, sample.name, asdict(job.gates), job.min_population
-    key = content_key("per-sample", __version__, found, choices, *further)
-    clustering = replace(
-        _cluster_job(job, sample.paths, job.out / "wells" / sample.name),
-        sample=sample.name,
-        gates=job.gates,
-        min_population=job.min_population,
-    )
-    return WellTask(sample.name, replace(clustering, known=sums), key, found)
-
-
-def _mapping(job: BatchJob, sample: Sample, sums: list[Checksum], model: Checksum) -> WellTask:
-    found = _hex(sums)
-    further = job.data_set, job.h5ad, job.unassigned, job.nan, sample.name, asdict(job.gates), job.min_population
-    key = content_key("map", __version__, found, model.sha256, *further)
-    mapping = PredictJob(
-        model=model.stamp.path,
-        files=[path.absolute() for path in sample.paths],
-        out=(job.out / "wells" / sample.name).absolute(),
-        device=job.device,
-        gates=job.gates,
-        min_population=job.min_population,
-        sample=sample.name,
-        data_set=job.data_set,
-        h5ad=job.h5ad,
-        unassigned=job.unassigned,
-        nan=job.nan,
-        report=False,
-        command=job.command,
-        known=[*sums, model],
-    )
-    return WellTask(sample.name, mapping, key, found)
-
-
-def _hex(sums: Sequence[Checksum]) -> list[str]:
-    return [one.sha256 for one in sums]
-
-
-def _cluster_job(job: BatchJob, paths: Sequence[Path], out: Path) -> ClusterJob:
-    """A clustering whose paths mean the same to a worker that stands in another folder."""
-    panel, table = job.preprocessing.panel, job.reference
-    return ClusterJob(
-        files=[path.absolute() for path in paths],
-        out=out.absolute(),
-        preprocessing=replace(job.preprocessing, panel=None if panel is None else panel.absolute()),
-        settings=job.settings,
-        seed=job.seed,
-        device=job.device,
-        subsample=job.subsample,
-        reference=table if table is None or table in SHIPPED else str(Path(table).absolute()),
-        data_set=job.data_set,
-        h5ad=job.h5ad,
-        unassigned=job.unassigned,
-        nan=job.nan,
-        report=False,
-        command=job.command,
-    )
 
 
 def _defect(error: BaseException | Any) -> str:
