@@ -319,7 +319,7 @@ def _gates(run: RunFiles) -> list[Finding]:
         f"counts the same), over {n_measured} populations of {least} events or more."
     )
     if block["discarded"]:
-        detail += f" Not measured, being smaller: {len(block['discarded'])}."
+        detail += f" Not measured, being smaller: {len(block['discarded'])}; a mean over other gates is not comparable."
     if not lost:
         return [Finding("good", f"Every gated population that was measured has its {run.what}", detail)]
     return [

@@ -46,7 +46,8 @@ function clusterLabels() {
     const [mx, my] = [middle(members.map((i) => points.x[i])), middle(members.map((i) => points.y[i]))];
     const distance = (i) => (points.x[i] - mx) ** 2 + (points.y[i] - my) ** 2;
     const at = members.reduce((best, i) => (distance(i) < distance(best) ? i : best));
-    return [{ value: [points.x[at], points.y[at]], name: String(c.number) }];
+    const far = members.map((i) => Math.sqrt(distance(i))).sort((a, b) => a - b);
+    return [{ value: [points.x[at], points.y[at]], name: String(c.number), spread: far[Math.floor(0.9 * far.length)] }];
   });
 }
 const labels = clusterLabels();
@@ -86,8 +87,11 @@ function drawMap() {
     const colours = data.palettes[mapState.mode === "confidence" ? "confidence" : "sequential"];
     visualMap = { show: false, dimension: 3, min: 0, max: 255, seriesIndex: 0, inRange: { color: colours } };
   }
+  const pixels = byId("chart-map").clientWidth / (extent.x[1] - extent.x[0]);
   series.push(scatter({
-    data: labels, symbolSize: 1, silent: true, itemStyle: { color: "transparent", opacity: 1 }, z: 10,
+    // Above a clump that the number would cover, or below it at the upper edge.
+    data: labels.map((label) => (label.spread * pixels >= 12 ? label
+      : { ...label, label: { offset: [0, (extent.y[1] - label.value[1]) * pixels < 24 ? 13 : -13] } })), symbolSize: 1, silent: true, itemStyle: { color: "transparent", opacity: 1 }, z: 10,
     label: { show: true, formatter: "{b}", color: INK, fontSize: 13, fontWeight: 700, textBorderColor: "#fff", textBorderWidth: 4 },
   }));
   const zoom = (axis) => ({ type: "inside", [axis]: 0, filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseMove: true, moveOnMouseWheel: false });

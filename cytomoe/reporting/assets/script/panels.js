@@ -79,7 +79,7 @@ function drawTraining() {
   const last = data.training.at(-1).step;
   const words = { partition: "Partition loss", reconstruction: "Reconstruction loss", similarity: "Similarity loss", kl: "KL loss", depict: "DEPICT loss", clusters: "Clusters in a batch" };
   const panels = [...names, "clusters"].map((name) => ({
-    title: words[name] || name, x: { min: 0, max: last, name: "" }, y: { min: 0 },
+    title: words[name] || name, x: { min: 0, max: last, name: "", axisLabel: { hideOverlap: true, showMaxLabel: false, color: SOFT, fontSize: 11 } }, y: { min: 0 },
     series: [{
       data: data.training.filter((r) => name in r).map((r) => [r.step, r[name]]), lineStyle: { color: "#24629a", width: 1.8 },
       markArea: warm ? { silent: true, itemStyle: { color: "#f0f3f6" }, data: [[{ xAxis: 0 }, { xAxis: warm }]] } : undefined,
