@@ -137,7 +137,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             Ignored: clustering sees no labels.
         prior
             Cells that are known: the name of each cell's population, or an empty name (None, NaN) where it is unknown,
-            shape (cells,). Cells of one population are similar, of two dissimilar; the data decides the rest.
+            shape (cells,). Cells of one population are similar, of two dissimilar; the data decides the rest. Those
+            called ``other`` are of none of the named populations.
 
         Raises
         ------

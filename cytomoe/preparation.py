@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from cytomoe.errors import InputError
 from cytomoe.preprocessing import NanPolicy, Preprocessor
 from cytomoe.settings import Settings
-from cytomoe.similarity import Prior, Similarity, build_similarity, with_prior
+from cytomoe.similarity import OTHER, Prior, Similarity, build_similarity, with_prior
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -164,6 +164,8 @@ def as_prior(prior: Prior | ArrayLike, n_cells: int) -> Prior:
         raise InputError(f"the prior has {len(known.types):,} entries for {n_cells:,} cells; it needs one for each")
     if not known.known.any():
         raise InputError("the prior knows no cell; name the population of some, and leave the others empty")
+    if not (known.known & (known.types != known.other)).any():
+        raise InputError(f"the prior names no population, only cells that are {OTHER}; name some of a population")
     return known
 
 

@@ -51,7 +51,7 @@ def cluster(
     cofactor
         Of arcsinh; None takes 5 for mass and 150 for fluorescence cytometry.
     prior
-        Column of ``obs`` with the names of known cells; missing or empty: unknown.
+        Column of ``obs`` with the names of known cells; missing or empty: unknown; ``other``: of none that is named.
     reference
         Table of populations to name the clusters after: a file, or ``pbmc`` or ``bone_marrow``.
     nan

@@ -51,6 +51,29 @@ def test_a_single_known_cell_names_its_part_but_divides_none():
     assert shared[150] >= 5  # the data decides
 
 
+def test_cells_of_none_of_the_types_keep_a_type_from_spreading_and_stay_where_they_are():
+    rng = np.random.default_rng(0)
+    partition = np.repeat([0, 1, 2], [1000, 200, 200])
+    values = rng.normal(0, 0.5, (1400, 3)).astype(np.float32)
+    rare = np.arange(1400) < 40
+    values[rare, 0] += 3  # in the first part, which the data does not divide
+    known = np.full(1400, -1)
+    known[[*range(5), 1000]] = 0  # five in the first part, one astray in the second
+    known[[*range(100, 130), *range(1001, 1020), 1200]] = 1
+    prior = Prior(known, ("rare", "other"))
+    shared = share_out_parts(partition, values, known, type_means(values, prior), prior.other)
+    assert np.mean((shared == 0) == rare) > 0.99
+    assert (
+        shared[1000:] == partition[1000:] + 2
+    ).all()  # neither joined, for what they are not, nor taken by the stray
+    assert set(shared[~rare & (partition == 0)]) <= {0, 2}
+
+
+def test_known_cells_of_no_population_alone_are_refused(blobs):
+    with pytest.raises(InputError, match="names no population, only cells that are other"):
+        MoESimVAE().fit(blobs[0], prior=["other"] + [""] * (len(blobs[0]) - 1))
+
+
 def test_a_label_among_cells_of_another_type_is_not_trusted():
     values = np.concatenate([np.zeros((20, 2)), np.full((20, 2), 5.0)]).astype(np.float32)
     values += np.random.default_rng(0).normal(0, 0.2, values.shape).astype(np.float32)
@@ -68,10 +91,12 @@ def test_pairs_of_known_cells_are_as_they_are_known_to_be():
         def batch(self, cells):
             return np.full((len(cells), len(cells)), 0.5, dtype=np.float32)
 
-    similar = KnownPairs(Half(), np.array([0, 0, 1, -1])).batch(np.arange(4))
+    similar = KnownPairs(Half(), Prior(np.array([0, 0, 1, -1, 2, 2]), ("A", "B", "other"))).batch(np.arange(6))
     assert similar[0, 1] == 1
     assert similar[0, 2] == similar[2, 1] == 0
     assert (similar[3] == 0.5).all()
+    assert similar[4, 0] == similar[2, 4] == 0  # of none of the types
+    assert similar[4, 5] == 0.5  # which does not make them alike
 
 
 def test_a_cluster_is_called_as_most_of_its_cells():

@@ -18,8 +18,8 @@ from cytomoe.cli.console import default_out, listening, print_result
 @click.option(
     "--prior",
     metavar="CSV[:COLUMN]",
-    help="Known cells: a row per event with the name of its population, empty where it is not known. They guide the "
-    "fit, and keep their names.",
+    help="Known cells: a row per event with the name of its population, empty where it is not known, other where "
+    "it is of none that you name. They guide the fit, and keep their names.",
 )
 @click.option(
     "--prior-channel", metavar="CHANNEL", help="Known cells: channel with the number of their population, or 0."

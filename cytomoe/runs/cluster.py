@@ -25,7 +25,7 @@ from cytomoe.runs.orders import ClusterJob
 from cytomoe.runs.samples import refuse_marker_columns
 from cytomoe.runs.sampling import FITTED_EVENTS
 from cytomoe.saturation import warn_of_saturation
-from cytomoe.similarity import Prior
+from cytomoe.similarity import OTHER, Prior
 from cytomoe.twins import warn_of_twins
 from cytomoe.words import plural
 
@@ -154,7 +154,7 @@ def _without_cluster(prior: Prior | None, known_as: Sequence[str]) -> list[str]:
     return [
         f"the known population {name} ({count} events) has no cluster of its own: its cells lie among those of others"
         for name, count in counts.items()
-        if name not in known_as
+        if name not in known_as and name != OTHER
     ]
 
 

@@ -19,6 +19,7 @@ from cytomoe.io.gates import (
 )
 from cytomoe.io.overlaps import Overlaps, find_overlaps
 from cytomoe.runs.events import Events
+from cytomoe.words import counted, percent
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,9 @@ def _named(numbers: NDArray[np.object_], table: Path, channel: str) -> NDArray[n
 
 def describe_gates(gated: GatedEvents) -> str:
     """What is known of the gates, in a line or two."""
-    line = f"{int(gated.gates.gated.sum()):,} events in {len(gated.gates.names)} gates"
+    inside, n_events = int(gated.gates.gated.sum()), len(gated.gates.gated)
+    line = f"{counted(inside, 'event')} in {counted(len(gated.gates.names), 'gate')}"
+    if inside < n_events:
+        line += f"; the other {percent(1 - inside / n_events)} lie in none, and count neither for nor against a cluster"
     overlap = gated.overlaps.message()
     return f"{line}\n{overlap}" if overlap else line

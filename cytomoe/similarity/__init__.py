@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from cytomoe.settings import Settings
 from cytomoe.similarity.base import Similarity
-from cytomoe.similarity.prior import Prior, name_by_types, with_prior
+from cytomoe.similarity.prior import OTHER, Prior, name_by_types, with_prior
 
-__all__ = ["Prior", "Similarity", "build_similarity", "name_by_types", "with_prior"]
+__all__ = ["OTHER", "Prior", "Similarity", "build_similarity", "name_by_types", "with_prior"]
 
 
 def build_similarity(expression: NDArray[np.float32], settings: Settings, rng: np.random.Generator) -> Similarity:

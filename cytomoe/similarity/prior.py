@@ -4,6 +4,10 @@ Partitions of the cells are made to agree with the known ones. A part with known
 a part with several is shared out among them; parts of one type are joined; a part without known cells stays as it is,
 so that a population nobody named is still found. A known cell that lies among those of other types, and few against
 many, do not count: labels may be wrong. A type of which a single cell is known only names the part in which it lies.
+
+Cells called ``other`` are known to be of none of the named types. They are no type of their own: they keep the named
+ones from spreading over their parts, and stay where the data puts them. So a rare population without a valley around
+it needs a few examples alone, and some cells that are none.
 """
 
 from __future__ import annotations
@@ -20,9 +24,12 @@ from cytomoe.similarity.consensus import ConsensusSimilarity
 
 FloatArray = NDArray[np.float32]
 
+# What cells of none of the named types are called.
+OTHER = "other"
 # A known cell counts if its nearest known neighbour of its own type is at most this much farther than that of another.
 TRUST = 1.5
-# A type takes part in a part's sharing out if it has this share of the known cells there.
+# A type takes part in a part's sharing out if it has this share of the known cells there; where cells of none of the
+# types lie, of those of a type, and of its own that are known anywhere.
 SHARE = 0.15
 # Weight of a type's mean over all its known cells beside those in a part, in cells.
 TYPE_MEAN_CELLS = 2.0
@@ -62,6 +69,11 @@ class Prior:
         return Prior(self.types[rows], self.names)
 
     @property
+    def other(self) -> int:
+        """Index of the name of cells that are of none of the types; -1 if none is called so."""
+        return self.names.index(OTHER) if OTHER in self.names else -1
+
+    @property
     def known(self) -> NDArray[np.bool_]:
         """Whether each cell is known, shape (cells,)."""
         return self.types >= 0
@@ -79,13 +91,13 @@ class KnownPairs:
     ----------
     base
         The similarity found in the data.
-    types
-        Type of each cell, -1 where unknown, shape (cells,).
+    prior
+        The known cells.
     """
 
-    def __init__(self, base: Similarity, types: NDArray[np.int64]) -> None:
+    def __init__(self, base: Similarity, prior: Prior) -> None:
         self.weights, self.partition = base.weights, base.partition
-        self._base, self._types = base, types
+        self._base, self._types, self._other = base, prior.types, prior.other
 
     def batch(self, cells: NDArray[np.int64]) -> FloatArray:
         """S between the cells of the batch, shape (B, B)."""
@@ -93,6 +105,9 @@ class KnownPairs:
         types = self._types[cells]
         known = types >= 0
         both = known[:, None] & known
+        if self._other >= 0:
+            of_no_type = types == self._other
+            both &= ~(of_no_type[:, None] & of_no_type)
         return np.where(both, (types[:, None] == types).astype(np.float32), similar)
 
     def stability(self, clusters: NDArray[np.int64]) -> NDArray[np.float64] | None:
@@ -123,11 +138,11 @@ def with_prior(
         of a similarity without partitions, the known types.
     """
     if not isinstance(base, ConsensusSimilarity) or base.partition is None:
-        return KnownPairs(base, prior.types), prior.types
+        return KnownPairs(base, prior), np.where(prior.types == prior.other, -1, prior.types)
     trusted = trusted_types(expression, prior.types)
     means = type_means(expression, prior)
-    agreed = share_out_parts(base.partition, expression, trusted, means)
-    partitions = [share_out_parts(part, expression, trusted, means) for part in base.partitions]
+    agreed = share_out_parts(base.partition, expression, trusted, means, prior.other)
+    partitions = [share_out_parts(part, expression, trusted, means, prior.other) for part in base.partitions]
     types = np.where(agreed < len(prior.names), agreed, -1)
     numbered = np.unique(agreed, return_inverse=True)[1].astype(np.int64)
     weights = np.bincount(numbered).astype(np.float64)[numbered] ** -sampling_power
@@ -169,7 +184,11 @@ def type_means(expression: FloatArray, prior: Prior) -> FloatArray:
 
 
 def share_out_parts(
-    partition: NDArray[np.int64], expression: FloatArray, trusted: NDArray[np.int64], means: FloatArray
+    partition: NDArray[np.int64],
+    expression: FloatArray,
+    trusted: NDArray[np.int64],
+    means: FloatArray,
+    other: int = -1,
 ) -> NDArray[np.int64]:
     """Make a partition agree with known cells.
 
@@ -184,31 +203,47 @@ def share_out_parts(
     means
         Mean of the known cells of each type, shape (types, markers).
 
+    other
+        Type of the cells that are known to be of no type; -1 if there are none.
+
     Returns
     -------
     ndarray
         The type of cells whose part belongs to types, else the part plus the number of types; shape (cells,).
     """
     shared = partition + len(means)
-    # One cell says what its part is called, but neither where a part divides nor which parts belong together.
-    lone = np.bincount(trusted[trusted >= 0], minlength=len(means)) == 1
+    totals = np.bincount(trusted[trusted >= 0], minlength=len(means))
     order = np.argsort(partition, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(partition[order])) + 1):
         known = rows[trusted[rows] >= 0]
         if len(known) == 0:
             continue
-        counts = np.bincount(trusted[known], minlength=len(means))
-        present = np.flatnonzero((counts >= max(1.0, SHARE * len(known))) & ~lone)
-        if len(present) == 0:
-            if len(known) == 1:
-                shared[rows] = trusted[known[0]]
-            continue
-        if len(present) == 1:
+        present = _present(np.bincount(trusted[known], minlength=len(means)), totals, other)
+        if len(present) == 0 and len(known) == 1 and trusted[known[0]] != other:
+            shared[rows] = trusted[known[0]]
+        elif len(present) == 1:
             shared[rows] = present[0]
-            continue
-        known = known[np.isin(trusted[known], present)]
-        shared[rows] = present[_share_out(expression[rows], expression[known], trusted[known], present, means[present])]
+        elif len(present) > 1:
+            known = known[np.isin(trusted[known], present)]
+            centres = np.where(present[:, None] == other, expression[rows].mean(axis=0), means[present])
+            found = present[_share_out(expression[rows], expression[known], trusted[known], present, centres)]
+            shared[rows] = np.where(found == other, shared[rows], found)
     return shared
+
+
+def _present(counts: NDArray[np.int64], totals: NDArray[np.int64], other: int) -> NDArray[np.int64]:
+    """Types that share out a part, from the known cells of each type there and anywhere; empty where none does."""
+    # One cell says what its part is called, but neither where a part divides nor which parts belong together.
+    may = (counts > 0) & (totals > 1)
+    others = 0
+    if other >= 0:
+        others, may[other] = int(counts[other]), False
+    n_known = int(counts.sum())
+    present = may & (counts >= SHARE * (n_known - others))
+    if others:
+        present &= (counts >= SHARE * n_known) | (counts >= SHARE * totals)
+        present[other] = bool(present.any())
+    return np.flatnonzero(present)
 
 
 def _share_out(
