@@ -12,6 +12,7 @@ from cytomoe.doublets import PREFIX, exclusive_markers
 from cytomoe.io import write_fcs
 from cytomoe.naming import name_clusters
 from cytomoe.reference import Population, read_reference
+from cytomoe.reporting.doublets import tell_doublets
 from cytomoe.reporting.run_files import RunFiles
 from cytomoe.reporting.verdict import judge
 
@@ -71,5 +72,9 @@ def test_doublets_put_into_a_well_are_found_named_and_told_with_their_dna(tmp_pa
     assert (labels["population"][-45:] == "possible doublets of CD4 T cells and IgM+ B cells").mean() > 0.9
     suspected = labels["population"].str.startswith(PREFIX)
     assert suspected[:-45].mean() < 0.01
+    clusters = pd.read_csv(out / "clusters.csv")
+    numbers = dict(zip(clusters["cluster"], clusters["population"], strict=True))
+    assert tell_doublets(numbers, {})[0].title == "1 cluster may be doublets"
+    assert tell_doublets({1: "unknown 1", 2: "NK cells"}, {}) == []
     (finding,) = (each for each in judge(RunFiles.read(out)) if "may be doublets" in each.title)
     assert "DNA-1 2.0" in finding.detail or "DNA-1 1.9" in finding.detail

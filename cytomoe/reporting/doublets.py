@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from cytomoe.doublets import PREFIX
 from cytomoe.reporting.findings import Finding, named
 from cytomoe.reporting.run_files import RunFiles
+from cytomoe.words import counted, plural
 
 # Channels that grow with the number of cells in an event.
 _SIZE = re.compile(r"(?i).*(dna|ir-?19[13]|19[13]-?ir|(cell|event)_?length|fsc-?a$).*")
@@ -19,20 +21,36 @@ _SHOWN = 3
 
 def judge_doublets(run: RunFiles) -> list[Finding]:
     """Clusters that may be doublets by their markers, with how large their events are beside all others."""
-    suspected = [k for k, name in enumerate(run.words("population"), start=1) if name.startswith(PREFIX)]
+    suspected = {k: name for k, name in enumerate(run.words("population"), start=1) if name.startswith(PREFIX)}
+    sizes = {k: ", ".join(f"{channel} {ratio:.1f}" for channel, ratio in _sizes(run, k)[:_SHOWN]) for k in suspected}
+    return tell_doublets(suspected, sizes, what=run.what)
+
+
+def tell_doublets(names: Mapping[int, str], sizes: Mapping[int, str], *, what: str = "cluster") -> list[Finding]:
+    """The finding that clusters may be doublets; none where no name says so.
+
+    Parameters
+    ----------
+    names
+        What clusters are called, by their number.
+    sizes
+        In words, how large the events of a cluster are beside all others, by its number; not of each.
+    what
+        What the clusters are called: cluster, or population.
+    """
+    suspected = {k: name.removeprefix(PREFIX) for k, name in names.items() if name.startswith(PREFIX)}
     if not suspected:
         return []
-    told = []
-    for k in suspected:
-        sizes = ", ".join(f"{channel} {ratio:.1f}" for channel, ratio in _sizes(run, k)[:_SHOWN])
-        whole = run.words("population")[k - 1].removeprefix(PREFIX)
-        told.append(f"{k} ({whole}{'; median over that of the other events: ' + sizes if sizes else ''})")
+    told = [
+        f"{k} ({halves}{f'; median over that of the other events: {sizes[k]}' if sizes.get(k) else ''})"
+        for k, halves in suspected.items()
+    ]
     return [
         Finding(
             "note",
-            f"{len(suspected)} {run.what}{'s' if len(suspected) > 1 else ''} may be doublets",
-            f"{run.what.capitalize()} {named(told)}: the markers of two populations that no population carries "
-            "together, as high as in each of them.",
+            f"{counted(len(suspected), what)} may be doublets",
+            f"{plural(what, len(suspected)).capitalize()} {named(told)}: the markers of two populations that no "
+            "population carries together, as high as in each of them.",
             "Gate singlets and fit again, or leave them out of your counts; DNA or length near 2 speaks for doublets.",
         )
     ]

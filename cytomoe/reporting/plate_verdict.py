@@ -9,6 +9,7 @@ import numpy as np
 from cytomoe.drift import MOST_UNFIT
 from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.io.remarks import is_remark
+from cytomoe.reporting.doublets import tell_doublets
 from cytomoe.reporting.findings import Finding, by_weight, mostly_lost, named
 from cytomoe.reporting.judges import judge_one_sample, judge_stability
 from cytomoe.reporting.moved import judge_moved
@@ -23,7 +24,7 @@ _FEW = 0.2
 
 def judge_batch(summary: BatchSummary) -> list[Finding]:
     """All findings about a batch, the serious ones first."""
-    judges = (_failures, _warnings, _drift, _stability, _few_events, _one_sample_clusters, _moved, _gates)
+    judges = (_failures, _warnings, _drift, _stability, _few_events, _one_sample_clusters, _moved, _doublets, _gates)
     return by_weight([finding for judged in judges for finding in judged(summary)])
 
 
@@ -144,6 +145,11 @@ def _moved(summary: BatchSummary) -> list[Finding]:
     counts = summary.abundance[list(summary.clusters.index)].to_numpy(dtype=np.int64)
     samples, numbers = summary.abundance["sample"].tolist(), summary.clusters["number"].tolist()
     return judge_moved(counts, samples, numbers, what="cluster", fitted=summary.fitted)
+
+
+def _doublets(summary: BatchSummary) -> list[Finding]:
+    """Clusters that may be doublets; how large their events are stands in the report of each sample."""
+    return tell_doublets(dict(zip(summary.clusters["number"], summary.clusters["population"], strict=True)), {})
 
 
 def _gates(summary: BatchSummary) -> list[Finding]:
