@@ -74,18 +74,19 @@ LEVELS = pd.DataFrame(
     ("names", "sizes", "found"),
     [
         ("ab cd", [500, 400, 300, 200], []),
-        ("aa cd", [500, 400, 300, 200], ["1 without CD4 and 2 with it"]),
-        ("aa aa", [500, 400, 300, 200], ["1 + 3 without CD4 and 2 with it"]),
+        ("aa cd", [500, 400, 300, 200], ["1 T without CD4, 2 Th with it"]),
+        ("aa aa", [500, 400, 300, 200], ["1 T + 3 M without CD4, 2 Th with it"]),
         ("ab cb", [500, 400, 300, 200], []),  # 4 is mid in the one and of unknown level in the other
         ("aa cd", [500, 26, 300, 200], []),  # too few
         ("aa cd", [9000, 400, 300, 200], []),  # too small a part
-        ("ab ba", [500, 400, 300, 200], ["3 without CD4 and 2 with it"]),
-        ("ab ab", [500, 400, 300, 200], ["1 without CD14 and 3 with it"]),
+        ("ab ba", [500, 400, 300, 200], ["3 M without CD4, 2 Th with it"]),
+        ("ab ab", [500, 400, 300, 200], ["1 T without CD14, 3 M with it"]),
     ],
 )  # fmt: skip
 def test_joined_clusters_are_told_that_a_marker_parts(names, sizes, found):
     called = pd.Series(list(names.replace(" ", "")), index=[1, 2, 3, 4])
-    assert [str(each) for each in differences(called, np.array(sizes), LEVELS)] == found
+    before = pd.Series(["T", "Th", "M", "N"], index=[1, 2, 3, 4])
+    assert [each.in_words(before) for each in differences(called, np.array(sizes), LEVELS)] == found
 
 
 def test_a_recut_that_joins_populations_warns_and_says_so_in_its_report(example_run, tmp_path, capsys):

@@ -147,7 +147,7 @@ def _joined_though_apart(run: RunFiles) -> list[Finding]:
         Finding(
             "check" if "tree" in merged else "note",
             "Clusters that a marker parts are joined",
-            f"Clusters {'; '.join(apart)}.",
+            f"{'; '.join(apart)}.",
             "One population, or several? The report of the run before has the clusters.",
         )
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from cytomoe.annotation import LEVEL_WORDS
 from cytomoe.reporting.findings import lost_gates, mostly_lost
+from cytomoe.words import listed
 
 # Both sides of a marker must hold this share of a population's events, and so many, before the join is told: a splinter
 # that is put back does not change what the population is.
@@ -35,8 +37,10 @@ class Difference:
     carry: tuple[int, ...]
     marker: str
 
-    def __str__(self) -> str:
-        return f"{_listed(self.lack)} without {self.marker} and {_listed(self.carry)} with it"
+    def in_words(self, called: pd.Series[str]) -> str:
+        """The clusters and the marker; ``called``: what the clusters were called before, by their numbers."""
+        lack, carry = (" + ".join(f"{k} {called[k]}" for k in side) for side in (self.lack, self.carry))
+        return f"{lack} without {self.marker}, {carry} with it"
 
 
 def differences(names: pd.Series[str], sizes: NDArray[np.int64], levels: pd.DataFrame) -> list[Difference]:
@@ -65,13 +69,11 @@ def differences(names: pd.Series[str], sizes: NDArray[np.int64], levels: pd.Data
     return [difference for _, difference in sorted(found, key=lambda each: -each[0])]
 
 
-def warn_of_differences(found: list[Difference]) -> list[str]:
-    """A warning that names the joined clusters that a marker parts; none where there are none."""
+def warn_of_differences(found: Sequence[str]) -> list[str]:
+    """A warning that names the joined clusters that a marker parts, from words; none where there are none."""
     if not found:
         return []
-    named = "; ".join(str(each) for each in found[:_NAMED])
-    more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return [f"clusters that a marker parts are joined: {named}{more}; are they one population?"]
+    return [f"clusters that a marker parts are joined: {listed(found, _NAMED, by='; ')}; are they one population?"]
 
 
 def warn_of_lost_gates(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[str]:
@@ -84,14 +86,9 @@ def warn_of_lost_gates(before: dict[str, Any] | None, after: dict[str, Any] | No
     newly = [population for population in lost if population["gate"] not in had]
     if not newly or not mostly_lost(len(lost), len(block["populations"])):
         return []
-    where = ", ".join(f"{gate['gate']} in population {gate['most_in']}" for gate in newly[:_NAMED])
-    more = f" and {len(newly) - _NAMED} more" if len(newly) > _NAMED else ""
+    where = listed([f"{gate['gate']} in population {gate['most_in']}" for gate in newly], _NAMED)
     return [
         f"{len(lost)} of {len(block['populations'])} gates have no population of their own (F1 below 0.5), of which "
-        f"{len(newly)} had a cluster: {where}{more}; leave more populations, or choose the joins yourself (cytomoe "
+        f"{len(newly)} had a cluster: {where}; leave more populations, or choose the joins yourself (cytomoe "
         "merge)"
     ]
-
-
-def _listed(numbers: tuple[int, ...]) -> str:
-    return " + ".join(map(str, numbers))

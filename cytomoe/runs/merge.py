@@ -30,7 +30,7 @@ from cytomoe.naming import UNKNOWN, number_populations
 from cytomoe.runs import outputs
 from cytomoe.runs.inputs import sha256
 from cytomoe.runs.job import Listener
-from cytomoe.runs.joins import Difference, differences, warn_of_differences, warn_of_lost_gates
+from cytomoe.runs.joins import differences, warn_of_differences, warn_of_lost_gates
 from cytomoe.runs.report import report_of_run
 
 # Names of the table's two columns, the second as CATALYST calls them.
@@ -139,7 +139,7 @@ def run_merge(job: MergeJob, listener: Listener | None = None) -> MergeResult:
         names, provenance = job.naming.names(clusters)
         listener = listener or Listener()
         apart = _joined_though_apart(job.run, clusters, names)
-        manifest["merged"] = {"command": shlex.join(job.command), **provenance, "apart": list(map(str, apart))}
+        manifest["merged"] = {"command": shlex.join(job.command), **provenance, "apart": apart}
         measured = (job.run / "evaluation.json").is_file()
         before = read_evaluation(job.run) if measured else None
         populations, evaluation = write_named(job.run, job.out, manifest, clusters, names, listener)
@@ -151,9 +151,14 @@ def run_merge(job: MergeJob, listener: Listener | None = None) -> MergeResult:
         return MergeResult(populations, evaluation, report, provenance.get("tree", []), warnings)
 
 
-def _joined_though_apart(run: Path, clusters: pd.DataFrame, names: pd.Series[str]) -> list[Difference]:
+def _joined_though_apart(run: Path, clusters: pd.DataFrame, names: pd.Series[str]) -> list[str]:
+    """Joined clusters that a marker parts, in words."""
     levels = read_levels(run, clusters)
-    return [] if levels is None else differences(names, clusters["events"].to_numpy(dtype=np.int64), levels)
+    if levels is None:
+        return []
+    before = keep_unknown_apart(called(clusters))
+    found = differences(names, clusters["events"].to_numpy(dtype=np.int64), levels)
+    return [each.in_words(before) for each in found]
 
 
 def write_named(
