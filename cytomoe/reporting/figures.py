@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FOLDER = "figures"
 _DPI = 300
+# Share of the map's width below which a clump of cells lies under its number.
+_CLUMP = 0.02
 _STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 8,
@@ -121,7 +123,12 @@ def _map_clusters(material: Material) -> Figure:
             middle = np.median(members, axis=0)
             x, y = members[np.argmin(((members - middle) ** 2).sum(axis=1))]
             halo = [withStroke(linewidth=2, foreground="white")]
-            axes.text(x, y, str(record["number"]), weight="bold", ha="center", va="center", path_effects=halo)
+            # Above a clump that the number would cover.
+            small = np.quantile(np.abs(members - middle).max(axis=1), 0.9) < _CLUMP * np.ptp(points, axis=0).max()
+            axes.annotate(
+                str(record["number"]), (x, y), (0, 7 if small else 0), textcoords="offset points",
+                weight="bold", ha="center", va="center", path_effects=halo,
+            )  # fmt: skip
     _bare(axes)
     axes.legend(bbox_to_anchor=(1.01, 1), loc="upper left", frameon=False, fontsize=6.5, markerscale=3)
     return figure
@@ -214,7 +221,9 @@ def _heatmap(material: Material) -> Figure:
     for axes in (heat, bars):
         axes.spines[:].set_visible(False)
     bars.set_ylim(len(order) - 0.5, -0.5)
-    figure.colorbar(drawn, ax=[tree, heat, bars], label="scaled median", location="bottom", shrink=0.3, pad=0.16)
+    room = 0.25 + 0.075 * max(map(len, markers))  # inches that the upright names take
+    pad = min(room / figure.get_figheight(), 0.5)
+    figure.colorbar(drawn, ax=[tree, heat, bars], label="scaled median", location="bottom", shrink=0.3, pad=pad)
     return figure
 
 
