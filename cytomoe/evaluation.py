@@ -2,11 +2,14 @@
 
 Each block of numbers is about one set of events: ``all`` of them as they stand in the files, or the ``unique`` ones
 that lie in one gate only. Populations of fewer than ``min_population`` events are discarded, as in the MoE-Sim-VAE
-paper; they are judged before events are held out, anew among the unique events, and listed by name.
+paper; they are judged before events are held out, anew among the unique events, and listed by name. Events in no gate
+count neither for nor against a cluster, but where there is one gate only: they are its rest then, for precision within
+one gate would be 1 whatever the cluster holds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -16,10 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.errors import InputError
 from cytomoe.io.gates import Gates
-from cytomoe.metrics import Contingency
+from cytomoe.metrics import Contingency, PopulationScore
 
 _TABLE_COLUMNS = ["sample", "counted_on", "gate", "events", "cluster", "precision", "recall", "f1"]
 _WORDS = {"all": "all gated events", "unique": "events in one gate"}
+_WORDS_WITH_REST = {"all": "all events", "unique": "events in one gate or none"}
 _POOLED = "all samples"  # the sample column of rows that are about all samples together
 
 
@@ -57,9 +61,9 @@ def evaluate(
         Ready for JSON: ``{"min_population": n, "all": block, "unique": block}``, and with more than one sample
         ``"samples": {name: {"all": block, "unique": block}}``. A block has ``f_measure``, ``mean_f1``, ``ari``, ``nmi``
         (None when no population is left), ``n_events`` (events measured on), ``n_gated`` (those in the populations
-        kept), ``clusters_used`` (clusters among ``n_events``), ``populations`` (largest first; see
-        :class:`cytomoe.metrics.PopulationScore`) and ``discarded`` (name and size of each population left out, before
-        the hold-out).
+        kept), ``n_rest`` (those in no gate, where they count as the rest of a single one), ``clusters_used`` (clusters
+        among ``n_events``), ``populations`` (largest first; see :class:`cytomoe.metrics.PopulationScore`) and
+        ``discarded`` (name and size of each population left out, before the hold-out).
 
     Raises
     ------
@@ -100,17 +104,30 @@ def evaluation_table(evaluation: dict[str, Any]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns sample (``all samples`` for the pooled rows), counted_on (``all gated events`` or ``events in one
-        gate``), gate, events (of the gate), cluster (missing when the population has none), precision, recall, f1.
+        Columns sample (``all samples`` for the pooled rows), counted_on (see :func:`counted_on`), gate, events (of the
+        gate), cluster (missing when the population has none), precision, recall, f1.
     """
     rows = [
-        {"sample": name, "counted_on": _WORDS[events], **population}
+        {"sample": name, "counted_on": counted_on(events, blocks[events]), **population}
         for name, blocks in [(_POOLED, evaluation), *evaluation.get("samples", {}).items()]
         for events in ("all", "unique")
         for population in blocks[events]["populations"]
     ]
     table = pd.DataFrame(rows).rename(columns={"n": "events"}).reindex(columns=_TABLE_COLUMNS)
     return table.astype({"cluster": "Int64"}).round({"precision": 6, "recall": 6, "f1": 6})
+
+
+def counted_on(events: str, block: Mapping[str, Any]) -> str:
+    """Which events a block is about, in words.
+
+    Parameters
+    ----------
+    events
+        ``all`` or ``unique``.
+    block
+        Of an evaluation; those of earlier versions count no rest.
+    """
+    return (_WORDS_WITH_REST if block.get("n_rest") else _WORDS)[events]
 
 
 def holdout_mask(event: ArrayLike, fraction: float, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -158,25 +175,37 @@ def _block(
     kept = (sizes >= min_population) & (_sizes(gates, measured) > 0)
     scored = measured & gates.gated
     scored[scored] = kept[gates.codes[scored]]
+    rest = measured & ~gates.gated & (len(gates.names) == 1)
     block: dict[str, Any] = dict.fromkeys(("f_measure", "mean_f1", "ari", "nmi"))
-    populations: list[dict[str, Any]] = []
+    scores: list[PopulationScore] = []
     if scored.any():
-        table = Contingency.of(gates.codes[scored], clusters[scored])
-        block = {
-            "f_measure": table.f_measure(),
-            "mean_f1": table.mean_f1(),
-            "ari": table.adjusted_rand_index(),
-            "nmi": table.normalized_mutual_information(),
-        }
-        populations = [{**asdict(score), "gate": gates.names[score.gate]} for score in table.populations()]
+        counted = scored | rest
+        block, scores = _scores(np.where(gates.gated, gates.codes, 1)[counted], clusters[counted], alone=rest.any())
     discarded = np.flatnonzero(~kept & (sizes > 0)).tolist()
+    if rest.any():
+        block["n_rest"] = int(np.count_nonzero(rest))
     return block | {
         "n_events": int(np.count_nonzero(measured)),
         "n_gated": int(np.count_nonzero(scored)),
         "clusters_used": len(np.unique(clusters[measured])),
-        "populations": populations,
+        "populations": [{**asdict(score), "gate": gates.names[score.gate]} for score in scores],
         "discarded": [{"gate": gates.names[code], "n": int(sizes[code])} for code in discarded],
     }
+
+
+def _scores(
+    gates: NDArray[Any], clusters: NDArray[Any], *, alone: bool | np.bool_
+) -> tuple[dict[str, Any], list[PopulationScore]]:
+    """The four measures, and how each population was found; of the first ``alone``, the others being its rest."""
+    table = Contingency.of(gates, clusters)
+    scores = [table.best_of(0)] if alone else table.populations()
+    measures = {
+        "f_measure": scores[0].f1 if alone else table.f_measure(),
+        "mean_f1": scores[0].f1 if alone else table.mean_f1(),
+        "ari": table.adjusted_rand_index(),
+        "nmi": table.normalized_mutual_information(),
+    }
+    return measures, scores
 
 
 def _sizes(gates: Gates, rows: NDArray[np.bool_]) -> NDArray[np.int64]:

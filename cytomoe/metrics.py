@@ -171,6 +171,13 @@ class Contingency:
         order = np.argsort(-self.gate_sizes, kind="stable")
         return [self._population(row, matched.get(row)) for row in order.tolist()]
 
+    def best_of(self, row: int) -> PopulationScore:
+        """How one population is found by its best cluster, the others being its rest; see :class:`PopulationScore`.
+
+        The measure of rare populations of Weber & Robinson 2016.
+        """
+        return self._population(row, int(self.f1[row].argmax()))
+
     @cached_property
     def _matching(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Rows and columns of the one-to-one matching that maximises the summed F1."""

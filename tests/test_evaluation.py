@@ -93,6 +93,29 @@ def test_evaluation_is_json(labelled):
     assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
 
 
+def test_a_single_gate_is_measured_against_all_other_events(capsys):
+    names = np.repeat(["stem", ""], [50, 950])
+    clusters = np.repeat([2, 1, 2, 3], [40, 10, 60, 890])
+    evaluation = evaluate(clusters, Gates.from_labels(names))
+    block = evaluation["all"]
+    assert block["populations"] == [
+        {"gate": "stem", "n": 50, "cluster": 2, "precision": 0.4, "recall": 0.8, "f1": pytest.approx(80 / 150),
+         "most_in": 2, "most_share": 0.8}
+    ]  # fmt: skip
+    assert block["f_measure"] == block["mean_f1"] == pytest.approx(80 / 150)
+    assert (block["n_gated"], block["n_rest"]) == (50, 950)
+    assert block["ari"] == pytest.approx(adjusted_rand_index(np.where(names == "stem", 1, 2), clusters))
+    assert evaluation_table(evaluation)["counted_on"].tolist() == ["all events", "events in one gate or none"]
+    print_evaluation(evaluation)
+    assert capsys.readouterr().out.startswith("all events: F-measure 0.533 (weighted)")
+
+
+def test_a_single_gate_that_holds_every_event_has_no_rest():
+    block = evaluate(np.ones(40), Gates.from_labels(np.repeat("all", 40)))["all"]
+    assert block["f_measure"] == 1
+    assert "n_rest" not in block
+
+
 def test_unique_recounts_the_populations():
     gates = Gates.from_labels(["a"] * 40 + ["b"] * 40)
     unique = np.arange(80) < 60  # 20 events of b remain

@@ -178,17 +178,20 @@ def print_clusters(summary: list[dict[str, Any]], *, mapped: bool = False) -> No
 
 def print_evaluation(evaluation: dict[str, Any], what: str = "cluster") -> None:
     """Print both measures, and how each gate was found; ``what`` the events were put into."""
+    from cytomoe.evaluation import counted_on
+
     all_events, unique = evaluation["all"], evaluation["unique"]
-    rows = [("all gated events", all_events)]
+    rows = [(counted_on("all", all_events), all_events)]
     if unique["n_gated"] != all_events["n_gated"]:
         rows.append(("events in one gate only", unique))
     for title, block in rows:
         if block["f_measure"] is None:
             click.echo(f"{title}: no population is large enough to measure")
             continue
+        n_events = block["n_gated"] + block.get("n_rest", 0)
         click.echo(
             f"{title}: F-measure {block['f_measure']:.3f} (weighted), mean F1 {block['mean_f1']:.3f} (unweighted), "
-            f"ARI {block['ari']:.3f}, {block['n_gated']:,} events, {block['clusters_used']} {what}s"
+            f"ARI {block['ari']:.3f}, {n_events:,} events, {block['clusters_used']} {what}s"
         )
     _print_gates(*rows[-1], what)
 

@@ -164,6 +164,7 @@ def describe_gates(gated: GatedEvents) -> str:
     inside, n_events = int(gated.gates.gated.sum()), len(gated.gates.gated)
     line = f"{counted(inside, 'event')} in {counted(len(gated.gates.names), 'gate')}"
     if inside < n_events:
-        line += f"; the other {percent(1 - inside / n_events)} lie in none, and count neither for nor against a cluster"
+        counts = "are its rest" if len(gated.gates.names) == 1 else "count neither for nor against a cluster"
+        line += f"; the other {percent(1 - inside / n_events)} lie in none, and {counts}"
     overlap = gated.overlaps.message()
     return f"{line}\n{overlap}" if overlap else line
