@@ -21,7 +21,18 @@ from cytomoe.errors import InputError
 from cytomoe.io.gates import Gates
 from cytomoe.metrics import Contingency, PopulationScore
 
-_TABLE_COLUMNS = ["sample", "counted_on", "gate", "events", "cluster", "precision", "recall", "f1"]
+_TABLE_COLUMNS = [
+    "sample",
+    "counted_on",
+    "gate",
+    "events",
+    "cluster",
+    "precision",
+    "recall",
+    "f1",
+    "most_in",
+    "most_share",
+]
 _WORDS = {"all": "all gated events", "unique": "events in one gate"}
 _WORDS_WITH_REST = {"all": "all events", "unique": "events in one gate or none"}
 _POOLED = "all samples"  # the sample column of rows that are about all samples together
@@ -105,7 +116,8 @@ def evaluation_table(evaluation: dict[str, Any]) -> pd.DataFrame:
     -------
     DataFrame
         Columns sample (``all samples`` for the pooled rows), counted_on (see :func:`counted_on`), gate, events (of the
-        gate), cluster (missing when the population has none), precision, recall, f1.
+        gate), cluster (missing when the population has none), precision, recall, f1, and the cluster that holds most
+        of the gate with the share (most_in, most_share).
     """
     rows = [
         {"sample": name, "counted_on": counted_on(events, blocks[events]), **population}
@@ -114,7 +126,8 @@ def evaluation_table(evaluation: dict[str, Any]) -> pd.DataFrame:
         for population in blocks[events]["populations"]
     ]
     table = pd.DataFrame(rows).rename(columns={"n": "events"}).reindex(columns=_TABLE_COLUMNS)
-    return table.astype({"cluster": "Int64"}).round({"precision": 6, "recall": 6, "f1": 6})
+    whole = {"cluster": "Int64", "most_in": "Int64"}
+    return table.astype(whole).round(dict.fromkeys(("precision", "recall", "f1", "most_share"), 6))
 
 
 def counted_on(events: str, block: Mapping[str, Any]) -> str:

@@ -174,7 +174,9 @@ def test_table_has_a_row_per_sample_block_and_population(labelled):
     names, clusters = labelled
     sample = np.where(np.arange(1000) < 500, "A01", "A02")
     table = evaluation_table(evaluate(clusters, Gates.from_labels(names), sample=sample))
-    assert list(table.columns) == ["sample", "counted_on", "gate", "events", "cluster", "precision", "recall", "f1"]
+    assert list(table.columns) == [
+        "sample", "counted_on", "gate", "events", "cluster", "precision", "recall", "f1", "most_in", "most_share",
+    ]  # fmt: skip
     assert table.groupby(["sample", "counted_on"], sort=False).size().to_dict() == {
         (name, events): 2
         for name in ("all samples", "A01", "A02")
