@@ -15,6 +15,7 @@ from cytomoe.model.networks import MoESimVAENetwork
 from cytomoe.settings import Settings
 from cytomoe.similarity import Similarity
 from cytomoe.training.loop import History, Progress, build_network, seeded_torch, single_thread, train
+from cytomoe.words import counted, percent
 
 _ATTEMPTS = 3
 
@@ -117,7 +118,7 @@ def collapse(
         return None
     shares = np.bincount(experts) / n
     used = int(np.count_nonzero(shares))
-    return f"{shares.max():.0%} of the cells in one of {used} cluster{'s' if used > 1 else ''}"
+    return f"{percent(float(shares.max()))} of the cells in one of {counted(used, 'cluster')}"
 
 
 def _together(clusters: NDArray[np.int64]) -> float:
