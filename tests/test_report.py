@@ -18,7 +18,7 @@ from cytomoe.reporting.histograms import marker_histograms
 from cytomoe.reporting.methods import methods_of
 from cytomoe.reporting.page import write_report
 from cytomoe.reporting.payload import confusion_of
-from cytomoe.reporting.profiles import profiles_of
+from cytomoe.reporting.profiles import cluster_records, profiles_of
 from cytomoe.reporting.run_files import RunFiles
 from cytomoe.reporting.verdict import judge
 
@@ -422,6 +422,19 @@ def test_events_of_several_gates_are_left_out_of_the_confusion(copy):
     cells.obs["in_one_gate"] = ~np.isin(np.arange(cells.n_obs), gated[:50])
     cells.write_h5ad(copy / "cells.h5ad")
     assert np.sum(confusion_of(RunFiles.read(copy))["counts"]) == len(gated) - 50
+
+
+def test_a_cluster_whose_events_lie_in_no_gate_is_not_said_to_be_of_the_gate_of_a_few(copy):
+    cells = anndata.read_h5ad(copy / "cells.h5ad")
+    gate = cells.obs["gate"].astype(object)
+    second = np.flatnonzero((cells.obs["cytomoe"].astype(str) == "2") & gate.notna())
+    gate.iloc[second[5:]] = None
+    cells.obs["gate"] = gate.astype("category")
+    cells.write_h5ad(copy / "cells.h5ad")
+    run = RunFiles.read(copy)
+    record = cluster_records(run)[1]
+    assert record["gate"] == "no gate"
+    assert record["gate_share"] == pytest.approx(1 - 5 / run.sizes[1])
 
 
 def test_generated_cells_lie_as_the_cells_of_the_fit(finished):

@@ -122,15 +122,16 @@ def _shares_in_samples(run: RunFiles) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def _main_gates(run: RunFiles) -> list[tuple[str, float]]:
-    """Gate that most of each cluster's cells of one gate lie in, with its share of them; an empty name for none."""
+    """Gate in which most of each cluster's cells lie, or ``no gate``, with the share; cells of several do not count."""
     gate, cluster = run.cells.gate, run.cells.cluster
     if gate is None:
         return [("", 0.0)] * run.n_clusters
-    codes = run.cells.gate_codes
-    counts = np.zeros((run.n_clusters, len(gate.categories)), dtype=np.int64)
+    names = [*map(str, gate.categories), "no gate"]
+    codes = np.where(run.cells.ungated, len(gate.categories), run.cells.gate_codes)
+    counts = np.zeros((run.n_clusters, len(names)), dtype=np.int64)
     np.add.at(counts, (cluster[codes >= 0] - 1, codes[codes >= 0]), 1)
     totals = counts.sum(axis=1)
     return [
-        (str(gate.categories[row.argmax()]), float(row.max() / total)) if total else ("", 0.0)
+        (names[row.argmax()], float(row.max() / total)) if total else ("", 0.0)
         for row, total in zip(counts, totals, strict=True)
     ]

@@ -19,7 +19,7 @@ from cytomoe.reporting.findings import Finding, by_weight, lost_gates, mostly_lo
 from cytomoe.reporting.judges import judge_one_sample, judge_stability
 from cytomoe.reporting.moved import judge_moved
 from cytomoe.reporting.run_files import RunFiles
-from cytomoe.words import percent
+from cytomoe.words import counted, percent
 
 TINY = 10  # events; fewer do not make a population that anyone would gate
 UNSURE = 0.5  # below, the model holds another cluster, or several together, for as likely
@@ -316,7 +316,7 @@ def _gates(run: RunFiles) -> list[Finding]:
     least, n_measured = run.evaluation["min_population"], len(block["populations"])
     detail = (
         f"F-measure {block['f_measure']:.3f} (weighted by size), mean F1 {block['mean_f1']:.3f} (every population "
-        f"counts the same), over {n_measured} populations of {least} events or more."
+        f"counts the same), over {counted(n_measured, 'population')} of {least} events or more."
     )
     if block["discarded"]:
         detail += f" Not measured, being smaller: {len(block['discarded'])}; a mean over other gates is not comparable."
