@@ -106,11 +106,11 @@ def load(name: str) -> Problem:
 Method = Callable[[NDArray[np.float32], int, Problem], NDArray[Any]]
 
 
-def _cytomoe(name: str) -> Method:
+def _cytomoe(name: str, resolution: float | None = None) -> Method:
     def cluster(expression: NDArray[np.float32], seed: int, problem: Problem) -> NDArray[Any]:
         from cytomoe.estimator import MoESimVAE
 
-        settings = preset(name)
+        settings = preset(name, resolution=resolution)
         cells = np.maximum(expression, 0) if settings.clips_noise else expression
         return MoESimVAE(settings=settings, seed=seed, device="cpu").fit(cells).labels_
 
@@ -141,6 +141,7 @@ def _random_forest(expression: NDArray[np.float32], seed: int, problem: Problem)
 
 METHODS: dict[str, Method] = {
     "cytomoe": _cytomoe("default"),
+    "cytomoe, resolution 2": _cytomoe("default", resolution=2),
     "cytomoe, paper's preset": _cytomoe("paper"),
     "FlowSOM, 15 metaclusters": _peer("FlowSOM", clip=False, n_clusters=15),
     "FlowSOM, 40 metaclusters": _peer("FlowSOM", clip=False, n_clusters=40),
