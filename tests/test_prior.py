@@ -11,6 +11,7 @@ from cytomoe.cli.main import run
 from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
 from cytomoe.io import read_fcs
+from cytomoe.runs.cluster import describe_known
 from cytomoe.similarity.prior import KnownPairs, Prior, name_by_types, share_out_parts, trusted_types, type_means
 
 SAMPLE = "example_data/example_A01.fcs"
@@ -67,6 +68,12 @@ def test_cells_of_none_of_the_types_keep_a_type_from_spreading_and_stay_where_th
         shared[1000:] == partition[1000:] + 2
     ).all()  # neither joined, for what they are not, nor taken by the stray
     assert set(shared[~rare & (partition == 0)]) <= {0, 2}
+
+
+def test_cells_of_none_of_the_types_are_told_apart():
+    assert describe_known(Prior.of(["A", "other", "", "other", "B"])) == (
+        "2 events are known: A 1, B 1; 2 are known to be of none of these (other)"
+    )
 
 
 def test_known_cells_of_no_population_alone_are_refused(blobs):

@@ -104,8 +104,7 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
     watch.lap("read")
     prior = None if known is None else known_cells(events, rows, known)
     if prior is not None:
-        counts = ", ".join(f"{name} {count:,}" for name, count in prior.counts().items())
-        listener.say(f"{int(prior.known.sum()):,} events are known: {counts}")
+        listener.say(describe_known(prior))
     prepared, prior = prepare_fit(job, training, listener, watch, prior)
     refuse_marker_columns(events, prepared.preprocessor.markers)
     n_fitted = len(prepared.expression)
@@ -146,6 +145,14 @@ def finish(begun: Begun, model: MoESimVAE) -> RunResult:
         },
         measured=measured,
     )
+
+
+def describe_known(prior: Prior) -> str:
+    """How many events of each population are known, in a line."""
+    counts = prior.counts()
+    others = counts.pop(OTHER, 0)
+    line = f"{sum(counts.values()):,} events are known: {', '.join(f'{name} {n:,}' for name, n in counts.items())}"
+    return f"{line}; {others:,} are known to be of none of these ({OTHER})" if others else line
 
 
 def _without_cluster(prior: Prior | None, known_as: Sequence[str]) -> list[str]:
