@@ -33,6 +33,9 @@ SMALLEST_RANGE = 0.5
 SMALLEST_CONTRAST = 2.0
 # A median this far above zero is positive where no cluster tells how the marker's negative cells look.
 POSITIVE_ABOVE_ZERO = 1.5
+# In fluorescence all cells glow: where no cluster tells how negative cells look, a marker is known to be carried only
+# where it lies this far above zero (2,500 at a cofactor of 150), and below it is negative or not known.
+POSITIVE_ABOVE_GLOW = 3.5
 # Fewer cells do not decide where a marker's levels lie.
 FEWEST_CELLS = 10
 _BINS = 512
@@ -94,6 +97,7 @@ def enrichment(
     zeros: Sequence[float],
     *,
     sizes: NDArray[np.int64] | None = None,
+    glow: bool = False,
 ) -> Enrichment:
     """Measure how each marker stands in each cluster against the other cells.
 
@@ -111,6 +115,8 @@ def enrichment(
         Transformed value of no signal for each marker; NaN where it is not known.
     sizes
         Cells of each cluster, shape (clusters,), where the cells given are samples of the clusters.
+    glow
+        Whether cells without the marker may lie above zero, as in fluorescence.
     """
     counts, edges = _histograms(expression, clusters, n_clusters)
     given = np.bincount(clusters, minlength=n_clusters + 1)[1:]
@@ -127,7 +133,7 @@ def enrichment(
     widths = edges[:, 1] - edges[:, 0]
     effects = (medians - outside[1]) / np.maximum(spread, widths)
     columns = [
-        _positions(medians[:, i], sizes, _deviations(inside)[:, i], float(zeros[i])) for i in range(len(markers))
+        _positions(medians[:, i], sizes, _deviations(inside)[:, i], float(zeros[i]), glow) for i in range(len(markers))
     ]
     return Enrichment(tuple(markers), sizes, medians, np.nan_to_num(effects), np.column_stack(columns))
 
@@ -168,7 +174,9 @@ def _deviations(quartiles: FloatArray) -> FloatArray:
     return np.asarray((quartiles[2] - quartiles[0]) / _IQR_OF_NORMAL)
 
 
-def _positions(medians: FloatArray, sizes: NDArray[np.int64], deviations: FloatArray, zero: float) -> FloatArray:
+def _positions(
+    medians: FloatArray, sizes: NDArray[np.int64], deviations: FloatArray, zero: float, glow: bool
+) -> FloatArray:
     """Place of each cluster's median between the negative (0) and the positive (1) clusters of one marker."""
     counted = np.flatnonzero(sizes >= FEWEST_CELLS)
     counted = counted if len(counted) else np.flatnonzero(sizes > 0)
@@ -180,9 +188,13 @@ def _positions(medians: FloatArray, sizes: NDArray[np.int64], deviations: FloatA
         return (medians - negative) / (positive - negative) if varies else np.full(len(medians), np.nan)
     if not varies or positive - zero < SMALLEST_RANGE:
         level = float(np.average(medians[counted], weights=weights)) - zero
-        return (medians - zero) / max(level, POSITIVE_ABOVE_ZERO)
+        positions = (medians - zero) / max(level, POSITIVE_ABOVE_ZERO)
+        if glow and level < POSITIVE_ABOVE_GLOW:
+            positions[positions >= LEVEL_BOUNDS[0]] = np.nan
+        return positions
     # Where even the lowest clusters carry the marker, none of them is negative: zero is.
-    base = negative if negative - zero < 0.5 * (positive - zero) else zero
+    dark = max(0.5 * (positive - zero), POSITIVE_ABOVE_GLOW if glow else 0.0)
+    base = negative if negative - zero < dark else zero
     return (medians - base) / (positive - base)
 
 

@@ -91,7 +91,8 @@ def cluster(
     model.fit(expression, prior=known)
     codes, clusters, confidence = model.map_all(expression)
     there = clusters > 0
-    found = enrichment(expression[there], clusters[there], model.n_clusters_, preprocessor.markers, preprocessor.zeros)
+    markers, zeros, glow = preprocessor.markers, preprocessor.zeros, preprocessor.glow
+    found = enrichment(expression[there], clusters[there], model.n_clusters_, markers, zeros, glow=glow)
     names = ClusterNames(tuple(labels(found)))
     if populations is not None:
         names = with_populations(names, name_clusters(found, populations))

@@ -74,6 +74,18 @@ def test_levels_without_a_known_zero_come_from_the_clusters_alone():
     assert found.table()["level"].tolist() == ["negative", "positive"]
 
 
+@pytest.mark.parametrize(("glow", "level"), [(False, "positive"), (True, "")])
+def test_what_all_cells_of_fluorescence_show_may_be_their_own_glow(glow, level):
+    clusters = np.repeat([1, 2], 100).astype(np.int32)
+    cells = np.where(clusters == 1, 2.4, 2.7)[:, None] + np.random.default_rng(0).normal(0, 0.3, (200, 1))
+    found = enrichment(cells.astype(np.float32), clusters, 2, ["CD90"], [0.0], glow=glow)
+    assert found.table()["level"].tolist() == [level, level]
+    bright = enrichment(cells.astype(np.float32) + 2, clusters, 2, ["CD45"], [0.0], glow=glow)
+    assert bright.table()["level"].tolist() == ["positive", "positive"]
+    dark = enrichment(cells.astype(np.float32) - 2.5, clusters, 2, ["CD4"], [0.0], glow=glow)
+    assert dark.table()["level"].tolist() == ["negative", "negative"]
+
+
 def test_the_most_specific_population_that_fits_is_taken(found):
     reference = [
         Population("T cells", (("CD3", "+"),)),

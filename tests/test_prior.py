@@ -11,7 +11,7 @@ from cytomoe.cli.main import run
 from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
 from cytomoe.io import read_fcs
-from cytomoe.runs.cluster import describe_known
+from cytomoe.runs.cluster import describe_known, known_alone
 from cytomoe.similarity.prior import KnownPairs, Prior, name_by_types, share_out_parts, trusted_types, type_means
 
 SAMPLE = "example_data/example_A01.fcs"
@@ -74,6 +74,11 @@ def test_cells_of_none_of_the_types_are_told_apart():
     assert describe_known(Prior.of(["A", "other", "", "other", "B"])) == (
         "2 events are known: A 1, B 1; 2 are known to be of none of these (other)"
     )
+
+
+def test_a_single_known_population_without_others_is_warned_of():
+    assert "only known population" in known_alone(Prior.of(["stem cells", "", ""]))[0]
+    assert known_alone(Prior.of(["stem cells", "other", ""])) == known_alone(None) == []
 
 
 def test_known_cells_of_no_population_alone_are_refused(blobs):

@@ -183,6 +183,11 @@ class Preprocessor:
         """Transformed value of no signal for each marker; NaN where values are taken as they are."""
         return [float("nan") if s.transform.name == "none" else float(s.transform.apply(_ZERO)[0]) for s in self.steps]
 
+    @property
+    def glow(self) -> bool:
+        """Whether cells without a marker may lie above zero: in fluorescence they glow by themselves."""
+        return self.instrument == "fluorescence"
+
     @cached_property
     def _low(self) -> FloatArray:
         return np.array([step.low for step in self.steps], dtype=np.float32)

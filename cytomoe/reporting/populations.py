@@ -53,6 +53,7 @@ def _table(run: RunFiles, parts: list[NDArray[np.int64]]) -> pd.DataFrame:
         preprocessor.markers,
         preprocessor.zeros,
         sizes=sizes,
+        glow=preprocessor.glow,
     )
     described = {
         "cluster": np.arange(1, len(parts) + 1),

@@ -122,16 +122,20 @@ def _shares_in_samples(run: RunFiles) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def _main_gates(run: RunFiles) -> list[tuple[str, float]]:
-    """Gate in which most of each cluster's cells lie, or ``no gate``, with the share; cells of several do not count."""
-    gate, cluster = run.cells.gate, run.cells.cluster
-    if gate is None:
+    """Gate in which most of each cluster's events lie, or ``no gate``, with the share of its events that lie there.
+
+    An event that lies in several gates counts in each of them, and once in the cluster.
+    """
+    cells = run.cells
+    if cells.gate is None:
         return [("", 0.0)] * run.n_clusters
-    names = [*map(str, gate.categories), "no gate"]
-    codes = np.where(run.cells.ungated, len(gate.categories), run.cells.gate_codes)
+    names = [*map(str, cells.gate.categories), "no gate"]
+    codes = np.asarray(cells.gate.codes, dtype=np.int64)
+    has_cluster = cells.cluster > 0
     counts = np.zeros((run.n_clusters, len(names)), dtype=np.int64)
-    np.add.at(counts, (cluster[codes >= 0] - 1, codes[codes >= 0]), 1)
-    totals = counts.sum(axis=1)
+    np.add.at(counts, (cells.cluster[has_cluster] - 1, codes[has_cluster]), 1)  # code -1 is the last column: no gate
+    totals = np.bincount(cells.cluster[cells.counted], minlength=run.n_clusters + 1)[1:]
     return [
-        (names[row.argmax()], float(row.max() / total)) if total else ("", 0.0)
+        (names[row.argmax()], min(1.0, float(row.max() / total))) if total else ("", 0.0)
         for row, total in zip(counts, totals, strict=True)
     ]

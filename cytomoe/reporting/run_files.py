@@ -223,13 +223,6 @@ class Cells:
         codes = np.where(self.cluster > 0, np.asarray(self.gate.codes, dtype=np.int64), -1)
         return codes if self.in_one_gate is None else np.where(self.in_one_gate, codes, -1)
 
-    @property
-    def ungated(self) -> NDArray[np.bool_]:
-        """Whether each cell has a cluster and lies in no gate, shape (cells,)."""
-        if self.gate is None:
-            return self.cluster > 0
-        return (self.cluster > 0) & (np.asarray(self.gate.codes) < 0)
-
     def expression_blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Give the transformed values of all cells, some rows at a time: rows, (rows, markers)."""
         import h5py

@@ -126,6 +126,7 @@ def finish(begun: Begun, model: MoESimVAE) -> RunResult:
         *begun.notes,
         *describe_not_numbers(mapped),
         *model.notes_,
+        *known_alone(begun.prior),
         *_without_cluster(begun.prior, model.known_as_),
         *unstable(model),
     ]
@@ -153,6 +154,17 @@ def describe_known(prior: Prior) -> str:
     others = counts.pop(OTHER, 0)
     line = f"{sum(counts.values()):,} events are known: {', '.join(f'{name} {n:,}' for name, n in counts.items())}"
     return f"{line}; {others:,} are known to be of none of these ({OTHER})" if others else line
+
+
+def known_alone(prior: Prior | None) -> list[str]:
+    """A warning where a single population is known, and nothing that is none of it."""
+    known = [] if prior is None else [name for name, n in prior.counts().items() if n]
+    if len(known) != 1:
+        return []
+    return [
+        f"{known[0]} is the only known population, so nothing says where it ends: whole clusters in which its known "
+        f"cells lie are called so; to bound it, name some cells that are none of it {OTHER}"
+    ]
 
 
 def _without_cluster(prior: Prior | None, known_as: Sequence[str]) -> list[str]:

@@ -253,4 +253,5 @@ def _enrichment(
         use = use & (outlying <= 1)
     own, expression = clusters[kept.rows][use[kept.rows]], kept.expression[use[kept.rows]]
     sizes = np.bincount(clusters[use], minlength=n_clusters + 1)[1:]
-    return enrichment(expression, own, n_clusters, preprocessor.markers, preprocessor.zeros, sizes=sizes)
+    markers, zeros = preprocessor.markers, preprocessor.zeros
+    return enrichment(expression, own, n_clusters, markers, zeros, sizes=sizes, glow=preprocessor.glow)
