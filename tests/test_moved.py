@@ -42,7 +42,7 @@ def test_a_plate_of_two_treatments_has_no_outliers():
 
 
 def test_few_samples_or_few_events_tell_nothing():
-    counts = plate(5)
+    counts = plate(2)
     counts[0, 2] = 0
     assert moved_among(counts) == []
     counts = plate(12)
@@ -50,6 +50,13 @@ def test_few_samples_or_few_events_tell_nothing():
     assert moved_among(counts) == []
     counts[0] = 0  # a well whose events were all left out
     assert moved_among(counts) == []
+
+
+def test_of_a_few_samples_only_what_is_far_from_the_median_is_told():
+    assert moved_among(plate(5)) == []
+    counts = plate(5)
+    counts[0, 2] = 0
+    assert [(each.sample, each.cluster) for each in moved_among(counts)] == [(0, 2)]
 
 
 def test_samples_unlike_the_fit_are_told_however_few():
@@ -75,6 +82,10 @@ def test_the_verdict_on_a_batch_names_well_and_cluster():
     assert finding.title == "In 1 of 8 samples shares lie far from those of the other samples"
     assert "W3: cluster 1 10.0 % (70.0 %)" in finding.detail
     assert told("per-sample") == []
+    abundance = abundance[1:4]  # too few for outliers: W3 lies far from all together
+    (finding,) = told("pooled")
+    assert finding.title == "In 1 of 3 samples shares lie far from those of the other samples"
+    assert "W3: cluster 1 10.0 % (70.0 %)" in finding.detail
 
 
 def test_a_mapped_run_keeps_the_shares_of_its_fit(finished, small_plate, tmp_path):

@@ -125,7 +125,10 @@ def test_a_batch_that_loses_half_of_its_gates_is_to_be_looked_at():
     assert "F-measure 0.650 (lowest 0.400 in two)" in (
         found["In 1 sample half of the gates or more match no cluster well"].detail
     )
-    assert "Measured against the gates of 1 sample" in told(summary(measures=measures[:1]))
+    some = told(summary(measures=measures[:1]))["In 1 sample some gates match no cluster well"]
+    assert some.level == "note"
+    assert some.detail.startswith("one (1 of 4).")
+    assert "Measured against the gates of 1 sample" in told(summary(measures=measures[:1].assign(gates_lost=0)))
 
 
 def test_warnings_reach_the_verdict_but_remarks_on_files_do_not():

@@ -13,7 +13,7 @@ from cytomoe.cli.main import run
 from cytomoe.datasets.simulate import simulate_plate
 from cytomoe.io import write_fcs
 from cytomoe.outlyingness import BEYOND, marker_ranges, outlyingness, outlyingness_limit
-from cytomoe.runs.cluster import unstable
+from cytomoe.runs.fitting import unstable
 
 
 @pytest.fixture(scope="module")

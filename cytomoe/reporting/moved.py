@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from cytomoe.reporting.findings import Finding, named
 from cytomoe.words import percent
 
-# Fewer samples do not tell which of them is unlike the others.
+# Fewer samples do not tell how far they lie apart as a rule: only shares as far from the median as from a fit are told.
 _FEWEST_SAMPLES = 6
+# Fewer do not tell which of them is unlike the others.
+_FEWEST_OF_ALL = 3
 # A share has moved where it lies further from the median than so many deviations: the robust one over the samples
 # (median absolute deviation), but no less than that of sampling, nor than the spread of technical replicates.
 _DEVIATIONS = 5.0
@@ -45,7 +47,7 @@ class Moved:
 
 
 def moved_among(counts: NDArray[np.int64]) -> list[Moved]:
-    """Outliers among samples, the furthest first; none with fewer than six.
+    """Outliers among samples, the furthest first; none with fewer than three.
 
     Parameters
     ----------
@@ -54,11 +56,13 @@ def moved_among(counts: NDArray[np.int64]) -> list[Moved]:
     """
     events = counts.sum(axis=1)
     there = events > 0
-    if np.count_nonzero(there) < _FEWEST_SAMPLES:
+    if np.count_nonzero(there) < _FEWEST_OF_ALL:
         return []
     shares = counts / np.maximum(events, 1)[:, None]
     angles = np.arcsin(np.sqrt(shares))
     median = np.median(angles[there], axis=0)
+    if np.count_nonzero(there) < _FEWEST_SAMPLES:
+        return moved_from_fit(counts, np.sin(median) ** 2)
     spread = _MAD_OF_NORMAL * np.median(np.abs(angles[there] - median), axis=0)
     sampling = 0.5 / np.sqrt(np.maximum(events, 1))
     deviation = np.maximum(np.maximum(spread, _REPLICATES)[None, :], sampling[:, None])

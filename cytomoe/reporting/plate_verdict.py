@@ -166,14 +166,13 @@ def _gates(summary: BatchSummary) -> list[Finding]:
         )
     ]
     detail = f"Median over the samples, events in one gate only: {', '.join(parts)}."
-    lost = [row.Index for row in measures.itertuples() if mostly_lost(row.gates_lost, row.gates)]
+    mostly = [row.Index for row in measures.itertuples() if mostly_lost(row.gates_lost, row.gates)]
+    lost = [f"{row.Index} ({row.gates_lost} of {row.gates})" for row in measures.itertuples() if row.gates_lost]
     if not lost:
         return [Finding("good", f"Measured against the gates of {counted(len(measures), 'sample')}", detail)]
-    return [
-        Finding(
-            "check",
-            f"In {counted(len(lost), 'sample')} half of the gates or more match no cluster well",
-            f"{named(lost)}. {detail}",
-            "Look whether the markers chosen tell the gated populations apart; the report of each sample names them.",
-        )
-    ]
+    advice = "Look whether the markers chosen tell the gated populations apart; the report of each sample names them."
+    if mostly:
+        title = f"In {counted(len(mostly), 'sample')} half of the gates or more match no cluster well"
+        return [Finding("check", title, f"{named(mostly)}. {detail}", advice)]
+    title = f"In {counted(len(lost), 'sample')} some gates match no cluster well"
+    return [Finding("note", title, f"{named(lost)}. {detail}", advice)]

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cytomoe.fit_summary import UNSTABLE
 from cytomoe.preparation import Prepared
 from cytomoe.reference import Population, read_reference
 from cytomoe.runs import outputs
 from cytomoe.runs.ending import describe_not_numbers, end_run
 from cytomoe.runs.events import Events
-from cytomoe.runs.fitting import hold_out, known_cells, prepare_fit, rows_that_train, train
+from cytomoe.runs.fitting import hold_out, known_cells, prepare_fit, rows_that_train, train, unstable
 from cytomoe.runs.gating import GatedEvents, find_prior
 from cytomoe.runs.inputs import MODEL_FILE
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
@@ -27,14 +26,10 @@ from cytomoe.runs.sampling import FITTED_EVENTS
 from cytomoe.saturation import warn_of_saturation
 from cytomoe.similarity import OTHER, Prior
 from cytomoe.twins import warn_of_twins
-from cytomoe.words import plural
 
 if TYPE_CHECKING:
     from cytomoe.estimator import MoESimVAE
     from cytomoe.io.gates import Gates
-
-# Share of the cells in unstable clusters above which a run warns of them.
-SHAKY_SHARE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,20 +169,4 @@ def _without_cluster(prior: Prior | None, known_as: Sequence[str]) -> list[str]:
         f"the known population {name} ({count} events) has no cluster of its own: its cells lie among those of others"
         for name, count in counts.items()
         if name not in known_as and name != OTHER
-    ]
-
-
-def unstable(model: MoESimVAE) -> list[str]:
-    """A warning that names the clusters that another look at the same cells would not find again.
-
-    None where they hold less than ``SHAKY_SHARE`` of the cells: most runs have some such, and the table shows them.
-    """
-    below = model.summary_.stability < UNSTABLE
-    if model.summary_.sizes[below].sum() <= SHAKY_SHARE * model.summary_.sizes.sum():
-        return []
-    shaky = [int(k) + 1 for k in np.flatnonzero(below)]
-    which = f"{plural('cluster', len(shaky))} {', '.join(map(str, shaky))}"
-    return [
-        f"{which} of {model.n_clusters_}: stability below {UNSTABLE} (see clusters.csv), another look at the same "
-        "cells may draw other borders; look at them before you count on them, or merge them (cytomoe merge)"
     ]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.errors import CytomoeError, InputError
+from cytomoe.fit_summary import UNSTABLE
 from cytomoe.preparation import Prepared, prepare
 from cytomoe.runs.events import Events
 from cytomoe.runs.gating import GatedEvents
@@ -21,6 +22,7 @@ from cytomoe.runs.sampling import rows_to_fit, with_rows
 from cytomoe.saturation import warn_of_saturation
 from cytomoe.similarity import Prior
 from cytomoe.twins import warn_of_twins
+from cytomoe.words import plural
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from cytomoe.estimator import MoESimVAE
     from cytomoe.io.gates import Gates
     from cytomoe.preprocessing import Preprocessor
+
+# Share of the cells in unstable clusters above which a run warns of them.
+SHAKY_SHARE = 0.01
 
 
 def hold_out(job: ClusterJob, events: Events, gated: GatedEvents | None) -> NDArray[np.bool_] | None:
@@ -112,7 +117,7 @@ def fit_model(job: ClusterJob, training: Sequence[AnnData], listener: Listener) 
     model : MoESimVAE
         The model.
     notes : list of str
-        What the user should know of the events, which the listener was warned of.
+        What the user should know of the events and the clusters, which the listener was warned of.
 
     Raises
     ------
@@ -126,7 +131,27 @@ def fit_model(job: ClusterJob, training: Sequence[AnnData], listener: Listener) 
     notes = [*warn_of_twins(training), *warn_of_saturation(training, prepared.preprocessor)]
     for warning in notes:
         listener.warn(warning)
-    return train(job, prepared, listener, watch), notes
+    model = train(job, prepared, listener, watch)
+    shaky = unstable(model)
+    for warning in shaky:
+        listener.warn(warning)
+    return model, [*notes, *shaky]
+
+
+def unstable(model: MoESimVAE) -> list[str]:
+    """A warning that names the clusters that another look at the same cells would not find again.
+
+    None where they hold less than ``SHAKY_SHARE`` of the cells: most runs have some such, and the table shows them.
+    """
+    below = model.summary_.stability < UNSTABLE
+    if model.summary_.sizes[below].sum() <= SHAKY_SHARE * model.summary_.sizes.sum():
+        return []
+    shaky = [int(k) + 1 for k in np.flatnonzero(below)]
+    which = f"{plural('cluster', len(shaky))} {', '.join(map(str, shaky))}"
+    return [
+        f"{which} of {model.n_clusters_}: stability below {UNSTABLE} (see clusters.csv), another look at the same "
+        "cells may draw other borders; look at them before you count on them, or merge them (cytomoe merge)"
+    ]
 
 
 def read_training(job: ClusterJob, events: Events, listener: Listener) -> tuple[dict[int, AnnData], dict[int, str]]:
