@@ -273,7 +273,7 @@ def test_the_verdict_repeats_every_warning_of_the_run(copy):
     assert headline(judge(RunFiles.read(copy)))[0] == "check"
 
 
-def test_events_that_stand_in_two_files_count_once_in_every_table(small_plate, tmp_path):
+def test_events_that_stand_in_two_files_count_once_in_every_table(small_plate, tmp_path, capsys):
     wells = tmp_path / "wells"
     wells.mkdir()
     for gate in ("T", "B"):
@@ -295,6 +295,8 @@ def test_events_that_stand_in_two_files_count_once_in_every_table(small_plate, t
     assert f"<dt>Events</dt><dd>{distinct:,}</dd>" in page_of(out)
     counted = RunFiles.read(out).cells.counted
     assert counted.tolist() == [True] * distinct + [False] * distinct
+    assert run(["evaluate", str(out), "--gate-file", f"{out / 'labels.csv'}:cluster", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["all"]["n_gated"] == distinct
     assert run(["recut", str(out), "--clusters", "2", "--out", str(tmp_path / "two")]) == 0
     assert f"<dt>Events</dt><dd>{distinct:,}</dd>" in page_of(tmp_path / "two")
     paragraph = methods_of(RunFiles.read(out)).paragraph

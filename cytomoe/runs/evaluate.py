@@ -74,6 +74,10 @@ def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> dict[str
         from cytomoe.io.gates import read_gate_file
 
         gates = read_gate_file(job.gates.file, len(labels))
+        once = _each_event_once(job.labels, len(labels))
+        if once is not None:
+            labels, gates = labels[once], gates.take(once)
+            (listener or Listener()).say(f"{len(once):,} rows hold {len(labels):,} distinct events, each measured once")
         return _measure(labels, gates, {}, job.min_population, listener or Listener())
     paths = list(job.files) or _files_of_run(job.labels)
     events = open_events(paths, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated)
@@ -83,6 +87,17 @@ def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> dict[str
     sample = np.array(events.samples, dtype=object)[events.sample]
     further = {"unique": gated.overlaps.unique, "sample": sample}
     return _measure(labels, gated.gates, further, job.min_population, listener or Listener())
+
+
+def _each_event_once(run: Path, n_rows: int) -> NDArray[np.bool_] | None:
+    """One row of each event of a run in which events stand in several files, shape (rows,); None where none does."""
+    cells = run / "cells.h5ad"
+    if not cells.is_file():
+        return None
+    from cytomoe.reporting.run_files import Cells
+
+    counted = Cells.read(cells).counted
+    return None if counted.all() or len(counted) != n_rows else counted
 
 
 def _measure(
