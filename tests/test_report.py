@@ -168,6 +168,16 @@ def test_a_mapped_sample_has_a_report_without_training(finished, small_plate, tm
     assert "Against manual gates" not in text
 
 
+def test_shares_are_of_all_events_where_some_are_unassigned(finished, small_plate, tmp_path):
+    out = tmp_path / "mapped"
+    arguments = ["predict", str(finished / "model.cytomoe"), str(small_plate[0]), "--unassigned", "--no-report"]
+    assert run([*arguments, "--out", str(out), "--quiet"]) == 0
+    clusters = pd.read_csv(out / "clusters.csv")
+    records = cluster_records(RunFiles.read(out))
+    assert clusters["fraction"].sum() < 1
+    assert [record["fraction"] for record in records] == pytest.approx(clusters["fraction"].tolist(), abs=1e-5)
+
+
 def test_a_mapped_sample_with_gates_is_measured_in_its_report(finished, small_plate, tmp_path):
     out = tmp_path / "mapped"
     model = str(finished / "model.cytomoe")

@@ -46,15 +46,17 @@ class Moved:
     usual: float
 
 
-def moved_among(counts: NDArray[np.int64]) -> list[Moved]:
+def moved_among(counts: NDArray[np.int64], events: NDArray[np.int64] | None = None) -> list[Moved]:
     """Outliers among samples, the furthest first; none with fewer than three.
 
     Parameters
     ----------
     counts
         Events of each cluster in each sample, shape (samples, clusters).
+    events
+        Events of each sample, those without a cluster too, shape (samples,); by default all have one.
     """
-    events = counts.sum(axis=1)
+    events = counts.sum(axis=1) if events is None else events
     there = events > 0
     if np.count_nonzero(there) < _FEWEST_OF_ALL:
         return []
@@ -62,14 +64,16 @@ def moved_among(counts: NDArray[np.int64]) -> list[Moved]:
     angles = np.arcsin(np.sqrt(shares))
     median = np.median(angles[there], axis=0)
     if np.count_nonzero(there) < _FEWEST_SAMPLES:
-        return moved_from_fit(counts, np.sin(median) ** 2)
+        return moved_from_fit(counts, np.sin(median) ** 2, events)
     spread = _MAD_OF_NORMAL * np.median(np.abs(angles[there] - median), axis=0)
     sampling = 0.5 / np.sqrt(np.maximum(events, 1))
     deviation = np.maximum(np.maximum(spread, _REPLICATES)[None, :], sampling[:, None])
     return _further(np.abs(angles - median) / deviation, _DEVIATIONS, there, shares, np.sin(median) ** 2)
 
 
-def moved_from_fit(counts: NDArray[np.int64], fitted: NDArray[np.float64]) -> list[Moved]:
+def moved_from_fit(
+    counts: NDArray[np.int64], fitted: NDArray[np.float64], events: NDArray[np.int64] | None = None
+) -> list[Moved]:
     """Shares of mapped samples that are far from those of the fit, the furthest first.
 
     Parameters
@@ -78,8 +82,10 @@ def moved_from_fit(counts: NDArray[np.int64], fitted: NDArray[np.float64]) -> li
         Events of each cluster in each sample, shape (samples, clusters).
     fitted
         Share of each cluster in the fit, shape (clusters,).
+    events
+        As in :func:`moved_among`.
     """
-    events = counts.sum(axis=1)
+    events = counts.sum(axis=1) if events is None else events
     shares = counts / np.maximum(events, 1)[:, None]
     apart = np.abs(np.arcsin(np.sqrt(shares)) - np.arcsin(np.sqrt(fitted)))
     limits = np.maximum(_FROM_FIT, _DEVIATIONS * 0.5 / np.sqrt(np.maximum(events, 1)))
@@ -105,6 +111,7 @@ def judge_moved(
     *,
     what: str,
     fitted: NDArray[np.float64] | None = None,
+    events: NDArray[np.int64] | None = None,
 ) -> list[Finding]:
     """Findings about shares that moved between samples, and from the fit where they were mapped.
 
@@ -118,10 +125,12 @@ def judge_moved(
         What the clusters are called: cluster, or population.
     fitted
         Share of each cluster in the fit of mapped samples, shape (clusters,); None where they were fitted.
+    events
+        As in :func:`moved_among`.
     """
-    against = [("the other samples", moved_among(counts))]
+    against = [("the other samples", moved_among(counts, events))]
     if fitted is not None:
-        against.append(("the model's fit", moved_from_fit(counts, fitted)))
+        against.append(("the model's fit", moved_from_fit(counts, fitted, events)))
     found = []
     for others, moved in against:
         if not moved:

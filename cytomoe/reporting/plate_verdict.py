@@ -144,7 +144,8 @@ def _moved(summary: BatchSummary) -> list[Finding]:
         return []
     counts = summary.abundance[list(summary.clusters.index)].to_numpy(dtype=np.int64)
     samples, numbers = summary.abundance["sample"].tolist(), summary.clusters["number"].tolist()
-    return judge_moved(counts, samples, numbers, what="cluster", fitted=summary.fitted)
+    events = summary.abundance["events"].to_numpy(dtype=np.int64)
+    return judge_moved(counts, samples, numbers, what="cluster", fitted=summary.fitted, events=events)
 
 
 def _doublets(summary: BatchSummary) -> list[Finding]:

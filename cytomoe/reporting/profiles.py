@@ -95,7 +95,7 @@ def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
             "known": is_known(names[k]),
             "title": title_of(k + 1, names[k], labels[k]),
             "events": int(run.sizes[k]),
-            "fraction": float(run.sizes[k] / max(run.sizes.sum(), 1)),
+            "fraction": float(run.sizes[k] / max(run.n_events, 1)),
             "confidence": float(confidence[k]) if run.sizes[k] else None,
             "stability": None if np.isnan(stability[k]) else float(stability[k]),
             "holds": stability_word(stability[k]),
@@ -117,7 +117,7 @@ def stability_word(stability: float) -> str:
 
 def _shares_in_samples(run: RunFiles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Least and largest share of each cluster in a sample, shapes (clusters,)."""
-    shares = run.counts / np.maximum(run.counts.sum(axis=1, keepdims=True), 1)
+    shares = run.counts / np.maximum(run.events_of_samples, 1)[:, None]
     return shares.min(axis=0), shares.max(axis=0)
 
 

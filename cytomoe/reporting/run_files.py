@@ -112,6 +112,11 @@ class RunFiles:
         return self.abundance[[f"cluster_{k}" for k in self.clusters["cluster"]]].to_numpy(dtype=np.int64)
 
     @property
+    def events_of_samples(self) -> NDArray[np.int64]:
+        """Events of each sample, those without a cluster too, shape (samples,)."""
+        return self.abundance["events"].to_numpy(dtype=np.int64)
+
+    @property
     def medians(self) -> NDArray[np.float64]:
         """Median transformed value of each marker, shape (clusters, markers); NaN for a cluster without events."""
         # By position, the last columns: a marker may be called label or events.

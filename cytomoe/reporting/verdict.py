@@ -201,7 +201,7 @@ def _tiny_clusters(run: RunFiles) -> list[Finding]:
 
 
 def _dominant_cluster(run: RunFiles) -> list[Finding]:
-    share = run.sizes.max() / max(run.sizes.sum(), 1)
+    share = run.sizes.max() / max(run.n_events, 1)
     if share < 0.8 or np.count_nonzero(run.sizes) < 2:
         return []
     number = int(run.sizes.argmax()) + 1
@@ -233,6 +233,7 @@ def _moved(run: RunFiles) -> list[Finding]:
         numbers,
         what=run.what,
         fitted=None if fitted is None else np.asarray(fitted, dtype=np.float64),
+        events=run.events_of_samples,
     )
 
 
