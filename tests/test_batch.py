@@ -317,6 +317,14 @@ def test_files_that_lie_in_the_folder_to_be_replaced_are_kept(pooled, tmp_path, 
     assert contents(out) == before
 
 
+def test_a_batch_without_a_readable_file_leaves_no_folder(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(["batch", str(tmp_path / "nothere"), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "none of 1 sample can be read; the first, nothere: " in said
+    assert not out.exists()
+
+
 def test_a_folder_that_is_no_batch_is_never_replaced(plate, tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("years of work")
     assert run(["batch", str(plate), "--out", str(tmp_path), "--force"]) == 2

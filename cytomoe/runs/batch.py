@@ -40,6 +40,7 @@ from cytomoe.runs.well_groups import WellGroup, group_wells, run_group
 from cytomoe.runs.wells import WellResult, WellTask, content_key
 from cytomoe.settings import Settings
 from cytomoe.twins import without_twins
+from cytomoe.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,6 +170,9 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
         read_reference(job.reference)  # a wrong one is refused before any work
     check_scheduler(job.engine)
     samples, stamps, results = _readable(job)
+    if not samples:
+        name, first = next(iter(results.items()))
+        raise InputError(f"none of {counted(len(results), 'sample')} can be read; the first, {name}: {first.problem}")
     job, dropped = agree_on_markers(job, samples, listener) if job.mode != "model" else (job, {})
     results |= {name: WellResult(problem=reason) for name, reason in dropped.items()}
     samples = [sample for sample in samples if sample.name not in results]
