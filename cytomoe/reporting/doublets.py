@@ -51,7 +51,8 @@ def tell_doublets(names: Mapping[int, str], sizes: Mapping[int, str], *, what: s
             f"{counted(len(suspected), what)} may be doublets",
             f"{plural(what, len(suspected)).capitalize()} {named(told)}: the markers of two populations that no "
             "population carries together, as high as in each of them.",
-            "Gate singlets and fit again, or leave them out of your counts; DNA or length near 2 speaks for doublets.",
+            "Gate singlets and fit again, or leave them out of your counts; "
+            "DNA or length near 2 speaks for doublets, near 1 against.",
         )
     ]
 
