@@ -10,6 +10,9 @@ import click
 from cytomoe.cli import options
 from cytomoe.cli.console import listening
 
+# Adjusted p below which populations are said to differ.
+_LEVEL = 0.05
+
 
 @click.command(short_help="Test which populations differ between conditions.")
 @click.argument("run", type=options.FILE)
@@ -51,7 +54,7 @@ def compare(
       cytomoe compare plate_cytomoe --by condition
       cytomoe compare plate_cytomoe --by condition --adjust patient --samples samples.csv
     """
-    from cytomoe.runs.compare import CompareJob, run_compare
+    from cytomoe.runs.compare import SHOWN, CompareJob, run_compare
 
     folder = out or run.with_name(f"{run.name}_by_{by}")
     with listening(as_json) as listener:
@@ -79,4 +82,9 @@ def compare(
             f"{row['p_adjusted']:>9.2g}",
         ]
         click.echo("  ".join([f"{row['population']:<{width}}", *numbers]))
+    differ = table.loc[table["p_adjusted"] < _LEVEL, "population"].tolist()
+    what = f"{', '.join(differ)} ({len(differ)} of {len(table)})" if differ else f"none of {len(table)}"
+    click.echo(f"different with an adjusted p below {_LEVEL}: {what}")
+    if len(table) > SHOWN:
+        click.echo(f"comparison.png shows the first {SHOWN}")
     click.echo(f"results: {folder}")

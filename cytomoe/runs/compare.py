@@ -24,7 +24,7 @@ from cytomoe.runs.merge import keep_unknown_apart, population_abundance
 from cytomoe.runs.samples import read_samples
 
 # Populations that the figure shows, the surest first.
-_SHOWN = 12
+SHOWN = 12
 # Colours that colour-blind readers can tell apart (Okabe & Ito 2008).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 
@@ -176,7 +176,7 @@ def _figure(
     """Share of each sample by condition, a panel per population: ``comparison.png`` and ``.svg``."""
     from matplotlib.figure import Figure
 
-    shown = table.head(_SHOWN)
+    shown = table.head(SHOWN)
     n_columns = min(4, len(shown))
     n_rows = -(-len(shown) // n_columns)
     figure = Figure(figsize=(3 * n_columns, 2.8 * n_rows), layout="constrained")
