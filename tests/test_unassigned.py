@@ -109,9 +109,13 @@ def test_every_file_of_the_run_says_the_same(mapped):
     )
 
 
-def test_measures_are_of_the_nearest_clusters(mapped):
+def test_measures_are_of_the_nearest_clusters_and_say_so(mapped, tmp_path, capsys):
     folder, _ = mapped
     assert 0 not in pd.read_csv(folder / "evaluation.csv")["cluster"].dropna().tolist()
+    well, model = folder.parent / "well.fcs", folder.parent / "fit"
+    arguments = ["predict", str(model), str(well), "--unassigned", "--gate-channel", "gate", "--no-report"]
+    assert run([*arguments, "--out", str(tmp_path / "again")]) == 0
+    assert "unassigned events are measured in the cluster nearest to them\nall gated" in capsys.readouterr().out
 
 
 def test_evaluate_measures_what_the_run_did(mapped, tmp_path, capsys):

@@ -112,6 +112,8 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool, mapped: bool 
             share = result.dropped / result.n_distinct
             click.echo(f"    0 {result.dropped:>10,} {percent(share):>7}  unassigned: values that are not numbers")
         if result.evaluation is not None:
+            if result.unassigned:
+                click.echo("unassigned events are measured in the cluster nearest to them")
             print_evaluation(result.evaluation)
     click.echo(f"results: {result.out}")
     if result.report is not None:
