@@ -41,7 +41,7 @@ class PopulationScore:
     cluster
         The cluster matched with it; None when no cluster was left for it or the one that was shares no event with it.
     precision
-        Share of the cluster's gated events that lie in the gate.
+        Share of the cluster's events measured that lie in the gate.
     recall
         Share of the gate's events that lie in the cluster.
     f1

@@ -29,7 +29,7 @@ def test_a_well_without_a_population_is_told_with_what_took_its_place():
     assert moved[0].share == pytest.approx(0.02, abs=0.01)
 
 
-@pytest.mark.parametrize("n", [6, 12, 96])
+@pytest.mark.parametrize("n", [3, 4, 5, 6, 12, 96])
 def test_replicates_are_not_told(n):
     told = [seed for seed in range(50) if moved_among(plate(n, seed=seed))]
     assert len(told) <= 1

@@ -415,6 +415,15 @@ def test_a_gate_without_a_cluster_is_told_with_the_cluster_that_holds_it(copy):
     assert "Most events in" in text
 
 
+def test_the_weakest_gate_is_named_where_every_gate_has_its_cluster(copy):
+    evaluation = RunFiles.read(copy).evaluation
+    weak = evaluation["unique"]["populations"][-1]
+    weak["f1"] = 0.543
+    (copy / "evaluation.json").write_text(json.dumps(evaluation))
+    found = [f for f in judge(RunFiles.read(copy)) if f.title.startswith("Every gated population")]
+    assert f"The weakest is {weak['gate']}, F1 0.543." in found[0].detail
+
+
 def test_a_mapped_sample_whose_marker_moved_is_not_called_like_the_training(finished, small_plate, tmp_path):
     out = tmp_path / "mapped"
     assert run(["predict", str(finished / "model.cytomoe"), str(small_plate[0]), "--out", str(out), "--quiet"]) == 0

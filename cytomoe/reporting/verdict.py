@@ -322,6 +322,8 @@ def _gates(run: RunFiles) -> list[Finding]:
     if block["discarded"]:
         detail += f" Not measured, being smaller: {len(block['discarded'])}; a mean over other gates is not comparable."
     if not lost:
+        weakest = min(block["populations"], key=lambda population: population["f1"])
+        detail += f" The weakest is {weakest['gate']}, F1 {weakest['f1']:.3f}."
         return [Finding("good", f"Every gated population that was measured has its {run.what}", detail)]
     return [
         Finding(
