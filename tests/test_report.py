@@ -417,8 +417,10 @@ def test_a_gate_without_a_cluster_is_told_with_the_cluster_that_holds_it(copy):
 
 def test_the_weakest_gate_is_named_where_every_gate_has_its_cluster(copy):
     evaluation = RunFiles.read(copy).evaluation
-    weak = evaluation["unique"]["populations"][-1]
+    *others, weak = evaluation["unique"]["populations"]
     weak["f1"] = 0.543
+    for gate in others:
+        gate["f1"] = max(gate["f1"], 0.6)
     (copy / "evaluation.json").write_text(json.dumps(evaluation))
     found = [f for f in judge(RunFiles.read(copy)) if f.title.startswith("Every gated population")]
     assert f"The weakest is {weak['gate']}, F1 0.543." in found[0].detail
