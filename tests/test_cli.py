@@ -167,6 +167,7 @@ def test_force_does_not_replace_a_folder_that_is_no_run(tmp_path, capsys):
         (["evaluate", "nowhere.csv", "--gate-channel", "gate"], "nowhere.csv"),
         (["info", str(EXAMPLE / "README.md")], "README.md"),
         (["clutser", str(WELL)], "clutser"),
+        (["simulate", str(WELL)], "can't be made"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch, capsys):
@@ -176,6 +177,11 @@ def test_wrong_input_is_one_line_and_exit_2(arguments, message, tmp_path, monkey
     assert message in captured.err.splitlines()[-1]
     assert "Traceback" not in captured.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_permission_is_refused_by_its_reader_and_not_with_the_usage(monkeypatch, capsys):
+    monkeypatch.setattr("os.access", lambda *_, **__: False)
+    assert run(["info", str(WELL)]) == 0, capsys.readouterr().err  # this one can be read all the same
 
 
 def test_a_file_that_lacks_a_marker_is_refused_by_name(clustered, tmp_path, capsys):

@@ -80,7 +80,7 @@ REFUSED = {
         "$TOT",
         TEXT,
     ),
-    "cut short": (WHOLE[:-4], "$TOT", len(WHOLE) - VALUES.nbytes),
+    "cut short": (WHOLE[:-4], "$TOT", len(WHOLE) - VALUES.itemsize * VALUES.shape[1]),
     "nothing says where": (
         dataclasses.replace(FLOATS, without=["$BEGINDATA"], header_data=(0, 0)).build(),
         "$TOT",

@@ -79,7 +79,10 @@ def test_cut_file_on_the_command_line(tmp_path, capsys):
     path = tmp_path / "cut.fcs"
     path.write_bytes(WHOLE[:-30])
     assert run(["info", str(path)]) == 2
-    assert "cut short" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"Error: {path}: the file is cut short after 17 events; copy or export it again, or add --allow-truncated "
+        f"(at byte {len(WHOLE) - 36}); expected the 20 events of $TOT\n"
+    )
     assert run(["info", str(path), "--allow-truncated"]) == 0
     assert "3 of 20 events are missing" in capsys.readouterr().out
 

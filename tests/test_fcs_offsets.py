@@ -79,7 +79,7 @@ def test_missing_number_of_events_is_refused_when_the_size_does_not_tell(tmp_pat
 def test_file_cut_short_is_refused(tmp_path):
     path = tmp_path / "sample.fcs"
     path.write_bytes(GOOD.build()[:-1])
-    with pytest.raises(FCSError, match="beyond the end of the file") as caught:
+    with pytest.raises(FCSError, match="cut short after 9 events") as caught:
         open_fcs(path)
     assert caught.value.keyword == "$TOT"
     assert caught.value.exit_code == 2

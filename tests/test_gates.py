@@ -132,6 +132,11 @@ def test_unknown_channel_names_the_nearest():
         gates_from_channel(sample_with([1, 2]), "labels")
 
 
+def test_unknown_channel_that_is_near_none_says_what_lists_them():
+    with pytest.raises(InputError, match="no such channel; cytomoe info lists those that it has"):
+        gates_from_channel(sample_with([1, 2]), "gate")
+
+
 def test_channel_of_measurements_is_refused():
     with pytest.raises(InputError, match="holds measured values"):
         gates_from_channel(sample_with([1, 2]), "CD4")
@@ -192,6 +197,11 @@ def test_number_of_rows_must_be_the_number_of_events(write, n_events):
     # With 3 events, the first of 4 rows is no header because it occurs again.
     with pytest.raises(InputError, match=f"4 rows for {n_events} events"):
         read_gate_file(write("NK\nNK\nB\nT\n"), n_events)
+
+
+def test_a_header_is_not_counted_among_the_rows(write):
+    with pytest.raises(InputError, match="2 rows under a header line for 5 events"):
+        read_gate_file(write("gate\nNK\nNK\n"), 5)
 
 
 def test_missing_table_is_an_input_error(tmp_path):

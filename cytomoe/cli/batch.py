@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Cluster many samples: one folder each, and tables of all.")
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the results.")
+@click.option("--out", type=options.FILE, required=True, metavar="DIR", help="Folder of the results.")
 @click.option("--pooled", "mode", flag_value="pooled", default="pooled", help="One model for all samples (default).")
 @click.option("--per-sample", "mode", flag_value="per-sample", help="One model for each; clusters are matched after.")
 @click.option(

@@ -13,7 +13,7 @@ from cytomoe.cli.console import listening, print_evaluation
 
 
 @click.command()
-@click.argument("labels", type=click.Path(path_type=Path))
+@click.argument("labels", type=options.FILE)
 @click.argument("files", nargs=-1, type=options.FILE)
 @options.gate_options
 @options.data_set_option

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DEFAULTS = Settings()
-FILE = click.Path(path_type=Path)
+# What can't be read is refused where it is read, in one line; click would print the usage too.
+FILE = click.Path(path_type=Path, readable=False)
 
 
 def _together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
@@ -249,7 +250,7 @@ def merge_options(default: str) -> Callable[[F], F]:
 output_options = _together(
     click.option(
         "--out",
-        type=click.Path(path_type=Path),
+        type=FILE,
         metavar="DIR",
         help="Folder of the results. Default: <first file>_cytomoe in the working directory.",
     ),

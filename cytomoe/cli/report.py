@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from cytomoe.cli import options
+
 
 @click.command(short_help="Make report.html of an earlier run again.")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=options.FILE)
 @click.option("--figures", is_flag=True, help="Also write the figures as PNG and SVG, into RUN/figures.")
 def report(run: Path, figures: bool) -> None:
     """Make report.html in the folder RUN of an earlier run, from the files in it.

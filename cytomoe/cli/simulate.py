@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from cytomoe.cli import options
+
 
 @click.command(short_help="Write simulated wells with known populations.")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=options.FILE)
 @click.option("--wells", type=click.IntRange(min=1), default=3, show_default=True, help="Wells of the plate.")
 @click.option("--events", type=click.IntRange(min=100), default=5000, show_default=True, help="Events per well, about.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all randomness.")

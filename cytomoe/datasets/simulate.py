@@ -117,13 +117,13 @@ def write_plate(out_dir: str | os.PathLike[str], seed: int, wells: int = 3, even
     Raises
     ------
     InputError
-        As :func:`simulate_plate` does.
+        As :func:`simulate_plate` does; if the folder can't be made or written to.
     """
     from cytomoe.io import write_fcs
 
     plate = simulate_plate(seed, wells, events)
     folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     written: list[Path] = []
     for well, sample in plate.items():
         fcs = folder / f"example_{well}.fcs"
@@ -132,6 +132,15 @@ def write_plate(out_dir: str | os.PathLike[str], seed: int, wells: int = 3, even
         written += [fcs, _write_table(gates, folder / f"example_{well}_gates.csv")]
     names = pd.DataFrame({"number": range(1, len(POPULATIONS) + 1), "gate": [p.name for p in POPULATIONS]})
     return [*written, _write_table(names, folder / "gates.csv")]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: can't be made ({error.strerror}); give another folder") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: can't be written to (no permission); give another folder")
 
 
 def _simulate_well(events: int, *, treated: bool, rng: np.random.Generator) -> AnnData:

@@ -66,13 +66,20 @@ def locate_data(
             problem = f"$TOT is 0 but {surplus} says that DATA has {claims[surplus].size} bytes"
             raise FCSError(source.path, problem, keyword="$TOT", expected="as many events as DATA holds")
         return header.start, 0
-    if allow_truncated:
-        cut = _whole_events(source, header, claims, layout, n_events)
-        if cut is not None:
-            missing = f"{n_events - cut[1]:,} of {n_events:,} events are missing"
-            notes.append(f"the file is cut short: {missing}; the whole events before the cut were read")
-            return cut
+    cut = _whole_events(source, header, claims, layout, n_events)
+    if allow_truncated and cut is not None:
+        missing = f"{n_events - cut[1]:,} of {n_events:,} events are missing"
+        notes.append(f"the file is cut short: {missing}; the whole events before the cut were read")
+        return cut
     faults = {name: _fault(source, header, segment, needed) for name, segment in claims.items()}
+    if cut is not None and not {"", "surplus"} & set(faults.values()):
+        raise FCSError(
+            source.path,
+            f"the file is cut short after {cut[1]:,} events; copy or export it again, or add --allow-truncated",
+            keyword="$TOT",
+            offset=cut[0] + layout.data_size(cut[1]),
+            expected=f"the {n_events:,} events of $TOT",
+        )
     name, segment = _choose(source.path, header.start, claims, faults, n_events, needed)
     _note_choice(claims, name, needed, notes)
     return header.start + segment.begin, n_events

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.given_tables import delimiter_of, read_rows, read_text
+from cytomoe.words import counted
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -314,7 +315,8 @@ def _channel_position(sample: AnnData, channel: str) -> int:
             if len(found) == 1:
                 return found[0]
     known = dict.fromkeys(name for names in columns for name in names if name)
-    raise InputError(f"--gate-channel {channel}: the file has no such channel{did_you_mean(channel, known)}")
+    near = did_you_mean(channel, known) or "; cytomoe info lists those that it has"
+    raise InputError(f"--gate-channel {channel}: the file has no such channel{near}")
 
 
 def _split_source(source: str) -> tuple[Path, str | None]:
@@ -351,16 +353,18 @@ def _has_header(table: pd.DataFrame, n_events: int, path: Path) -> bool:
     rows = len(table)
     if rows == n_events:
         return False
+    first, rest = tuple(table.iloc[0]), table.iloc[1:]
+    names_a_gate = (rest == first).all(axis=1).any()  # a header would not occur again below
     if rows == n_events + 1:
-        first, rest = tuple(table.iloc[0]), table.iloc[1:]
-        names_a_gate = (rest == first).all(axis=1).any()  # a header would not occur again below
         if not names_a_gate:
             return True
         if not any(table.iloc[-1]):  # no header, but a blank line at the end
             return False
+    headed = rows > 1 and not names_a_gate
+    under = " under a header line" if headed else ""
     raise InputError(
-        f"--gate-file {path}: {rows:,} rows for {n_events:,} events; it needs one row per event, in the order of the "
-        "files (and at most one header line)"
+        f"--gate-file {path}: {counted(rows - headed, 'row')}{under} for {counted(n_events, 'event')}; it needs one "
+        f"row per event, in the order of the files{'' if headed else ' (and at most one header line)'}"
     )
 
 
