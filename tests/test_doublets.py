@@ -12,7 +12,7 @@ from cytomoe.doublets import PREFIX, exclusive_markers
 from cytomoe.io import write_fcs
 from cytomoe.naming import name_clusters
 from cytomoe.reference import Population, read_reference
-from cytomoe.reporting.doublets import tell_doublets
+from cytomoe.reporting.doublets import size_in_words, tell_doublets
 from cytomoe.reporting.run_files import RunFiles
 from cytomoe.reporting.verdict import judge
 
@@ -74,7 +74,22 @@ def test_doublets_put_into_a_well_are_found_named_and_told_with_their_dna(tmp_pa
     assert suspected[:-45].mean() < 0.01
     clusters = pd.read_csv(out / "clusters.csv")
     numbers = dict(zip(clusters["cluster"], clusters["population"], strict=True))
-    assert tell_doublets(numbers, {})[0].title == "1 cluster may be doublets"
-    assert tell_doublets({1: "unknown 1", 2: "NK cells"}, {}) == []
+    assert tell_doublets({1: "unknown 1", 2: "NK cells"}, {}, {}) == []
     (finding,) = (each for each in judge(RunFiles.read(out)) if "may be doublets" in each.title)
+    assert finding.title == "1 cluster may be doublets"
+    assert not any("--reference" in each.detail for each in judge(RunFiles.read(out)))
     assert "DNA-1 2.0" in finding.detail or "DNA-1 1.9" in finding.detail
+    (k,) = (k for k, name in numbers.items() if name.startswith(PREFIX))
+    assert f"Cluster {k} (CD4 T cells and IgM+ B cells; {suspected.sum()} events; " in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("ratios", "said"),
+    [
+        ([("DNA-1", 1.9), ("Cell_length", 1.2)], "DNA-1 1.9, Cell_length 1.2, which speaks for doublets"),
+        ([("DNA-1", 1.0), ("Cell_length", 1.1)], "DNA-1 1.0, Cell_length 1.1, which speaks against doublets"),
+        ([("FSC-A", 1.3)], "FSC-A 1.3, which decides nothing"),
+    ],
+)
+def test_size_says_whether_these_are_doublets(ratios, said):
+    assert size_in_words(ratios) == f"median over that of the other events: {said}"

@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_plate_report import summary
 
 from cytomoe.cli.main import run
+from cytomoe.io import read_fcs, write_fcs
 from cytomoe.reporting.moved import judge_moved, moved_among, moved_from_fit
 from cytomoe.reporting.plate_verdict import judge_batch
 
@@ -68,6 +70,14 @@ def test_samples_unlike_the_fit_are_told_however_few():
     assert finding.detail == "b: cluster 1 10.0 % (40.0 %), b: cluster 2 60.0 % (30.0 %); in brackets the fit."
 
 
+def test_of_two_samples_shares_far_apart_are_told_and_others_not():
+    counts = np.array([[400, 300, 200, 80, 20], [1000, 300, 500, 180, 20]])
+    (finding,) = judge_moved(counts, ["a", "b"], [1, 2, 3, 4, 5], what="cluster")
+    assert finding.title == "The shares of the two samples lie far apart"
+    assert finding.detail == "In a: cluster 2 30.0 % (15.0 %); in brackets b."
+    assert judge_moved(plate(2), ["a", "b"], [1, 2, 3, 4, 5], what="cluster") == []
+
+
 def test_the_verdict_on_a_batch_names_well_and_cluster():
     abundance = summary().abundance.iloc[[0] * 8].reset_index(drop=True)
     abundance["sample"] = [f"W{i}" for i in range(8)]
@@ -94,3 +104,12 @@ def test_a_mapped_run_keeps_the_shares_of_its_fit(finished, small_plate, tmp_pat
     shares = json.loads((out / "run.json").read_text())["fitted_shares"]
     assert len(shares) == json.loads((out / "run.json").read_text())["clusters"]
     assert sum(shares) == pytest.approx(1, abs=1e-4)
+
+
+def test_predict_says_in_the_terminal_that_shares_moved(finished, small_plate, tmp_path, capsys):
+    sample = read_fcs(small_plate[0])
+    labels = pd.read_parquet(finished / "labels.parquet", columns=["cluster"])["cluster"].to_numpy()
+    path = tmp_path / "without.fcs"
+    write_fcs(sample[labels[: sample.n_obs] != 1], path)
+    assert run(["predict", str(finished), str(path), "--out", str(tmp_path / "mapped"), "--no-report"]) == 0
+    assert "In the sample shares lie far from those of the model's fit: cluster 1 " in capsys.readouterr().err

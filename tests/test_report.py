@@ -160,7 +160,7 @@ def test_a_mapped_sample_has_a_report_without_training(finished, small_plate, tm
     assert run(["predict", str(finished / "model.cytomoe"), str(small_plate[0]), "--out", str(out), "--quiet"]) == 0
     text = visible(page_of(out))
     assert "were mapped to the" in text
-    assert "The sample is like those of the model's training" in text
+    assert "The markers of the sample stay in the range of the model's training" in text
     assert np.shape(data_of(page_of(out))["drift"]["distance"]) == (1, 10)
     assert run(["report", str(out), "--figures"]) == 0
     assert (out / "figures" / "drift.svg").is_file()
@@ -426,6 +426,11 @@ def test_the_weakest_gate_is_named_where_every_gate_has_its_cluster(copy):
     assert f"The weakest is {weak['gate']}, F1 0.543." in found[0].detail
 
 
+def test_a_run_without_reference_says_that_doublets_were_not_looked_for(finished):
+    (found,) = (f for f in judge(RunFiles.read(finished)) if f.title.endswith("clusters were found"))
+    assert found.detail.endswith("Doublets among them are looked for only where --reference names the others.")
+
+
 def test_a_mapped_sample_whose_marker_moved_is_not_called_like_the_training(finished, small_plate, tmp_path):
     out = tmp_path / "mapped"
     assert run(["predict", str(finished / "model.cytomoe"), str(small_plate[0]), "--out", str(out), "--quiet"]) == 0
@@ -433,7 +438,7 @@ def test_a_mapped_sample_whose_marker_moved_is_not_called_like_the_training(fini
     drift.loc[0, "distance"] = 0.42
     drift.to_csv(out / "drift.csv", index=False)
     assert "1 marker lies far from the model's training" in titles(out, "note")
-    assert not any("like those of the model's training" in title for title in titles(out, "good"))
+    assert not any("stay in the range of" in title for title in titles(out, "good"))
     with_column(out, "stability", lambda clusters: np.where(clusters["cluster"] == 3, 0.7, 0.95))
     assert any(title.endswith("is less than stable") for title in titles(out, "note"))
 

@@ -1,18 +1,21 @@
-"""Samples in which the shares of clusters are unlike those of the other samples, or of the fit of their model.
+"""Samples in which shares of clusters or values of markers are unlike those of other samples, or of the model's fit.
 
 Shares are compared as angles, arcsin(sqrt(share)), whose sampling deviation is 1 / (2 sqrt(events)) whatever the share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from cytomoe.drift import MOST_UNFIT
 from cytomoe.reporting.findings import Finding, named
-from cytomoe.words import percent
+from cytomoe.words import counted, percent, plural
 
 # Fewer samples do not tell how far they lie apart as a rule: only shares as far from the median as from a fit are told.
 _FEWEST_SAMPLES = 6
@@ -26,6 +29,8 @@ _REPLICATES = 0.02  # of angles: about 1.4 points of a share of 15 %
 # Samples of other donors differ from the fit without being wrong: only angles this far apart are told, which is 30 %
 # in place of 50 %, or 3 % in place of 10 %.
 _FROM_FIT = 0.15
+_FAR = 0.3  # distance of a marker's distribution from that of the fit, above which a mapped sample is not like it
+_CAUSES = "A true difference, another stain, or other events gated out beforehand: compare the markers."
 
 
 @dataclass(frozen=True)
@@ -128,10 +133,11 @@ def judge_moved(
     events
         As in :func:`moved_among`.
     """
+    events = counts.sum(axis=1) if events is None else events
     against = [("the other samples", moved_among(counts, events))]
     if fitted is not None:
         against.append(("the model's fit", moved_from_fit(counts, fitted, events)))
-    found = []
+    found = _judge_two(counts, samples, numbers, what, events) if fitted is None else []
     for others, moved in against:
         if not moved:
             continue
@@ -147,7 +153,61 @@ def judge_moved(
                 "note",
                 f"In {which} shares lie far from those of {others}",
                 f"{named(told)}; in brackets {'the median' if others == 'the other samples' else 'the fit'}.",
-                "A true difference, another stain, or other events gated out beforehand: compare the markers.",
+                _CAUSES,
             )
         )
     return found
+
+
+def _judge_two(
+    counts: NDArray[np.int64], samples: Sequence[str], numbers: Sequence[int], what: str, events: NDArray[np.int64]
+) -> list[Finding]:
+    """That two samples have shares far apart; which of them is unlike others is not known."""
+    if len(counts) != 2 or not events.all():
+        return []
+    few, many = np.argsort(events, kind="stable")  # few events move a share by chance
+    moved = moved_from_fit(counts[[few]], counts[many] / events[many], events[[few]])
+    if not moved:
+        return []
+    told = [f"{what} {numbers[each.cluster]} {percent(each.share)} ({percent(each.usual)})" for each in moved]
+    detail = f"In {samples[few]}: {named(told)}; in brackets {samples[many]}."
+    return [Finding("note", "The shares of the two samples lie far apart", detail, _CAUSES)]
+
+
+def judge_markers(markers: pd.DataFrame, unfit: Mapping[str, Any]) -> list[Finding]:
+    """Whether the markers of mapped samples lie as in the cells of the fit; nothing where warnings say more.
+
+    Parameters
+    ----------
+    markers
+        As in :class:`cytomoe.drift.Drift`.
+    unfit
+        What :meth:`cytomoe.drift.Drift.to_dict` gives.
+    """
+    shares = unfit["fits_no_expert"]
+    if markers["left_range"].any() or max(shares.values()) > MOST_UNFIT:
+        return []
+    many = len(shares) > 1
+    far = markers[markers["distance"] > _FAR].sort_values("distance", ascending=False)
+    if len(far):
+        told = ", ".join(
+            f"{row.marker} {row.distance:.2f}" + (f" ({row.sample})" if many else "") for row in far.itertuples()
+        )
+        n = far["marker"].nunique()
+        return [
+            Finding(
+                "note",
+                f"{counted(n, 'marker')} {'lies' if n == 1 else 'lie'} far from the model's training",
+                f"Distance of the distribution above {_FAR:g}: {told}; 0 is the same, 1 has no value in common.",
+                "Other proportions of the populations do this, and so does another stain: see Drift and the histograms "
+                "before you compare abundances.",
+            )
+        ]
+    return [
+        Finding(
+            "good",
+            f"The markers of the {plural('sample', len(shares))} stay in the range of the model's training",
+            f"{'At most ' if many else ''}{percent(max(shares.values()))} of the events fit no cluster "
+            f"({percent(unfit['expected'])} in the training).",
+        )
+    ]

@@ -94,8 +94,8 @@ def _drift(summary: BatchSummary) -> list[Finding]:
         found.append(
             Finding(
                 "good",
-                "All samples are like the cells of the fit",
-                f"No marker left its range; the largest distance is that of {marker} in {sample}, {highest.max():.2f} "
+                "The markers of all samples stay in the range of the fit",
+                f"The largest distance is that of {marker} in {sample}, {highest.max():.2f} "
                 "(0 is the same, 1 has no value in common).",
             )
         )
@@ -150,7 +150,8 @@ def _moved(summary: BatchSummary) -> list[Finding]:
 
 def _doublets(summary: BatchSummary) -> list[Finding]:
     """Clusters that may be doublets; how large their events are stands in the report of each sample."""
-    return tell_doublets(dict(zip(summary.clusters["number"], summary.clusters["population"], strict=True)), {})
+    clusters = summary.clusters.set_index("number")
+    return tell_doublets(clusters["population"].to_dict(), clusters["events"].to_dict(), {})
 
 
 def _gates(summary: BatchSummary) -> list[Finding]:

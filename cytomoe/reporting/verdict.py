@@ -17,13 +17,12 @@ from cytomoe.naming import is_known
 from cytomoe.reporting.doublets import judge_doublets
 from cytomoe.reporting.findings import Finding, by_weight, lost_gates, mostly_lost
 from cytomoe.reporting.judges import judge_one_sample, judge_stability
-from cytomoe.reporting.moved import judge_moved
+from cytomoe.reporting.moved import judge_markers, judge_moved
 from cytomoe.reporting.run_files import RunFiles
 from cytomoe.words import counted, percent
 
 TINY = 10  # events; fewer do not make a population that anyone would gate
 UNSURE = 0.5  # below, the model holds another cluster, or several together, for as likely
-_MOVED = 0.3  # distance of a marker's distribution from that of the fit, above which a mapped sample is not like it
 _SETTLED = 0.02  # fall of the loss, relative; default runs on real wells lie below 0.01
 
 
@@ -134,6 +133,8 @@ def _clusters_used(run: RunFiles) -> list[Finding]:
     if used == 1:
         advice = "Check with --markers that the markers chosen tell populations apart."
         return [Finding("check", "All events are in one cluster", detail, advice)]
+    if not any(run.words("score")):
+        detail += " Doublets among them are looked for only where --reference names the others."
     return [Finding("good", f"{used} clusters were found", detail)]
 
 
@@ -273,38 +274,8 @@ def _shared_names(run: RunFiles) -> list[Finding]:
 
 
 def _drift(run: RunFiles) -> list[Finding]:
-    """That a mapped run is like the model's training; where it is not, its warnings say so."""
-    if run.drift is None or run.drift["left_range"].any():
-        return []
-    from cytomoe.drift import MOST_UNFIT
-
-    unfit = run.manifest["drift"]["fits_no_expert"]
-    if max(unfit.values()) > MOST_UNFIT:
-        return []
-    many = len(unfit) > 1
-    moved = run.drift[run.drift["distance"] > _MOVED].sort_values("distance", ascending=False)
-    if len(moved):
-        named = ", ".join(
-            f"{row.marker} {row.distance:.2f}" + (f" ({row.sample})" if many else "") for row in moved.itertuples()
-        )
-        return [
-            Finding(
-                "note",
-                f"{moved['marker'].nunique()} marker{'s lie' if moved['marker'].nunique() > 1 else ' lies'} far from "
-                "the model's training",
-                f"Distance of the distribution above {_MOVED:g}: {named}; 0 is the same, 1 has no value in common.",
-                "Other proportions of the populations do this, and so does another stain: see Drift and the histograms "
-                "before you compare abundances.",
-            )
-        ]
-    return [
-        Finding(
-            "good",
-            f"The sample{'s are' if many else ' is'} like those of the model's training",
-            f"No marker left its range; {'at most ' if many else ''}{percent(max(unfit.values()))} of the events fit "
-            f"no cluster ({percent(run.manifest['drift']['expected'])} in the training).",
-        )
-    ]
+    """Whether the markers of a mapped run lie as in the model's training; where they left it, its warnings say so."""
+    return [] if run.drift is None else judge_markers(run.drift, run.manifest["drift"])
 
 
 def _gates(run: RunFiles) -> list[Finding]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cytomoe.drift import measure_drift
+import numpy as np
+from numpy.typing import NDArray
+
+from cytomoe.drift import Drift, measure_drift
 from cytomoe.io.written import write_csv
+from cytomoe.reporting.moved import judge_markers, judge_moved
 from cytomoe.runs import outputs
 from cytomoe.runs.ending import describe_not_numbers, end_run
 from cytomoe.runs.events import refuse_missing
 from cytomoe.runs.inputs import Checksum, Stamp, model_path
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
-from cytomoe.runs.mapping import map_events
+from cytomoe.runs.mapping import MappedEvents, map_events
 from cytomoe.runs.opening import open_run
 from cytomoe.runs.orders import PredictJob
 from cytomoe.runs.samples import refuse_marker_columns
@@ -56,6 +60,7 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
     watch.lap("drift")
     warnings = [*events.warnings, *describe_not_numbers(mapped), *drift.warnings()]
     shares = model.summary_.sizes / model.summary_.sizes.sum()
+    _tell(mapped, drift, shares, listener)
     model_file = {"path": str(job.model.resolve()), "sha256": Checksum.of(model_stamp, job.known).sha256}
     return end_run(
         job,
@@ -71,3 +76,13 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
             "fitted_shares": shares.astype(float).round(6).tolist(),
         },
     )
+
+
+def _tell(mapped: MappedEvents, drift: Drift, fitted: NDArray[np.float64], listener: Listener) -> None:
+    """Say what the report's verdict notes of markers and shares that are unlike those of the fit."""
+    counts = outputs.abundance_counts(mapped)
+    samples, numbers = mapped.events.samples, range(1, counts.shape[1])
+    moved = judge_moved(counts[:, 1:], samples, numbers, what="cluster", fitted=fitted, events=counts.sum(axis=1))
+    for finding in [*judge_markers(drift.markers, drift.to_dict()), *moved]:
+        if finding.level == "note":
+            listener.say(f"{finding.title}: {finding.detail}")
