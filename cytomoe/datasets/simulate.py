@@ -154,7 +154,7 @@ def _simulate_well(events: int, *, treated: bool, rng: np.random.Generator) -> A
         np.sort(rng.integers(0, _DURATION, events)),
         np.round(length),
         *_measure(_expected_counts(drawn, size, rng), rng).T,
-        *_dna(size, rng).T,
+        *_dna(size * np.where(drawn.doublet, 2, 1), rng).T,
         drawn.gate,
     ]
     # Two decimals: more carry no information, and results no longer hang on the last bit of exp() of a processor.

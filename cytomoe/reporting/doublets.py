@@ -16,9 +16,10 @@ from cytomoe.words import counted, plural
 
 # Channels that grow with the number of cells in an event.
 _SIZE = re.compile(r"(?i).*(dna|ir-?19[13]|19[13]-?ir|(cell|event)_?length|fsc-?a$).*")
+_DNA = re.compile(r"(?i)dna|19[13]")
 _SHOWN = 3
-# Two cells have twice the DNA of one, but a length or scatter that is less than twice: from halfway on a median speaks
-# for doublets. Below the second, all of them speak against.
+# Two cells have twice the DNA of one: from halfway on a median speaks for doublets, below the second against. Length
+# and scatter, which differ between populations too, are asked only where DNA was not measured.
 _LARGER, _ALIKE = 1.5, 1.2
 
 
@@ -74,7 +75,8 @@ def size_in_words(ratios: Sequence[tuple[str, float]]) -> str:
     """
     if not ratios:
         return ""
-    largest = max(ratio for _, ratio in ratios)
+    dna = [ratio for channel, ratio in ratios if _DNA.search(channel)]
+    largest = max(dna or [ratio for _, ratio in ratios])
     verdict = "which speaks for doublets" if largest >= _LARGER else "which decides nothing"
     if largest < _ALIKE:
         verdict = "which speaks against doublets"
