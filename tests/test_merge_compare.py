@@ -106,6 +106,19 @@ def test_merged_populations_have_their_names_everywhere(example_run, mapping, tm
     assert "merged" in json.loads((out / "run.json").read_text())
 
 
+def test_events_of_a_merged_run_bear_the_number_of_their_population(example_run, mapping, tmp_path, capsys):
+    out = tmp_path / "merged"
+    assert run(["merge", str(example_run), "--map", str(mapping), "--out", str(out), "--no-report"]) == 0
+    table = capsys.readouterr().out
+    labels = pd.read_csv(out / "labels.csv")
+    number = dict(zip(labels["population"], labels["population_number"], strict=True))
+    assert number == {name: k for k, name in enumerate(labels["population"].value_counts().index, start=1)}
+    cells = anndata.read_h5ad(out / "cells.h5ad").obs
+    assert cells["population_number"].tolist() == labels["population_number"].tolist()
+    clusters = sorted(set(labels.loc[labels["population"] == "T cells", "cluster"]))
+    assert f"  joined: clusters {', '.join(map(str, clusters))}, of one name: T cells\n" in table
+
+
 def test_the_merged_model_names_new_samples(example_run, mapping, tmp_path):
     assert run(["merge", str(example_run), "--map", str(mapping), "--out", str(tmp_path / "merged")]) == 0
     model = str(tmp_path / "merged" / "model.cytomoe")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from cytomoe.words import percent, plural
 _CLUSTERS_SHOWN = 20
 
 if TYPE_CHECKING:
-    from cytomoe.runs.merge import Naming
+    from cytomoe.runs.merge import Naming, Population
     from cytomoe.training.loop import Progress
 
 
@@ -143,7 +143,7 @@ def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict
         held = f"{plural('cluster', len(each.clusters))} {', '.join(map(str, each.clusters))}"
         share = each.events / total
         click.echo(f"  {number:>3} {each.events:>10,} {percent(share):>7}  {each.name:<{width}}  {held}")
-    _print_joins(result.tree, sum(len(each.clusters) for each in populations), len(populations))
+    _print_joins(result.tree, populations)
     if result.evaluation is not None:
         print_evaluation(result.evaluation, "population")
     click.echo(f"results: {out}")
@@ -151,11 +151,19 @@ def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict
         click.echo(f"report: {result.report}")
 
 
-def _print_joins(tree: list[dict[str, Any]], n_clusters: int, n_groups: int) -> None:
-    """Print the joins of a tree that were made, the nearest first."""
+def _print_joins(tree: list[dict[str, Any]], populations: Sequence[Population]) -> None:
+    """Print the joins that were made: of a tree, the nearest first, or else of clusters of the same name."""
     from cytomoe.runs.recut import joins_in_words
 
-    for line in joins_in_words(tree, n_clusters)[: n_clusters - n_groups]:
+    n_clusters = sum(len(each.clusters) for each in populations)
+    joins = joins_in_words(tree, n_clusters)[: n_clusters - len(populations)]
+    if not tree:
+        joins = [
+            f"clusters {', '.join(map(str, each.clusters))}, of one name: {each.name}"
+            for each in populations
+            if len(each.clusters) > 1
+        ]
+    for line in joins:
         click.echo(f"  joined: {line}")
 
 

@@ -18,7 +18,7 @@ DELIMITERS = ",;\t"
 RESERVED = frozenset(
     {
         *("file", "event", "events", "cytomoe", "confidence", "cluster", "label", "population", "gate", "_index"),
-        *("unassigned", "nearest_cluster", "outlyingness", "in_one_gate"),
+        *("population_number", "unassigned", "nearest_cluster", "outlyingness", "in_one_gate"),
     }
 )
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how Excel's "Unicode text" begins

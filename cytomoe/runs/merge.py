@@ -194,8 +194,8 @@ def write_named(
     numbers = pd.Series(number_populations(list(names), clusters["events"].to_numpy()), index=names.index)
     with atomic_directory(out, replace=out.exists()) as folder:
         shutil.copytree(run, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("report.html", "figures"))
-        _rename_tables(run, folder, manifest, clusters, names)
-        _rename_cells(run, folder, names)
+        _rename_tables(run, folder, manifest, clusters, names, numbers)
+        _rename_cells(run, folder, names, numbers)
         _rename_model(run, folder, names)
         _rename_fcs(run, folder, names, numbers)
         evaluation = _measure_again(folder, manifest, numbers, listener)
@@ -245,7 +245,12 @@ def called(clusters: pd.DataFrame) -> pd.Series[str]:
 
 
 def _rename_tables(
-    run: Path, folder: Path, manifest: dict[str, Any], clusters: pd.DataFrame, names: pd.Series[str]
+    run: Path,
+    folder: Path,
+    manifest: dict[str, Any],
+    clusters: pd.DataFrame,
+    names: pd.Series[str],
+    numbers: pd.Series[int],
 ) -> None:
     medians = read_medians(run, clusters).drop(columns="population", errors="ignore")
     labels = read_labels(run, manifest, clusters)
@@ -255,15 +260,22 @@ def _rename_tables(
     outputs.write_csv(folder / "clusters.csv", clusters)
     medians.insert(medians.columns.get_loc("cluster") + 1, "population", names.loc[medians["cluster"]].to_numpy())
     outputs.write_csv(folder / "medians.csv", medians)
-    labels["population"] = pd.Categorical(_with_unassigned(names).loc[labels["cluster"]].to_numpy())
+    _name_events(labels, labels["cluster"], names, numbers)
     (folder / "labels.parquet").write_bytes(labels.to_parquet(index=False))  # Arrow knows only paths that are text
     outputs.write_csv(folder / "labels.csv", labels.round({"confidence": 4, "outlyingness": 4}))
     outputs.write_csv(folder / "populations.csv", population_abundance(abundance, names))
 
 
-def _with_unassigned(names: pd.Series[str]) -> pd.Series[str]:
-    """Names by number of cluster, with that of events that fit none under 0."""
-    return pd.concat([pd.Series([outputs.UNASSIGNED], index=[0]), names])
+def _name_events(table: pd.DataFrame, clusters: pd.Series[int], names: pd.Series[str], numbers: pd.Series[int]) -> None:
+    """Give a table of events the name and number of their populations; 0 are those of events that fit none."""
+    names = pd.concat([pd.Series([outputs.UNASSIGNED], index=[0]), names])
+    table["population"] = pd.Categorical(names.loc[clusters].to_numpy())
+    table["population_number"] = _with_zero(numbers).loc[clusters].to_numpy()
+
+
+def _with_zero(numbers: pd.Series[int]) -> pd.Series[int]:
+    """Number of the population by that of the cluster; 0, unassigned, is of none."""
+    return pd.concat([pd.Series([0], index=[0]), numbers])
 
 
 def population_abundance(abundance: pd.DataFrame, names: pd.Series[str]) -> pd.DataFrame:
@@ -276,7 +288,7 @@ def population_abundance(abundance: pd.DataFrame, names: pd.Series[str]) -> pd.D
     return pd.concat([abundance.drop(columns=counted), merged], axis=1)
 
 
-def _rename_cells(run: Path, folder: Path, names: pd.Series[str]) -> None:
+def _rename_cells(run: Path, folder: Path, names: pd.Series[str], numbers: pd.Series[int]) -> None:
     path = run / "cells.h5ad"
     if not path.is_file():
         return
@@ -286,7 +298,7 @@ def _rename_cells(run: Path, folder: Path, names: pd.Series[str]) -> None:
         cells = read_h5ad(path)
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{path}: can't be read ({' '.join(str(error).split())})") from error
-    cells.obs["population"] = pd.Categorical(_with_unassigned(names).loc[cells.obs["cytomoe"].astype(int)].to_numpy())
+    _name_events(cells.obs, cells.obs["cytomoe"].astype(int), names, numbers)
     write_h5ad(cells, folder / path.name)
 
 
@@ -340,7 +352,7 @@ def _rename_fcs(run: Path, folder: Path, names: pd.Series[str], numbers: pd.Seri
 
     keywords: dict[str, Any] = {f"CYTOMOE_CLUSTER_{k}": name for k, name in names.items()}
     keywords |= {f"CYTOMOE_POPULATION_{number}": name for number, name in zip(numbers, names, strict=True)}
-    numbers = pd.concat([pd.Series([0], index=[0]), numbers])  # 0: unassigned
+    numbers = _with_zero(numbers)
     for path in sorted((run / "fcs").glob("*.fcs")):
         sample = read_fcs(path)
         clusters = np.asarray(sample[:, "cluster"].X).ravel().astype(int)
