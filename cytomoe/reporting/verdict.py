@@ -310,7 +310,11 @@ def _to_tell_them_apart(run: RunFiles) -> str:
     if run.population_of is not None:
         return "The merge may have joined them with others: the report of the run before has the finer clusters."
     look = "Look whether the markers chosen tell them apart"
-    return f"{look}." if "model" in run.manifest else f"{look}; --resolution 1.5 makes smaller clusters."
+    return (
+        f"{look}."
+        if "model" in run.manifest
+        else f"{look}; --resolution 1.5 makes smaller clusters, and may divide large populations."
+    )
 
 
 def _where_it_lies(run: RunFiles, population: dict[str, Any], populations: list[dict[str, Any]]) -> str:
