@@ -306,7 +306,12 @@ def test_events_that_stand_in_two_files_count_once_in_every_table(small_plate, t
     counted = RunFiles.read(out).cells.counted
     assert counted.tolist() == [True] * distinct + [False] * distinct
     assert run(["evaluate", str(out), "--gate-file", f"{out / 'labels.csv'}:cluster", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["all"]["n_gated"] == distinct
+    measured = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert measured["all"]["n_gated"] == distinct
+    alone = shutil.copytree(out, tmp_path / "alone", ignore=shutil.ignore_patterns("cells.h5ad"))
+    for labels in (out / "labels.csv", alone, alone / "labels.csv"):
+        assert run(["evaluate", str(labels), "--gate-file", f"{out / 'labels.csv'}:cluster", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out.splitlines()[-1]) == measured
     assert run(["recut", str(out), "--clusters", "2", "--out", str(tmp_path / "two")]) == 0
     assert f"<dt>Events</dt><dd>{distinct:,}</dd>" in page_of(tmp_path / "two")
     paragraph = methods_of(RunFiles.read(out)).paragraph

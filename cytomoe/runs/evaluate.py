@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from cytomoe.errors import InputError
+from cytomoe.io.gates import Gates, read_gate_file
 from cytomoe.io.given_tables import delimiter_of, read_text
-from cytomoe.io.run_folder import MANIFEST, read_inputs
+from cytomoe.io.overlaps import find_overlaps
+from cytomoe.io.run_folder import MANIFEST, distinct_events, read_inputs, read_manifest
 from cytomoe.io.tables import plain_cell
 from cytomoe.runs.events import Events, open_events
 from cytomoe.runs.gating import GateSource, find_gates
@@ -23,7 +25,6 @@ from cytomoe.runs.job import Listener
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cytomoe.io.gates import Gates
 
 _COLUMNS = ["file", "event", "cluster"]
 
@@ -70,34 +71,47 @@ def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> dict[str
     if not job.gates:
         raise InputError("no gates are given; add --gate-pattern, --gate-channel or --gate-file")
     labels = read_labels(job.labels)
+    listener = listener or Listener()
+    further: dict[str, NDArray[Any]] = {}
     if job.gates.file is not None and not job.files:
-        from cytomoe.io.gates import read_gate_file
-
         gates = read_gate_file(job.gates.file, len(labels))
-        once = _each_event_once(job.labels, len(labels))
-        if once is not None:
-            labels, gates = labels[once], gates.take(once)
-            (listener or Listener()).say(f"{len(once):,} rows hold {len(labels):,} distinct events, each measured once")
-        return _measure(labels, gates, {}, job.min_population, listener or Listener())
+    else:
+        events = _open_files(job)
+        _check_same_events(job.labels, labels, events)
+        gated = find_gates(events, job.gates)
+        assert gated is not None  # a source was given
+        gates = gated.gates
+        sample = np.array(events.samples, dtype=object)[events.sample]
+        further = {"unique": gated.overlaps.unique, "sample": sample}
+    once = None if job.gates.pattern is not None else _each_event_once(job, len(labels))
+    if once is not None:
+        listener.say(f"{len(once):,} rows hold {np.count_nonzero(once):,} distinct events, each measured once")
+        labels, gates = labels[once], gates.take(once)
+        further = {name: values[once] for name, values in further.items()}
+    return _measure(labels, gates, further, job.min_population, listener)
+
+
+def _open_files(job: EvaluateJob) -> Events:
     paths = list(job.files) or _files_of_run(job.labels)
-    events = open_events(paths, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated)
-    _check_same_events(job.labels, labels, events)
-    gated = find_gates(events, job.gates)
-    assert gated is not None  # a source was given
-    sample = np.array(events.samples, dtype=object)[events.sample]
-    further = {"unique": gated.overlaps.unique, "sample": sample}
-    return _measure(labels, gated.gates, further, job.min_population, listener or Listener())
+    return open_events(paths, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated)
 
 
-def _each_event_once(run: Path, n_rows: int) -> NDArray[np.bool_] | None:
+def _each_event_once(job: EvaluateJob, n_rows: int) -> NDArray[np.bool_] | None:
     """One row of each event of a run in which events stand in several files, shape (rows,); None where none does."""
-    cells = run / "cells.h5ad"
-    if not cells.is_file():
+    run = _folder_of(job.labels)
+    if not (run / MANIFEST).is_file():
         return None
-    from cytomoe.reporting.run_files import Cells
+    manifest = read_manifest(run)
+    if manifest["events"] != n_rows or distinct_events(manifest) == n_rows:
+        return None
+    if (run / "cells.h5ad").is_file():
+        from cytomoe.reporting.run_files import Cells
 
-    counted = Cells.read(cells).counted
-    return None if counted.all() or len(counted) != n_rows else counted
+        return Cells.read(run / "cells.h5ad").counted
+    events = _open_files(job)
+    values = np.concatenate([np.asarray(adata.X) for adata in events.adatas])
+    sample = np.array([entry.get("sample", "") for entry in read_inputs(run)], dtype=object)[events.file]
+    return find_overlaps(values, Gates(np.full(n_rows, -1, dtype=np.int32), ()), file=events.file, sample=sample).first
 
 
 def _measure(
@@ -151,9 +165,14 @@ def _read_csv(file: Path) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(text), sep=delimiter_of(text.partition("\n")[0]))
 
 
+def _folder_of(labels: Path) -> Path:
+    """The folder of the run whose labels these are."""
+    return labels if labels.is_dir() else labels.parent
+
+
 def _files_of_run(labels: Path) -> list[Path]:
     """The FCS files named by the manifest beside the labels."""
-    folder = labels if labels.is_dir() else labels.parent
+    folder = _folder_of(labels)
     if not (folder / MANIFEST).is_file():
         raise InputError(f"{folder / MANIFEST} is not there, so the FCS files are not known; name them after {labels}")
     inputs = read_inputs(folder)

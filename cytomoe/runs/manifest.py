@@ -43,13 +43,16 @@ def write_manifest(
 
     events, model = mapped.events, mapped.model
     sums = [Checksum.of(file.stamp, job.known).sha256 for file in events.files]
+    samples = [events.samples[i] for i in events.file_sample.tolist()]
     content = {
         "version": __version__,
         "command": shlex.join(job.command),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "inputs": [
-            {"file": name, "path": str(path.resolve()), "events": size, "sha256": checksum}
-            for name, path, size, checksum in zip(events.names, events.paths, events.sizes, sums, strict=True)
+            {"file": name, "path": str(path.resolve()), "sample": sample, "events": size, "sha256": checksum}
+            for name, path, sample, size, checksum in zip(
+                events.names, events.paths, samples, events.sizes, sums, strict=True
+            )
         ],
         "samples": events.samples,
         "events": events.n_events,
