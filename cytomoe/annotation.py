@@ -40,6 +40,9 @@ POSITIVE_ABOVE_GLOW = 3.5
 # Fewer cells do not decide where a marker's levels lie.
 FEWEST_CELLS = 10
 _BINS = 512
+_QUARTILES = (0.25, 0.5, 0.75)
+# Shares of a cluster's cells at which the positions of its cells are looked at.
+_AMONG_CELLS = (0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
 _IQR_OF_NORMAL = 1.349
 
 
@@ -61,6 +64,9 @@ class Enrichment:
     positions
         Place of the median between the marker's negative clusters (0) and its positive ones (1); NaN where nothing
         tells them apart; shape (clusters, markers).
+    cells
+        The same place for ten cells of each cluster, from those with little to those with much of the marker (its 5th,
+        15th, ... 95th percentile); shape (10, clusters, markers).
     """
 
     markers: tuple[str, ...]
@@ -68,6 +74,7 @@ class Enrichment:
     medians: FloatArray
     effects: FloatArray
     positions: FloatArray
+    cells: FloatArray
 
     @property
     def levels(self) -> NDArray[np.int64]:
@@ -122,9 +129,9 @@ def enrichment(
     counts, edges = _histograms(expression, clusters, n_clusters)
     given = np.bincount(clusters, minlength=n_clusters + 1)[1:]
     sizes = given if sizes is None else sizes
-    inside = _quartiles(counts, edges)
+    inside = _quantiles(counts, edges)
     weighted = counts * (sizes / np.maximum(given, 1))[:, None, None]
-    outside = _quartiles(weighted.sum(axis=0) - weighted, edges)
+    outside = _quantiles(weighted.sum(axis=0) - weighted, edges)
     order = np.argsort(clusters, kind="stable")
     members = np.split(order, np.cumsum(given)[:-1])
     medians = np.array(
@@ -133,10 +140,13 @@ def enrichment(
     spread = np.sqrt((_deviations(inside) ** 2 + _deviations(outside) ** 2) / 2)
     widths = edges[:, 1] - edges[:, 0]
     effects = (medians - outside[1]) / np.maximum(spread, widths)
+    values = np.concatenate([medians[None], _quantiles(counts, edges, _AMONG_CELLS)])
     columns = [
-        _positions(medians[:, i], sizes, _deviations(inside)[:, i], float(zeros[i]), glow) for i in range(len(markers))
+        _positions(values[:, :, i], sizes, _deviations(inside)[:, i], float(zeros[i]), glow)
+        for i in range(len(markers))
     ]
-    return Enrichment(tuple(markers), sizes, medians, np.nan_to_num(effects), np.column_stack(columns))
+    positions = np.stack(columns, axis=2)
+    return Enrichment(tuple(markers), sizes, medians, np.nan_to_num(effects), positions[0], positions[1:])
 
 
 def _histograms(
@@ -157,13 +167,15 @@ def _histograms(
     return counts, edges
 
 
-def _quartiles(counts: NDArray[np.int64] | FloatArray, edges: FloatArray) -> FloatArray:
-    """The three quartiles of histograms, shape (3, clusters, markers), each the middle of its bin; NaN if empty."""
+def _quantiles(
+    counts: NDArray[np.int64] | FloatArray, edges: FloatArray, shares: Sequence[float] = _QUARTILES
+) -> FloatArray:
+    """Quantiles of histograms, shape (shares, clusters, markers), each the middle of its bin; NaN if empty."""
     cumulative = counts.cumsum(axis=2)
     totals = cumulative[:, :, -1]
     middles = (edges[:, 1:] + edges[:, :-1]) / 2
-    found = np.empty((3, *totals.shape))
-    for i, share in enumerate((0.25, 0.5, 0.75)):
+    found = np.empty((len(shares), *totals.shape))
+    for i, share in enumerate(shares):
         bins = (cumulative < (share * totals)[:, :, None]).sum(axis=2)
         values = middles[np.arange(len(middles))[None, :], np.minimum(bins, _BINS - 1)]
         found[i] = np.where(totals > 0, values, np.nan)
@@ -176,9 +188,16 @@ def _deviations(quartiles: FloatArray) -> FloatArray:
 
 
 def _positions(
-    medians: FloatArray, sizes: NDArray[np.int64], deviations: FloatArray, zero: float, glow: bool
+    values: FloatArray, sizes: NDArray[np.int64], deviations: FloatArray, zero: float, glow: bool
 ) -> FloatArray:
-    """Place of each cluster's median between the negative (0) and the positive (1) clusters of one marker."""
+    """Place between the negative (0) and the positive (1) clusters of one marker.
+
+    Parameters
+    ----------
+    values
+        Of each cluster the median, and whatever else is to be placed, shape (1 + further, clusters).
+    """
+    medians = values[0]
     counted = np.flatnonzero(sizes >= FEWEST_CELLS)
     counted = counted if len(counted) else np.flatnonzero(sizes > 0)
     weights = np.sqrt(sizes[counted])
@@ -186,17 +205,17 @@ def _positions(
     noise = float(np.average(deviations[counted], weights=weights))
     varies = positive - negative >= max(SMALLEST_RANGE, SMALLEST_CONTRAST * noise)
     if np.isnan(zero):
-        return (medians - negative) / (positive - negative) if varies else np.full(len(medians), np.nan)
+        return (values - negative) / (positive - negative) if varies else np.full(values.shape, np.nan)
     if not varies or positive - zero < SMALLEST_RANGE:
         level = float(np.average(medians[counted], weights=weights)) - zero
-        positions = (medians - zero) / max(level, POSITIVE_ABOVE_ZERO)
+        positions = np.asarray((values - zero) / max(level, POSITIVE_ABOVE_ZERO))
         if glow and level < POSITIVE_ABOVE_GLOW:
-            positions[positions >= LEVEL_BOUNDS[0]] = np.nan
+            positions[:, positions[0] >= LEVEL_BOUNDS[0]] = np.nan
         return positions
     # Where even the lowest clusters carry the marker, none of them is negative: zero is.
     dark = max(0.5 * (positive - zero), POSITIVE_ABOVE_GLOW if glow else 0.0)
     base = negative if negative - zero < dark else zero
-    return (medians - base) / (positive - base)
+    return (values - base) / (positive - base)
 
 
 def _two_groups(values: FloatArray, weights: FloatArray) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from cytomoe.reference import Population, columns_of
 
 UNKNOWN = "unknown"
 _UNKNOWN = re.compile(rf"{UNKNOWN}( \d+)?", re.IGNORECASE)
-# A row is out if it agrees less than this with any marker; no name is given below the second in the mean.
+# By a cluster's medians a row is out if it agrees less than this with any marker, or less than the second in the mean.
 CONTRADICTION = 0.35
 LOWEST_SCORE = 0.6
 # What a marker that a cluster must lack counts beside one that it must carry, and a marker that the panel lacks costs.
@@ -43,7 +43,8 @@ class Name:
     population
         Its name, ``unknown`` where nothing fits.
     score
-        How well it fits, from 0 to 1: geometric mean of the agreement of its markers.
+        How well it fits, from 0 to 1: geometric mean of the agreement of its markers' medians, but no more than the
+        share of the cells that agree with any one marker, which tells clusters of two populations.
     runner_up, runner_up_score
         The next population that fits; empty and 0 where there is none.
     """
@@ -132,6 +133,8 @@ def _fit(
     weights = np.array([NEGATIVE_WEIGHT if level == "-" else 1.0 for _, level in known])
     certain = np.where(np.isnan(agreed), 0.5, np.clip(agreed, 0.01, 1.0))  # an unknown level says nothing
     score = np.exp((np.log(certain) * weights).sum(axis=1) / weights.sum())
+    among_cells = [agreement(found.cells[:, :, column], level).mean(axis=0) for column, level in known]
+    told = np.fmin(score, np.fmin.reduce(among_cells))  # an unknown level says nothing
     missing = len(population.levels) - len(known)
     evidence = (np.log2(2 * certain) * weights).sum(axis=1) - MISSING_COST * missing
     out = (certain < CONTRADICTION).any(axis=1) | (score < LOWEST_SCORE) | (found.sizes == 0)
@@ -139,7 +142,7 @@ def _fit(
         if fold(marker) in columns:
             reached = found.levels[:, columns[fold(marker)]]
             out |= (reached >= 0) & (reached < LEVELS.index(level))
-    return score, np.where(out, -np.inf, evidence)
+    return told, np.where(out, -np.inf, evidence)
 
 
 class _Naming:

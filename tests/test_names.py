@@ -98,6 +98,18 @@ def test_the_most_specific_population_that_fits_is_taken(found):
     assert names[0].score > 0.95
 
 
+def test_a_cluster_of_two_populations_fits_its_name_no_better_than_the_share_of_its_cells():
+    rng = np.random.default_rng(0)
+    clusters = np.repeat([1, 2, 3], (500, 500, 100)).astype(np.int32)
+    basophils, monocytes = [3.0, 0.0], [0.0, 3.0]  # CD123, HLA-DR
+    cells = np.array([[0.0, 0.0], monocytes, basophils])[clusters - 1] + rng.normal(0, 0.2, (1100, 2))
+    cells[-40:, 1] += 3  # plasmacytoid dendritic cells in the cluster of basophils
+    found = enrichment(cells.astype(np.float32), clusters, 3, ["CD123", "HLA-DR"], [0.0, 0.0])
+    *_, mixed = name_clusters(found, [Population("Basophils", (("CD123", "+"), ("HLA-DR", "-")))])
+    assert mixed.population == "Basophils"
+    assert mixed.score == pytest.approx(0.6, abs=0.05)
+
+
 # T cells of a panel that measures CD4 but neither CD8 nor TCRgd.
 CD8_OR_GD = [
     Population("CD8 T cells", (("CD3", "+"), ("CD8", "+"), ("CD4", "-"), ("TCRgd", "-"))),
