@@ -30,6 +30,7 @@ from cytomoe.settings import CHANGES, Settings, preset
 from cytomoe.similarity import Prior, name_by_types
 from cytomoe.training.loop import History, Progress
 from cytomoe.training.recovery import Trained, train_safely
+from cytomoe.words import counted
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -419,6 +420,15 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         model.n_clusters_ = saved.network.n_experts
         model.known_as_ = [""] * model.n_clusters_
         return model
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        """Of a fitted model what it found, in a line; before the fit the parameters, as scikit-learn prints them."""
+        if not hasattr(self, "n_clusters_"):
+            return str(super().__repr__(N_CHAR_MAX))
+        markers = len(self.preprocessor_.markers)
+        return (
+            f"<MoESimVAE with seed {self.seed}: {counted(self.n_clusters_, 'cluster')}, {counted(markers, 'marker')}>"
+        )
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "network_"):

@@ -111,6 +111,11 @@ def test_subsample_fits_on_fewer_and_maps_all(blobs):
     assert adjusted_rand_score(blobs[1], model.labels_) > 0.98
 
 
+def test_a_fitted_model_is_printed_in_a_line(fitted, blobs):
+    assert repr(fitted) == f"<MoESimVAE with seed 3: {fitted.n_clusters_} clusters, {blobs[0].shape[1]} markers>"
+    assert repr(MoESimVAE(seed=3)) == "MoESimVAE(seed=3)"
+
+
 def test_clone_keeps_parameters():
     assert clone(MoESimVAE(experts=7, seed=5)).get_params()["experts"] == 7
 
