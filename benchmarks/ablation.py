@@ -22,7 +22,7 @@ from quality import DATA, RESULTS, Problem, load, score
 from cytomoe.estimator import MoESimVAE
 from cytomoe.io.atomic import atomic_path
 from cytomoe.settings import Settings, preset
-from cytomoe.similarity import build_similarity, consensus, valleys
+from cytomoe.similarity import build_similarity, consensus, valley_tree, valleys
 
 SEEDS = 3
 
@@ -87,10 +87,10 @@ def _clipped(expression: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
 
 VARIANTS: dict[str, Variant] = {
     "similarity, complete": _similarity(),
-    "one partition in place of 20": _similarity(changes={"partitions": 1}),
+    "one partition in place of 24": _similarity(changes={"partitions": 1}),
     "without neighbours' averages": _similarity(neighbour_means=_twice),
-    "without the finest bandwidth": _similarity(BANDWIDTHS=(0.05, 0.1, 0.2, 0.4)),
-    "one bandwidth of 0.1": _similarity(BANDWIDTHS=(0.1,)),
+    "without the finest bandwidth": _similarity(valley_tree, BANDWIDTHS=valley_tree.BANDWIDTHS | {1: (0.05,)}),
+    "one bandwidth of 0.1": _similarity(valley_tree, BANDWIDTHS={4: (0.1,)}),
     "without widening noise": _similarity(widen_noise=_same),
     "negative values set to 0": _clipped,
     "without spreading ties": _similarity(spread_ties=_same),
@@ -101,13 +101,16 @@ VARIANTS: dict[str, Variant] = {
     "majority of the partitions": _similarity(changes={"agreement": 0.5}),
     "share of nine tenths of the partitions": _similarity(changes={"agreement": 0.9}),
     "valleys of depth 0.9, nine tenths of the partitions": _similarity(changes={"valley_depth": 0.9, "agreement": 0.9}),
-    "10 partitions in place of 20": _similarity(changes={"partitions": 10}),
+    "10 partitions in place of 24": _similarity(changes={"partitions": 10}),
+    "16 partitions in place of 24": _similarity(changes={"partitions": 16}),
+    "32 partitions in place of 24": _similarity(changes={"partitions": 32}),
     "confidence of 2.5": _similarity(changes={"valley_confidence": 2.5}),
     "one confidence for any number of markers": _similarity(USUAL_MARKERS=10**6),
     "k-means and hierarchy (`--similarity consensus`)": _network(similarity="consensus"),
     "network, complete": _network(),
     "network, valleys of depth 0.8, majority of the partitions": _network(valley_depth=0.8, agreement=0.5),
-    "network without warm start": _network(warm_steps=0, steps=700),
+    "network without warm start": _network(warm_steps=0, steps=500),
+    "network with 500 first steps in place of 300": _network(warm_steps=500),
     "network without joint steps": _network(steps=1),
     "network drawing all cells alike": _network(sampling_power=0.0),
     "network without noise on the codes": _network(code_noise=0.0),

@@ -29,7 +29,7 @@ STEPS = (
     ("similarity: neighbours", "cytomoe.similarity.valleys", "neighbour_means"),
     ("similarity: noise and ties", "cytomoe.similarity.valleys", "spread_ties"),
     ("similarity: noise and ties", "cytomoe.similarity.valleys", "widen_noise"),
-    ("similarity: trees of valleys", "cytomoe.similarity.valleys", "_Tree.grow"),
+    ("similarity: trees of valleys", "cytomoe.similarity.valley_tree", "Tree.grow"),
     ("similarity: width of parts", "cytomoe.similarity.valleys", "divide_wide_parts"),
     ("similarity: agreement", "cytomoe.similarity.consensus", "agreed_clusters"),
     ("similarity: the rest", "cytomoe.preparation", "build_similarity"),

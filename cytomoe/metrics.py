@@ -24,8 +24,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ class Contingency:
 
     def accuracy(self) -> float:
         """Hungarian accuracy; see :func:`accuracy`."""
-        rows, columns = linear_sum_assignment(self.counts, maximize=True)
+        rows, columns = _best_pairs(self.counts)
         return float(self.counts[rows, columns].sum() / self.n)
 
     def adjusted_rand_index(self) -> float:
@@ -181,7 +179,7 @@ class Contingency:
     @cached_property
     def _matching(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Rows and columns of the one-to-one matching that maximises the summed F1."""
-        return linear_sum_assignment(self.f1, maximize=True)
+        return _best_pairs(self.f1)
 
     def _population(self, row: int, column: int | None) -> PopulationScore:
         gate, size = _scalar(self.gates[row]), int(self.gate_sizes[row])
@@ -331,6 +329,8 @@ def mmd2_unbiased(X: ArrayLike, Y: ArrayLike, *, bandwidth: float | None = None)
     m, n = len(X), len(Y)
     if m < 2 or n < 2:
         raise ValueError(f"an unbiased estimate needs two rows of each sample, not {m} and {n}")
+    from scipy.spatial.distance import cdist
+
     within_x, within_y, between = (cdist(*pair, "sqeuclidean") for pair in ((X, X), (Y, Y), (X, Y)))
     if bandwidth is None:
         bandwidth = _median_distance(within_x, within_y, between)
@@ -375,6 +375,13 @@ def _missing(labels: NDArray[Any]) -> NDArray[np.bool_]:
     if labels.dtype.kind == "O":
         missing = missing | (labels == None)  # noqa: E711 (elementwise)
     return np.asarray(missing, dtype=bool)
+
+
+def _best_pairs(values: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the one-to-one matching of the largest sum (Hungarian)."""
+    from scipy.optimize import linear_sum_assignment  # a fifth of a second to load
+
+    return linear_sum_assignment(values, maximize=True)
 
 
 def _pairs(sizes: NDArray[np.int64]) -> int:

@@ -104,7 +104,7 @@ class Settings:
     similarity: SimilarityName = "valleys"
     metric: Metric = "euclidean"
     resolution: float = 1.0
-    partitions: int = 20
+    partitions: int = 24
     valley_depth: float = 1.0
     valley_confidence: float = 2.25
     agreement: float = 0.875
@@ -122,7 +122,7 @@ class Settings:
     code_noise: float = 1.0
 
     batch_size: int = 256
-    warm_steps: int = 500
+    warm_steps: int = 300
     steps: int = 200
     learning_rate: float = 5e-3
     one_cycle: bool = True

@@ -207,9 +207,9 @@ def _preprocessor(job: ClusterJob, training: Sequence[AnnData]) -> Preprocessor:
 
 
 def _load_torch() -> None:
-    """Start to import torch in a thread: a second or two that pass while similarities are worked out on another core.
+    """Start to import torch, and what trains with it, in a thread: a second or two that pass beside the similarity.
 
     Called when the input is known to be right, so that a wrong one is refused at once.
     """
     if "torch" not in sys.modules:
-        threading.Thread(target=importlib.import_module, args=("torch",)).start()
+        threading.Thread(target=importlib.import_module, args=("cytomoe.estimator",)).start()

@@ -1,8 +1,8 @@
 """Nearest neighbours among many cells, exact, by comparing with all of them.
 
-Cells have too many markers for search trees to pay, and all comparisons are one matrix product per batch of cells. What
-costs most is to choose the nearest from a row of distances; here that is done twice on few numbers: the nearest cells
-lie in the groups whose nearest cell is among the nearest.
+Cells have too many markers for search trees to pay, and all comparisons are one matrix product per batch of cells. To
+choose the nearest from a row of distances would cost more than that: a limit that holds them is found on few numbers,
+the distances of the nearest cell of each group, and only what lies within it is sorted.
 """
 
 from __future__ import annotations
@@ -39,29 +39,30 @@ def nearest_neighbours(
         Rows of ``reference``, the nearest first, shape (cells, n_neighbours). Distances are compared in single
         precision: which of two cells equally far to a millionth comes first is left open.
     """
-    n_groups = -(-len(reference) // _GROUP)
+    group = max(1, min(_GROUP, len(reference) // n_neighbours))  # so that there are as many groups as neighbours
+    n_groups = -(-len(reference) // group)
     centre = reference.mean(axis=0)  # small numbers lose least precision in the product
-    padded = np.zeros((n_groups * _GROUP, reference.shape[1]), dtype=np.float32)
+    padded = np.zeros((n_groups * group, reference.shape[1]), dtype=np.float32)
     padded[: len(reference)] = reference - centre
     # |x - y|^2 / 2 up to |x|^2 / 2, which is the same for all y; what fills the last places is no neighbour.
     half_squares = np.square(padded).sum(axis=1) / 2
     half_squares[len(reference) :] = np.inf
     columns = np.ascontiguousarray(padded.T)
-    n_nearest_groups = min(n_neighbours, n_groups)
-    members = (np.arange(_GROUP) * n_groups)[:, None]  # member m of group g is column m * n_groups + g
+    n_columns = columns.shape[1]
     found = np.empty((len(values), n_neighbours), dtype=np.int64)
 
     def search(start: int) -> None:
         rows = centre - values[start : start + _BATCH]
         distances = rows @ columns
         distances += half_squares
-        nearest_members = distances.reshape(len(rows), _GROUP, n_groups).min(axis=1)
-        groups = np.argpartition(nearest_members, n_nearest_groups - 1, axis=1)[:, :n_nearest_groups]
-        candidates = (groups[:, None, :] + members).reshape(len(rows), -1)
-        candidate_distances = np.take_along_axis(distances, candidates, 1)
-        places = np.argpartition(candidate_distances, n_neighbours - 1, axis=1)[:, :n_neighbours]
-        order = np.argsort(np.take_along_axis(candidate_distances, places, 1), axis=1, kind="stable")
-        found[start : start + len(rows)] = np.take_along_axis(candidates, np.take_along_axis(places, order, 1), 1)
+        # The nearest cells of different groups: n of them lie within the limit, and so do the n nearest cells.
+        nearest_members = distances.reshape(len(rows), group, n_groups).min(axis=1)
+        nearest_members.partition(n_neighbours - 1, axis=1)
+        near = np.flatnonzero(distances <= nearest_members[:, n_neighbours - 1, None])
+        row = near // n_columns
+        near = near[np.lexsort((distances.ravel()[near], row))]
+        first = np.searchsorted(row, np.arange(len(rows)))
+        found[start : start + len(rows)] = near[first[:, None] + np.arange(n_neighbours)] % n_columns
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(search, range(0, len(values), _BATCH)))
