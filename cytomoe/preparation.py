@@ -5,6 +5,7 @@ Nothing here needs torch, so that it can be worked out while torch is loaded, or
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ from cytomoe.similarity import OTHER, Prior, Similarity, build_similarity, with_
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+# Transforms of the field give at most a dozen, and on that scale valleys are looked for.
+LARGEST_TRANSFORMED = 50.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +132,12 @@ def prepare(
     Raises
     ------
     InputError
-        If there are too few cells, or the prior does not fit them.
+        If there are too few cells, the prior does not fit them, or values were not transformed.
     """
     if len(expression) < 2:
         raise InputError(f"{len(expression)} cells are too few to cluster; at least 2 are needed")
+    if settings.similarity == "valleys":
+        _refuse_raw(expression, preprocessor.markers)
     streams = np.random.default_rng(seed).spawn(3)
     known = None if prior is None else as_prior(prior, len(expression))
     rows = _draw(len(expression), subsample, streams[0], None if known is None else known.known)
@@ -143,6 +149,17 @@ def prepare(
         similarity, types = with_prior(similarity, training, known, sampling_power=settings.sampling_power)
         _check_experts(similarity.partition, settings.experts)
     return Prepared(settings, preprocessor, expression, rows, similarity, known, types, streams[2])
+
+
+def _refuse_raw(expression: NDArray[np.float32], markers: Sequence[str]) -> None:
+    """Refuse values on which no transform of the field can have been done."""
+    largest = np.maximum(expression.max(axis=0), -expression.min(axis=0))
+    if largest.max() > LARGEST_TRANSFORMED:
+        marker, value = markers[int(largest.argmax())], largest.max()
+        raise InputError(
+            f"{marker} reaches {value:,.0f}: such values are not transformed, and cells can't be told apart on that "
+            "scale; leave out --transform none, or transform them first (arcsinh or logicle)"
+        )
 
 
 def _draw(

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors
 
@@ -15,8 +16,10 @@ from cytomoe.similarity.consensus import ConsensusSimilarity, agreed_clusters, m
 from cytomoe.similarity.neighbours import nearest_neighbours
 from cytomoe.similarity.projection import ProjectionSimilarity, umap_projection
 from cytomoe.similarity.valleys import (
+    MICRO_CLUSTER_ROUNDS,
     confidence_for,
     divide_wide_parts,
+    micro_clusters,
     neighbour_means,
     spread_ties,
     valley_partitions,
@@ -106,6 +109,18 @@ def test_nearest_neighbours_are_those_of_scikit_learn(others, markers, wanted):
     np.testing.assert_allclose(
         np.linalg.norm(reference[found] - values[:, None], axis=2), expected[0], rtol=1e-3, atol=1e-3
     )
+
+
+def test_among_cells_that_are_all_alike_any_are_the_nearest():
+    alike = np.ones((3000, 2), dtype=np.float32)
+    found = nearest_neighbours(alike[:70], alike, 5)
+    assert all(len(set(row)) == 5 for row in found.tolist())
+
+
+def testmicro_clusters_are_those_of_k_means(blobs):
+    cells = blobs[0][np.random.default_rng(0).permutation(len(blobs[0]))]
+    expected = KMeans(4, init=cells[:4], n_init=1, max_iter=MICRO_CLUSTER_ROUNDS, tol=0).fit(cells)
+    np.testing.assert_allclose(micro_clusters(cells, 4), expected.cluster_centers_, rtol=1e-3, atol=1e-3)
 
 
 def test_neighbour_means_are_means_of_the_nearest(blobs):

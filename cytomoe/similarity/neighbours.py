@@ -59,6 +59,9 @@ def nearest_neighbours(
         nearest_members = distances.reshape(len(rows), group, n_groups).min(axis=1)
         nearest_members.partition(n_neighbours - 1, axis=1)
         near = np.flatnonzero(distances <= nearest_members[:, n_neighbours - 1, None])
+        if len(near) > group * n_neighbours * len(rows):  # which only cells equally far can be
+            chosen = np.argpartition(distances, n_neighbours - 1, axis=1)[:, :n_neighbours]
+            near = np.sort(chosen + n_columns * np.arange(len(rows))[:, None], axis=None)
         row = near // n_columns
         near = near[np.lexsort((distances.ravel()[near], row))]
         first = np.searchsorted(row, np.arange(len(rows)))

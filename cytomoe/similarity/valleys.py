@@ -28,7 +28,6 @@ FloatArray = NDArray[np.float32]
 NEIGHBOURS = (10, 20)
 # Cells among which neighbours are searched, at most: enough to fill every population that can be found.
 REFERENCE = 20_000
-
 # Share of the cells that grow each tree: partitions differ, so that what hangs on few cells is outvoted.
 SHARE = 0.8
 # Smallest part that a cut may leave.
@@ -239,14 +238,14 @@ def _pieces(values: FloatArray, height: float, rng: np.random.Generator) -> NDAr
     if n_micro < 4 or not np.ptp(values, axis=0).any():
         return np.zeros(len(values), dtype=np.int64)
     fitted = values[rng.permutation(len(values))[: n_micro * MICRO_CLUSTER_CELLS]]
-    centres = _micro_clusters(fitted, n_micro)
+    centres = micro_clusters(fitted, n_micro)
     joined = fcluster(average(centres), height, "distance")
     if joined.max() == 1:
         return np.zeros(len(values), dtype=np.int64)
     return np.unique(joined[_nearest(values, centres)], return_inverse=True)[1].astype(np.int64)
 
 
-def _micro_clusters(cells: FloatArray, number: int) -> FloatArray:
+def micro_clusters(cells: FloatArray, number: int) -> FloatArray:
     """Centres of k-means from the first ``number`` cells, in a few rounds.
 
     What libraries have either keeps other threads waiting or costs more than these rounds to set up.
