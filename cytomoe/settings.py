@@ -122,7 +122,7 @@ class Settings:
     code_noise: float = 1.0
 
     batch_size: int = 256
-    warm_steps: int = 300
+    warm_steps: int = 500
     steps: int = 200
     learning_rate: float = 5e-3
     one_cycle: bool = True
