@@ -207,9 +207,10 @@ def _preprocessor(job: ClusterJob, training: Sequence[AnnData]) -> Preprocessor:
 
 
 def _load_torch() -> None:
-    """Start to import torch, and what trains with it, in a thread: a second or two that pass beside the similarity.
+    """Start to import torch in a thread: a second or two that pass while similarities are worked out on another core.
 
-    Called when the input is known to be right, so that a wrong one is refused at once.
+    Called when the input is known to be right, so that a wrong one is refused at once. Torch alone: a package that both
+    threads import, as scipy, can reach one of them half loaded.
     """
     if "torch" not in sys.modules:
-        threading.Thread(target=importlib.import_module, args=("cytomoe.estimator",)).start()
+        threading.Thread(target=importlib.import_module, args=("torch",)).start()
