@@ -366,3 +366,13 @@ def test_a_table_that_names_no_gates_is_refused(tmp_path, text, message):
     (tmp_path / "names.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         read_gate_names(tmp_path / "names.csv")
+
+
+def test_a_table_whose_events_are_in_another_order_is_refused(tmp_path):
+    table = pd.DataFrame({"file": ["a", "a", "b", "b"], "event": [0, 1, 0, 1], "gate": ["T", "B", "T", "B"]})
+    table.to_csv(tmp_path / "gates.csv", index=False)
+    assert read_gate_file(f"{tmp_path / 'gates.csv'}:gate", 4).counts() == {"T": 2, "B": 2}
+    wide = pd.DataFrame({"file": "a", "event": [4, 2, 0, 3, 1], "gate": list("TTBBT")})
+    wide.to_csv(tmp_path / "gates.csv", index=False)
+    with pytest.raises(InputError, match="row 2 is event 2 after event 4; sort it"):
+        read_gate_file(f"{tmp_path / 'gates.csv'}:gate", 5)

@@ -249,6 +249,8 @@ def read_gate_file(source: str | os.PathLike[str], n_events: int) -> Gates:
     names = [str(name).strip() for name in table.iloc[0]] if header else [str(i + 1) for i in range(table.shape[1])]
     rows = table.iloc[int(header) : int(header) + n_events]
     position = _column_position(names, column, header, path)
+    if {"file", "event"} <= set(names):
+        _refuse_other_order(rows.iloc[:, names.index("event")], path)
     return Gates.from_labels(rows.iloc[:, position].to_numpy(dtype=object))
 
 
@@ -346,6 +348,19 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise InputError(f"--gate-file {path}: the file is empty; one row per event is needed") from None
     except pd.errors.ParserError as error:
         raise InputError(f"--gate-file {path}: not a readable table: {error}".replace("\n", " ")) from None
+
+
+def _refuse_other_order(events: pd.Series, path: Path) -> None:
+    """Refuse a table like labels.csv, with the columns file and event, whose events are not in the files' order."""
+    numbers = pd.to_numeric(events, errors="coerce").to_numpy(dtype=float)
+    follows = np.append(True, np.diff(numbers) == 1) | (numbers == 0) | (numbers == 1)
+    if follows.all():
+        return
+    row = int(np.argmin(follows))
+    raise InputError(
+        f"--gate-file {path}: its rows are in another order than the events: row {row + 1} is event {events.iloc[row]} "
+        f"after event {events.iloc[row - 1]}; sort it by file and event, as labels.csv has them"
+    )
 
 
 def _has_header(table: pd.DataFrame, n_events: int, path: Path) -> bool:
