@@ -7,7 +7,6 @@ experiment can be checked in little memory.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,7 +37,7 @@ from cytomoe.preprocessing.transform import (
     non_finite_counts,
 )
 from cytomoe.saturation import ADVICE, ceilings
-from cytomoe.twins import hash_events
+from cytomoe.twins import count_shared, hash_events
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -296,21 +295,12 @@ class _Check:
         if len(paths) < 2:
             return
         distinct = [np.unique(self.hashes[path]) for path in paths]
-        events, row, count = np.unique(np.concatenate(distinct), return_inverse=True, return_counts=True)
-        shared = int(np.count_nonzero(count > 1))
+        shared, events, together = count_shared(distinct)
         if shared == 0:
             return
-        file = np.repeat(np.arange(len(paths)), [len(hashes) for hashes in distinct])[count[row] > 1]
-        event = row[count[row] > 1]
-        held = file[np.lexsort((file, event))]
-        copies = np.unique(event, return_counts=True)[1]
-        together: Counter[tuple[int, ...]] = Counter()
-        for n in np.unique(copies).tolist():  # events in just n files, and the files of each
-            sets, counts = np.unique(held[np.repeat(copies == n, copies)].reshape(-1, n), axis=0, return_counts=True)
-            together.update(dict(zip(map(tuple, sets.tolist()), counts.tolist(), strict=True)))
         names = [Path(path).name for path in paths]
         most = ", ".join(f"{' and '.join(names[i] for i in files)} {n:,}" for files, n in together.most_common(3))
-        message = f"{shared:,} of {len(events):,} events stand in more than one file (most: {most})"
+        message = f"{shared:,} of {events:,} events stand in more than one file (most: {most})"
         advice = "if they are gates that overlap, --gate-pattern uses each event once; otherwise leave a file out"
         self.add("", "warning", message, advice)
 

@@ -24,7 +24,7 @@ from cytomoe.plates.engine import Engine, check_scheduler, run_tasks
 from cytomoe.plates.samples import Sample, more_plates_than_wells
 from cytomoe.preprocessing import NanPolicy
 from cytomoe.reference import read_reference
-from cytomoe.runs.batch_tables import write_tables
+from cytomoe.runs.batch_tables import shared_between, write_tables
 from cytomoe.runs.batch_tasks import choices, cluster_job, sums_of, well_tasks
 from cytomoe.runs.cells import H5adChoice
 from cytomoe.runs.events import open_events
@@ -202,6 +202,9 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
         if done == len(tasks) or done % max(1, len(tasks) // _LINES) == 0:
             listener.say(f"{done} of {len(tasks)} samples done, {failed} failed, {len(tasks) - done} left")
     in_order = {sample.name: results[sample.name] for sample in job.samples}
+    for line in shared_between(job, in_order):
+        listener.warn(line)
+        notes = [*notes, line]
     return BatchResult(job.out, in_order, write_tables(job, in_order, choices(job), notes))
 
 

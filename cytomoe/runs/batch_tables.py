@@ -17,6 +17,7 @@ from cytomoe.plates.samples import Sample
 from cytomoe.reporting.findings import lost_gates
 from cytomoe.reporting.plates import BatchSummary, PlateDrift, write_plate_report
 from cytomoe.runs.manifest import software
+from cytomoe.twins import warn_of_shared_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -75,6 +76,14 @@ def write_tables(
     }
     write_json(job.out / MANIFEST, manifest)
     return _summary(described)
+
+
+def shared_between(job: BatchJob, results: dict[str, WellResult]) -> list[str]:
+    """A warning where samples hold the same events, which only a batch that maps may not have heard from its fit."""
+    if job.mode != "model":
+        return []
+    good = [sample for sample in job.samples if not results[sample.name].problem]
+    return warn_of_shared_samples({s.name: str(read_manifest(_folder(job, s)).get("sketch", "")) for s in good})
 
 
 def _write_clusters(

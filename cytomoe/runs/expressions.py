@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
 from cytomoe.runs.events import Events
+from cytomoe.twins import SharedEvents
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -59,12 +60,18 @@ class Preview:
 
 
 def expressions(
-    events: Events, index: int, preprocessor: Preprocessor, nan: NanPolicy, not_numbers: NotNumbers
+    events: Events,
+    index: int,
+    preprocessor: Preprocessor,
+    nan: NanPolicy,
+    not_numbers: NotNumbers,
+    shared: SharedEvents | None = None,
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Transformed marker values of a file, piece by piece: the rows of the run that a piece is, and its values.
 
     The scale of a large file is judged when its last piece has gone by, so that it is read once. Values that are not
-    numbers are treated as ``nan`` says, and counted in ``not_numbers`` unless they are refused.
+    numbers are treated as ``nan`` says, and counted in ``not_numbers`` unless they are refused. ``shared`` looks at
+    each piece.
 
     Raises
     ------
@@ -73,12 +80,16 @@ def expressions(
     """
     if events.held:
         for rows, adata in events.chunks(index):
+            if shared is not None:
+                shared.look(index, adata)
             _count_not_numbers(events.names[index], preprocessor, adata, nan, not_numbers)
             yield rows, preprocessor.expression(adata, nan=nan)
         return
     preview = Preview(events.sizes[index])
     for rows, adata in events.chunks(index):
         preview.add(adata)
+        if shared is not None:
+            shared.look(index, adata)
         _count_not_numbers(events.names[index], preprocessor, adata, nan, not_numbers)
         try:
             expression = preprocessor.expression(adata, judge_scale=False, nan=nan)

@@ -19,6 +19,7 @@ from cytomoe.runs import sampling
 from cytomoe.runs.events import Events
 from cytomoe.runs.expressions import NotNumbers, expressions
 from cytomoe.runs.gating import GatedEvents
+from cytomoe.twins import SharedEvents
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -136,10 +137,18 @@ class MappedEvents:
 
 
 def map_events(
-    model: MoESimVAE, events: Events, gated: GatedEvents | None = None, *, unassigned: bool = False
+    model: MoESimVAE,
+    events: Events,
+    gated: GatedEvents | None = None,
+    *,
+    unassigned: bool = False,
+    shared: SharedEvents | None = None,
 ) -> MappedEvents:
-    """Map events with a model whose clusters have their names; leave those out that fit none if ``unassigned``."""
-    nearest, confidence, outlying, not_numbers = _map(model, events, unassigned)
+    """Map events with a model whose clusters have their names; leave those out that fit none if ``unassigned``.
+
+    ``shared`` looks at the values as they go by.
+    """
+    nearest, confidence, outlying, not_numbers = _map(model, events, unassigned, shared)
     kept = _keep(model, events, nearest)
     counted = _counted(events, gated)
     found = _enrichment(model, kept, nearest, outlying, counted)
@@ -211,7 +220,7 @@ def name_fitted(model: MoESimVAE, training: Sequence[AnnData], reference: Sequen
 
 
 def _map(
-    model: MoESimVAE, events: Events, unassigned: bool
+    model: MoESimVAE, events: Events, unassigned: bool, shared: SharedEvents | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32] | None, NotNumbers]:
     """Cluster and confidence of each event, its outlyingness if that is wanted, and what is no number."""
     not_numbers: NotNumbers = {}
@@ -219,7 +228,7 @@ def _map(
     confidence = np.empty(events.n_events, dtype=np.float32)
     outlying = np.empty(events.n_events, dtype=np.float32) if unassigned else None
     for i in range(len(events.files)):
-        for rows, expression in expressions(events, i, model.preprocessor_, model.nan, not_numbers):
+        for rows, expression in expressions(events, i, model.preprocessor_, model.nan, not_numbers, shared):
             _, clusters[rows], confidence[rows] = model.map_all(expression)
             if outlying is not None:
                 outlying[rows] = model.outlyingness(expression)

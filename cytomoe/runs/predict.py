@@ -19,6 +19,7 @@ from cytomoe.runs.mapping import MappedEvents, map_events
 from cytomoe.runs.opening import open_run
 from cytomoe.runs.orders import PredictJob
 from cytomoe.runs.samples import refuse_marker_columns
+from cytomoe.twins import SharedEvents
 
 
 def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
@@ -46,7 +47,10 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
     events, gated = open_run(job, listener)
     refuse_marker_columns(events, model.preprocessor_.markers)
     watch.lap("read")
-    mapped = map_events(model, events, gated, unassigned=job.unassigned)
+    of_batch = job.key is not None
+    looks = of_batch or (len(events.files) > 1 and job.gates.pattern is None)
+    shared = SharedEvents(events.names, events.n_events) if looks else None
+    mapped = map_events(model, events, gated, unassigned=job.unassigned, shared=shared)
     watch.lap("map")
     rows, expression = mapped.representative()
     drift = measure_drift(
@@ -58,7 +62,8 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
         events.samples,
     )
     watch.lap("drift")
-    warnings = [*events.warnings, *describe_not_numbers(mapped), *drift.warnings()]
+    twins = [] if shared is None or job.gates.pattern is not None else shared.warnings()
+    warnings = [*events.warnings, *twins, *describe_not_numbers(mapped), *drift.warnings()]
     shares = model.summary_.sizes / model.summary_.sizes.sum()
     _tell(mapped, drift, shares, listener)
     model_file = {"path": str(job.model.resolve()), "sha256": Checksum.of(model_stamp, job.known).sha256}
@@ -74,6 +79,7 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
             "model": model_file,
             "drift": drift.to_dict(),
             "fitted_shares": shares.astype(float).round(6).tolist(),
+            **({"sketch": shared.sketch()} if of_batch and shared is not None else {}),
         },
     )
 
