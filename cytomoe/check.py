@@ -33,6 +33,7 @@ from cytomoe.preprocessing.transform import (
     TransformName,
     describe_non_finite,
     linear_values,
+    looks_raw,
     looks_transformed,
     non_finite_counts,
 )
@@ -84,7 +85,7 @@ class _Reference:
     path: str
     instrument: Instrument
     steps: tuple[MarkerStep, ...]
-    as_they_are: bool  # no value is transformed
+    as_they_are: tuple[bool, ...]  # whether a marker's values are not transformed
     cofactor: float | None  # the one of every marker; None when there is no such
     carried: dict[str, str]  # protein channel to name
 
@@ -217,7 +218,8 @@ class _Check:
         transforms = {transform_name(choice, wanted) for choice in chosen}
         default = COFACTORS[instrument] if self.cofactor is None else self.cofactor
         one_cofactor = default if transforms == {"arcsinh"} and not any(c.cofactor for c in chosen) else None
-        return _Reference(path, instrument, steps, transforms == {"none"}, one_cofactor, _carried(adata))
+        as_they_are = tuple(transform_name(choice, wanted) == "none" for choice in chosen)
+        return _Reference(path, instrument, steps, as_they_are, one_cofactor, _carried(adata))
 
     def _compare(self, path: str, adata: AnnData, first: _Reference) -> None:
         """Compare a file's instrument and panel with the reference's."""
@@ -253,12 +255,21 @@ class _Check:
         if saturated:
             self.add(path, "warning", f"saturated: {', '.join(map(str, saturated))}", ADVICE)
         sign = looks_transformed(adata, names)
-        if sign and not first.as_they_are:
+        if sign and not all(first.as_they_are):
             advice = "give the raw file, or take the values as they are with --transform none"
             self.add(path, "error", f"values look transformed already: {sign}", advice)
+        self._raw(path, adata, names, first)
         if not sign:
             self._cofactor(path, adata, names, first.cofactor)
         self._compensation(path, adata, first.instrument, bool(sign))
+
+    def _raw(self, path: str, adata: AnnData, names: list[str], first: _Reference) -> None:
+        """Tell of values that a run would take as they are, though no transform can have been done."""
+        kept = [k for k, as_it_is in enumerate(first.as_they_are) if as_it_is]
+        values = linear_values(adata, [adata.var_names.get_loc(names[k]) for k in kept])
+        sign = looks_raw(values, [first.steps[k].marker for k in kept])
+        if sign:
+            self.add(path, "error", sign, "leave out --transform none, or transform them first (arcsinh or logicle)")
 
     def _compensation(self, path: str, adata: AnnData, instrument: Instrument, transformed: bool) -> None:
         """Say whether a run would compensate the file, and why."""

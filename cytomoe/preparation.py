@@ -14,14 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.errors import InputError
 from cytomoe.preprocessing import NanPolicy, Preprocessor
+from cytomoe.preprocessing.transform import looks_raw
 from cytomoe.settings import Settings
 from cytomoe.similarity import OTHER, Prior, Similarity, build_similarity, with_prior
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-# Transforms of the field give at most a dozen, and on that scale valleys are looked for.
-LARGEST_TRANSFORMED = 50.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,13 +151,9 @@ def prepare(
 
 def _refuse_raw(expression: NDArray[np.float32], markers: Sequence[str]) -> None:
     """Refuse values on which no transform of the field can have been done."""
-    largest = np.maximum(expression.max(axis=0), -expression.min(axis=0))
-    if largest.max() > LARGEST_TRANSFORMED:
-        marker, value = markers[int(largest.argmax())], largest.max()
-        raise InputError(
-            f"{marker} reaches {value:,.0f}: such values are not transformed, and cells can't be told apart on that "
-            "scale; leave out --transform none, or transform them first (arcsinh or logicle)"
-        )
+    sign = looks_raw(expression, markers)
+    if sign:
+        raise InputError(f"{sign}; leave out --transform none, or transform them first (arcsinh or logicle)")
 
 
 def _draw(

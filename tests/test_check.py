@@ -14,10 +14,12 @@ from handmade import FLOW, MASS, make_adata
 
 import cytomoe.io
 from cytomoe.check import Finding, check_files
+from cytomoe.cli.main import run
 from cytomoe.errors import FCSError, InputError
 from cytomoe.saturation import ceilings
 from cytomoe.twins import hash_events, warn_of_twins
 
+EXAMPLE = Path(__file__).parent.parent / "example_data" / "example_A01.fcs"
 DATA = os.environ.get("CYTOMOE_DATA")
 Files = Callable[..., list[str]]
 
@@ -111,6 +113,21 @@ def test_transformed_values_are_an_error_unless_taken_as_they_are(files: Files) 
     paths = files(make_adata(MASS, np.arcsinh(mass().X / 5)))
     assert "look transformed already" in messages(check_files(paths), "error", "a.fcs")
     assert serious(check_files(paths, transform="none")) == []
+
+
+def test_raw_values_to_be_taken_as_they_are_are_an_error_as_in_cluster(files: Files) -> None:
+    errors = messages(check_files(files(mass()), transform="none"), "error", "a.fcs")
+    assert errors.endswith("such values are not transformed, and cells can't be told apart on that scale")
+    assert serious(check_files(files(mass()), transform="arcsinh")) == []
+
+
+def test_check_and_cluster_refuse_raw_values_in_the_same_words(tmp_path, capsys) -> None:
+    arguments = [str(EXAMPLE), "--transform", "none"]
+    assert run(["check", *arguments]) == 2
+    told = capsys.readouterr().out
+    assert run(["cluster", *arguments, "--out", str(tmp_path / "out")]) == 2
+    reason = capsys.readouterr().err.split("Error: ")[-1].split(":")[0]
+    assert f"{reason}: such values are not transformed" in told
 
 
 def test_few_events_are_told(files: Files) -> None:

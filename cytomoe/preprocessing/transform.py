@@ -37,6 +37,8 @@ LOGICLE_NEGATIVE = 0.0  # A: decades added below zero
 TRANSFORMED_BELOW = 12.0
 # Transformed values crowd below their maximum; in raw ones a few events lie far above the rest.
 TRANSFORMED_TAIL = 0.25
+# Values beyond were not transformed at all, and on their scale no valley is found.
+LARGEST_TRANSFORMED = 50.0
 # Fewer values than this say nothing about their distribution.
 MIN_VALUES_JUDGED = 200
 _EVENTS_SAMPLED = 20_000
@@ -248,6 +250,32 @@ def looks_transformed(adata: AnnData, markers: Sequence[str]) -> str | None:
     if 0 < highest < TRANSFORMED_BELOW and crowded:
         return f"none of the {len(columns)} markers exceeds {highest:.3g}"
     return None
+
+
+def looks_raw(values: NDArray[np.floating], markers: Sequence[str]) -> str | None:
+    """Tell whether values that are to be clustered as they are can't have been transformed, and by what sign.
+
+    Parameters
+    ----------
+    values
+        (events, markers).
+    markers
+        Names of the columns.
+
+    Returns
+    -------
+    str or None
+        The sign, in words; None for values that a transform of the field may have made.
+    """
+    if values.size == 0:
+        return None
+    largest = np.maximum(values.max(axis=0), -values.min(axis=0))
+    if not largest.max() > LARGEST_TRANSFORMED:  # nor where it is no number
+        return None
+    return (
+        f"{markers[int(largest.argmax())]} reaches {largest.max():,.0f}: such values are not transformed, and cells "
+        "can't be told apart on that scale"
+    )
 
 
 def _flowcore_ranges(adata: AnnData, markers: Sequence[str]) -> tuple[str, float, float] | None:
