@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.outlyingness import marker_ranges, outlyingness_limit
 
@@ -25,6 +25,11 @@ FITTING = 0.995
 # Stability from which a cluster counts as surely found again, and below which Hennig (2007, Comput. Stat. Data Anal.
 # 52:258) calls it dissolved.
 STABLE, UNSTABLE = 0.75, 0.5
+
+
+def as_shown(stability: ArrayLike) -> NDArray[np.float64]:
+    """Stability to the two digits that people are shown, to be held against the limits: 0.748 reads 0.75, and is."""
+    return np.array([round(float(value), 2) for value in np.atleast_1d(stability)])
 
 
 @dataclass(frozen=True, eq=False)

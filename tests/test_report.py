@@ -383,6 +383,15 @@ def test_clusters_that_are_not_found_again_are_named(copy):
     assert [word in rows for word in ("0.75 stable", "0.74 loose", "0.49 doubtful")] == [True] * 3
 
 
+def test_stability_that_is_shown_as_the_limit_reaches_it(copy):
+    with_column(copy, "stability", lambda clusters: [0.748, 0.745, *[0.9] * (len(clusters) - 2)])
+    n = len(pd.read_csv(copy / "clusters.csv"))
+    (weak,) = (found for found in judge(RunFiles.read(copy)) if "less than stable" in found.title)
+    assert weak.title == f"1 of {n} clusters is less than stable"
+    assert weak.detail.startswith("Cluster 2 (0.74)")
+    assert [record["holds"] for record in cluster_records(RunFiles.read(copy))[:3]] == ["stable", "loose", "stable"]
+
+
 def test_a_population_in_several_clusters_is_told_with_the_command_that_joins_them(copy, tmp_path, capsys):
     with_column(copy, "population", lambda clusters: ["T cells", "T cells", *["unknown"] * (len(clusters) - 2)])
     assert "1 population has several clusters" in titles(copy, "note")

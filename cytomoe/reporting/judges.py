@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cytomoe.fit_summary import STABLE, UNSTABLE
+from cytomoe.fit_summary import STABLE, UNSTABLE, as_shown
 from cytomoe.reporting.findings import Finding, named
 from cytomoe.words import percent
 
@@ -41,6 +41,7 @@ def judge_stability(
     scale
         What the numbers mean, in a sentence.
     """
+    stability = as_shown(stability)
     joined = int(np.count_nonzero(np.isnan(stability)))
     n = len(stability)
     if joined == n:

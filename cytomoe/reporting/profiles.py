@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cytomoe.fit_summary import STABLE, UNSTABLE
+from cytomoe.fit_summary import STABLE, UNSTABLE, as_shown
 from cytomoe.naming import is_known, title_of
 from cytomoe.reporting.histograms import Histograms
 from cytomoe.reporting.run_files import RunFiles
@@ -112,7 +112,8 @@ def stability_word(stability: float) -> str:
     """What a cluster's stability means, in a word; NaN has none."""
     if np.isnan(stability):
         return ""
-    return "stable" if stability >= STABLE else "loose" if stability >= UNSTABLE else "doubtful"
+    shown = float(as_shown(stability)[0])
+    return "stable" if shown >= STABLE else "loose" if shown >= UNSTABLE else "doubtful"
 
 
 def _shares_in_samples(run: RunFiles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
