@@ -457,6 +457,18 @@ def test_a_mapped_sample_whose_marker_moved_is_not_called_like_the_training(fini
     assert any(title.endswith("is less than stable") for title in titles(out, "note"))
 
 
+def test_confidence_counts_an_event_that_stands_in_several_rows_once(copy):
+    cells = anndata.read_h5ad(copy / "cells.h5ad")
+    first = (cells.obs["cytomoe"].astype(str) == "1").to_numpy()
+    cells.obs["confidence"] = np.where(first & (np.cumsum(first) % 2 == 0), 0.1, 0.9).astype(np.float32)
+    cells.obs["counted"] = cells.obs["confidence"] > 0.5
+    cells.write_h5ad(copy / "cells.h5ad")
+    run = RunFiles.read(copy)
+    assert cluster_records(run)[0]["confidence"] == pytest.approx(0.9)
+    (found,) = (found for found in judge(run) if "onfidence" in found.title)
+    assert found.detail.startswith("Median confidence 0.90; 0 % of the events have less")
+
+
 def test_events_of_several_gates_are_left_out_of_the_confusion(copy):
     cells = anndata.read_h5ad(copy / "cells.h5ad")
     assert cells.obs["in_one_gate"].all()  # a channel holds one gate for each event

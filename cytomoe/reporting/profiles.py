@@ -80,8 +80,9 @@ def cluster_records(run: RunFiles) -> list[dict[str, Any]]:
     the fewest and the most of it.
     """
     cells = run.cells
-    sums = np.bincount(cells.cluster, weights=cells.confidence, minlength=run.n_clusters + 1)[1:]
-    confidence = sums / np.maximum(np.bincount(cells.cluster, minlength=run.n_clusters + 1)[1:], 1)
+    own = np.where(cells.assigned & cells.counted, cells.cluster, 0)  # as the sizes count: each event once
+    sums = np.bincount(own, weights=cells.confidence, minlength=run.n_clusters + 1)[1:]
+    confidence = sums / np.maximum(np.bincount(own, minlength=run.n_clusters + 1)[1:], 1)
     gates = _main_gates(run)
     stability = run.stability if run.stability is not None else np.full(run.n_clusters, np.nan)
     lowest, highest = _shares_in_samples(run)

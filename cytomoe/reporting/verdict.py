@@ -170,7 +170,9 @@ def _stability(run: RunFiles) -> list[Finding]:
 
 
 def _confidence(run: RunFiles) -> list[Finding]:
-    confidence = run.cells.confidence[run.cells.cluster > 0]
+    confidence = run.cells.confidence[run.cells.assigned & run.cells.counted]
+    if not len(confidence):
+        return []
     unsure = float((confidence < UNSURE).mean())
     detail = (
         f"Median confidence {np.median(confidence):.2f}; {percent(unsure)} of the events have less than {UNSURE:g}, "
