@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cytomoe.errors import InputError
+from cytomoe.io.event_rows import EventRows
 from cytomoe.io.gates import (
     GatePattern,
     Gates,
@@ -25,6 +26,10 @@ from cytomoe.io.overlaps import find_overlaps
 PATTERN = "{plate}_{gate}_{well}.fcs"
 DATA = Path(os.environ.get("CYTOMOE_DATA", "/nonexistent"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="set CYTOMOE_DATA to the folder of real files")
+
+
+def one_file(n):
+    return EventRows.of_files(["cells.fcs"], [n])
 
 
 def labels_of(gates):
@@ -160,65 +165,65 @@ def write(tmp_path):
 def test_table_with_one_row_per_event(write, text):
     # Without a header, a table of n + 1 rows whose first row occurs again can only end in a blank line.
     text = text.replace("NK", "B") if text.endswith("\n\n") else text
-    assert labels_of(read_gate_file(write(text), 3))[1:] == ["", "B"]
+    assert labels_of(read_gate_file(write(text), one_file(3)))[1:] == ["", "B"]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_column_by_name_in_any_delimiter(write, delimiter):
     path = write(f"event{delimiter}gate\n0{delimiter}NK\n1{delimiter}B\n")
-    assert labels_of(read_gate_file(f"{path}:gate", 2)) == ["NK", "B"]
+    assert labels_of(read_gate_file(f"{path}:gate", one_file(2))) == ["NK", "B"]
 
 
 def test_column_by_number_without_a_header(write):
-    assert labels_of(read_gate_file(str(write("x,NK\ny,B\n")) + ":2", 2)) == ["NK", "B"]
+    assert labels_of(read_gate_file(str(write("x,NK\ny,B\n")) + ":2", one_file(2))) == ["NK", "B"]
 
 
 def test_colon_in_a_file_name_is_no_column(write):
-    assert labels_of(read_gate_file(write("NK\nB\n", "run:1.csv"), 2)) == ["NK", "B"]
+    assert labels_of(read_gate_file(write("NK\nB\n", "run:1.csv"), one_file(2))) == ["NK", "B"]
 
 
 def test_several_columns_need_a_choice(write):
     with pytest.raises(InputError, match=r"which column holds the gates\? event, gate; say --gate-file .*:gate"):
-        read_gate_file(write("event,gate\n0,NK\n1,B\n"), 2)
+        read_gate_file(write("event,gate\n0,NK\n1,B\n"), one_file(2))
 
 
 def test_unknown_column_names_the_nearest(write):
     with pytest.raises(InputError, match="no column 'gates'; nearest: gate"):
-        read_gate_file(str(write("event,gate\n0,NK\n1,B\n")) + ":gates", 2)
+        read_gate_file(str(write("event,gate\n0,NK\n1,B\n")) + ":gates", one_file(2))
 
 
 def test_named_column_without_a_header_is_explained(write):
     with pytest.raises(InputError, match="no header; name the column by its number"):
-        read_gate_file(str(write("0,NK\n1,B\n")) + ":gate", 2)
+        read_gate_file(str(write("0,NK\n1,B\n")) + ":gate", one_file(2))
 
 
 @pytest.mark.parametrize("n_events", [2, 3, 5, 100])
 def test_number_of_rows_must_be_the_number_of_events(write, n_events):
     # With 3 events, the first of 4 rows is no header because it occurs again.
     with pytest.raises(InputError, match=f"4 rows for {n_events} events"):
-        read_gate_file(write("NK\nNK\nB\nT\n"), n_events)
+        read_gate_file(write("NK\nNK\nB\nT\n"), one_file(n_events))
 
 
 def test_a_header_is_not_counted_among_the_rows(write):
     with pytest.raises(InputError, match="2 rows under a header line for 5 events"):
-        read_gate_file(write("gate\nNK\nNK\n"), 5)
+        read_gate_file(write("gate\nNK\nNK\n"), one_file(5))
 
 
 def test_missing_table_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        read_gate_file(tmp_path / "none.csv", 3)
+        read_gate_file(tmp_path / "none.csv", one_file(3))
 
 
 def test_empty_table_is_an_input_error(write):
     with pytest.raises(InputError, match="the file is empty"):
-        read_gate_file(write(""), 3)
+        read_gate_file(write(""), one_file(3))
 
 
 def test_binary_table_is_an_input_error(tmp_path):
     path = tmp_path / "gates.csv"
     path.write_bytes(bytes(range(256)))
     with pytest.raises(InputError, match="is not a text file"):
-        read_gate_file(path, 3)
+        read_gate_file(path, one_file(3))
 
 
 def overlaps_of(rows, labels, file, sample=None):
@@ -311,7 +316,7 @@ def test_overlaps_equal_a_search_row_by_row(drawn):
 
 @needs_data
 def test_mouse_spleen_gates():
-    gates = read_gate_file(DATA / "flow" / "mouse_spleen_gates.csv", 19_225)
+    gates = read_gate_file(DATA / "flow" / "mouse_spleen_gates.csv", one_file(19_225))
     assert gates.counts() == {
         "B cells": 2460,
         "CD4 T cells": 7487,
@@ -366,13 +371,3 @@ def test_a_table_that_names_no_gates_is_refused(tmp_path, text, message):
     (tmp_path / "names.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         read_gate_names(tmp_path / "names.csv")
-
-
-def test_a_table_whose_events_are_in_another_order_is_refused(tmp_path):
-    table = pd.DataFrame({"file": ["a", "a", "b", "b"], "event": [0, 1, 0, 1], "gate": ["T", "B", "T", "B"]})
-    table.to_csv(tmp_path / "gates.csv", index=False)
-    assert read_gate_file(f"{tmp_path / 'gates.csv'}:gate", 4).counts() == {"T": 2, "B": 2}
-    wide = pd.DataFrame({"file": "a", "event": [4, 2, 0, 3, 1], "gate": list("TTBBT")})
-    wide.to_csv(tmp_path / "gates.csv", index=False)
-    with pytest.raises(InputError, match="row 2 is event 2 after event 4; sort it"):
-        read_gate_file(f"{tmp_path / 'gates.csv'}:gate", 5)

@@ -11,6 +11,7 @@ import pytest
 from cytomoe.cli.main import run
 from cytomoe.errors import InputError
 from cytomoe.io import read_fcs
+from cytomoe.io.event_rows import EventRows
 from cytomoe.io.gates import read_gate_file, read_gate_names
 from cytomoe.io.given_tables import read_table
 from cytomoe.plates.samples import read_sheet
@@ -64,7 +65,7 @@ def test_gates_of_events_mean_the_same_however_they_are_saved(saved, tmp_path):
     text = "file,gate\na,größte\na,\nb,NK\n"
     path = tmp_path / "gates.csv"
     path.write_bytes(SAVED[saved](text))
-    gates = read_gate_file(f"{path}:gate", 3)
+    gates = read_gate_file(f"{path}:gate", EventRows.of_files(["cells.fcs"], [3]))
     assert [gates.names[code] if code >= 0 else None for code in gates.codes] == ["größte", None, "NK"]
 
 

@@ -12,6 +12,7 @@ from cytomoe.datasets import simulate_plate, write_plate
 from cytomoe.datasets.pbmc_profiles import MARKERS, POPULATIONS
 from cytomoe.errors import InputError
 from cytomoe.io import read_fcs
+from cytomoe.io.event_rows import EventRows
 from cytomoe.io.gates import Gates, gates_from_channel, read_gate_file
 from cytomoe.metrics import f_measure, mean_f1
 
@@ -164,7 +165,9 @@ def test_written_values_read_back(written, plate):
 def test_channel_and_table_give_the_same_gates(written):
     folder, _ = written
     by_number = gates_from_channel(read_fcs(folder / "example_A03.fcs"), "gate")
-    by_name = read_gate_file(folder / "example_A03_gates.csv", len(by_number.codes))
+    by_name = read_gate_file(
+        folder / "example_A03_gates.csv", EventRows.of_files(["example_A03.fcs"], [len(by_number.codes)])
+    )
     name_of = pd.read_csv(folder / "gates.csv").set_index("number")["gate"]
     renamed = [name_of[int(by_number.names[code])] if code >= 0 else "" for code in by_number.codes]
     assert renamed == [by_name.names[code] if code >= 0 else "" for code in by_name.codes]

@@ -12,7 +12,7 @@ import io
 import os
 import re
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.errors import InputError, did_you_mean
+from cytomoe.io.event_rows import EventRows, order_of_table, refuse_unordered
 from cytomoe.io.given_tables import delimiter_of, read_rows, read_text
 from cytomoe.words import counted
 
@@ -227,31 +228,51 @@ def gates_from_channel(sample: AnnData, channel: str) -> Gates:
     return Gates(codes, tuple(str(int(number)) for number in numbers))
 
 
-def read_gate_file(source: str | os.PathLike[str], n_events: int) -> Gates:
+def _ignore(_: str) -> None:
+    """Say nothing."""
+
+
+def read_gate_file(source: str | os.PathLike[str], rows: EventRows, say: Callable[[str], None] = _ignore) -> Gates:
     """Gates from a table with one row per event, with or without a header line.
+
+    A table with a column ``event`` (and ``file``, where there are several) may be in any order, as long as its events
+    are those of the run; any other is in the order of the files.
 
     Parameters
     ----------
     source
         ``gates.csv`` or ``gates.csv:column``; comma, semicolon or tab separated. A column is named by its header, or
         by its number from 1 where there is none.
-    n_events
-        Events that need a gate.
+    rows
+        The events that need a gate.
+    say
+        Told where rows of the table were moved.
+
+    Returns
+    -------
+    Gates
+        In the order of ``rows``.
 
     Raises
     ------
     InputError
-        If the file can't be read, its rows are not as many as the events, or the column is not clear.
+        If the file can't be read, its rows are not the events, or the column is not clear.
     """
     path, column = _split_source(os.fspath(source))
     table = _read_table(path)
-    header = _has_header(table, n_events, path)
+    header = _has_header(table, len(rows), path)
     names = [str(name).strip() for name in table.iloc[0]] if header else [str(i + 1) for i in range(table.shape[1])]
-    rows = table.iloc[int(header) : int(header) + n_events]
+    table = table.iloc[int(header) : int(header) + len(rows)]
     position = _column_position(names, column, header, path)
-    if {"file", "event"} <= set(names):
-        _refuse_other_order(rows.iloc[:, names.index("event")], path)
-    return Gates.from_labels(rows.iloc[:, position].to_numpy(dtype=object))
+    found = {name.casefold(): i for i, name in reversed(list(enumerate(names))) if i != position}
+    order, what = None, f"--gate-file {path}"
+    if "event" in found:
+        files = table.iloc[:, found["file"]] if "file" in found else None
+        order = order_of_table(files, table.iloc[:, found["event"]], rows, what, say)
+    else:
+        refuse_unordered(rows, what)
+    labels = table.iloc[:, position].to_numpy(dtype=object)
+    return Gates.from_labels(labels if order is None else labels[order])
 
 
 def read_gate_names(path: Path) -> dict[str, str]:
@@ -348,19 +369,6 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise InputError(f"--gate-file {path}: the file is empty; one row per event is needed") from None
     except pd.errors.ParserError as error:
         raise InputError(f"--gate-file {path}: not a readable table: {error}".replace("\n", " ")) from None
-
-
-def _refuse_other_order(events: pd.Series, path: Path) -> None:
-    """Refuse a table like labels.csv, with the columns file and event, whose events are not in the files' order."""
-    numbers = pd.to_numeric(events, errors="coerce").to_numpy(dtype=float)
-    follows = np.append(True, np.diff(numbers) == 1) | (numbers == 0) | (numbers == 1)
-    if follows.all():
-        return
-    row = int(np.argmin(follows))
-    raise InputError(
-        f"--gate-file {path}: its rows are in another order than the events: row {row + 1} is event {events.iloc[row]} "
-        f"after event {events.iloc[row - 1]}; sort it by file and event, as labels.csv has them"
-    )
 
 
 def _has_header(table: pd.DataFrame, n_events: int, path: Path) -> bool:

@@ -21,6 +21,8 @@ _NEEDED: dict[str, type] = {
     **dict.fromkeys(("inputs", "samples", "warnings"), list),
     **dict.fromkeys(("settings", "preprocessing", "software", "seconds"), dict),
 }
+# What it says of each file.
+_OF_INPUT: dict[str, type] = {**dict.fromkeys(("file", "path", "sample", "sha256"), str), "events": int}
 # Texts of clusters.csv and medians.csv; a population may be called NA, so that only an empty cell is none.
 _NAMES = ("sample", "label", "population", "runner_up")
 _CELLS: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "dtype": dict.fromkeys(_NAMES, str)}
@@ -115,11 +117,18 @@ def distinct_events(manifest: dict[str, Any]) -> int:
 
 
 def read_inputs(run: Path) -> list[dict[str, Any]]:
-    """The FCS files that ``run.json`` names, each with its path and SHA-256; raises InputError where it is damaged."""
+    """The FCS files that ``run.json`` names, each with name, path, sample, events and SHA-256.
+
+    Raises
+    ------
+    InputError
+        If the folder is not that of a finished run, or the file is damaged.
+    """
     inputs = read_manifest(run)["inputs"]
     for entry in inputs:
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in ("path", "sha256")):
-            raise InputError(f"{run / MANIFEST}: damaged (an input has no path or sha256); {_AGAIN}")
+        for name, kind in _OF_INPUT.items():
+            if not isinstance(entry, dict) or not isinstance(entry.get(name), kind):
+                raise InputError(f"{run / MANIFEST}: damaged (an input has no {name}); {_AGAIN}")
     return list(inputs)
 
 

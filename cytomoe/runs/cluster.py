@@ -89,7 +89,7 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
     reference = None if job.reference is None else read_reference(job.reference)
     watch = Stopwatch()
     events, gated = open_run(job, listener, fitted=job.subsample or FITTED_EVENTS)
-    known = find_prior(events, job.prior)
+    known = find_prior(events, job.prior, listener)
     held_out = hold_out(job, events, gated)
     rows = rows_that_train(job, events, gated, held_out, known)
     n_fitted = sum(map(len, rows))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cytomoe.errors import InputError
+from cytomoe.io.event_rows import EventRows, file_codes, order_by_event, refuse_repeated
 from cytomoe.io.gates import Gates, read_gate_file
 from cytomoe.io.given_tables import delimiter_of, read_text
 from cytomoe.io.overlaps import find_overlaps
@@ -70,20 +71,19 @@ def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> dict[str
     """
     if not job.gates:
         raise InputError("no gates are given; add --gate-pattern, --gate-channel or --gate-file")
-    labels = read_labels(job.labels)
     listener = listener or Listener()
+    events = _open_files(job) if job.files or job.gates.file is None else None
+    labels, rows = _in_run_order(job, read_labels(job.labels), events, listener)
     further: dict[str, NDArray[Any]] = {}
-    if job.gates.file is not None and not job.files:
-        gates = read_gate_file(job.gates.file, len(labels))
+    if events is None:
+        gates = read_gate_file(job.gates.file or "", rows, listener.say)
     else:
-        events = _open_files(job)
-        _check_same_events(job.labels, labels, events)
-        gated = find_gates(events, job.gates)
+        gated = find_gates(events, job.gates, listener)
         assert gated is not None  # a source was given
         gates = gated.gates
         sample = np.array(events.samples, dtype=object)[events.sample]
         further = {"unique": gated.overlaps.unique, "sample": sample}
-    once = None if job.gates.pattern is not None else _each_event_once(job, len(labels))
+    once = None if job.gates.pattern is not None else _each_event_once(job, rows, events)
     if once is not None:
         listener.say(f"{len(once):,} rows hold {np.count_nonzero(once):,} distinct events, each measured once")
         labels, gates = labels[once], gates.take(once)
@@ -96,22 +96,73 @@ def _open_files(job: EvaluateJob) -> Events:
     return open_events(paths, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated)
 
 
-def _each_event_once(job: EvaluateJob, n_rows: int) -> NDArray[np.bool_] | None:
-    """One row of each event of a run in which events stand in several files, shape (rows,); None where none does."""
-    run = _folder_of(job.labels)
+def _in_run_order(
+    job: EvaluateJob, labels: pd.DataFrame, events: Events | None, listener: Listener
+) -> tuple[pd.DataFrame, EventRows]:
+    """Labels in the order of the files, and the events that they are of; a spreadsheet may have sorted them."""
+    what, files = str(job.labels), labels["file"].astype(str).to_numpy(dtype=object)
+    numbers = labels["event"].to_numpy(dtype=np.int64)
+    if events is not None:
+        if len(labels) != events.n_events:
+            raise InputError(f"{what} has {len(labels):,} labels, but the files hold {events.n_events:,} events")
+        rows: EventRows | None = EventRows.of_files(events.names, events.sizes)
+    else:
+        rows = _rows_of_run(_folder_of(job.labels), len(labels))
+    if rows is not None:
+        where = "the FCS files given" if job.files else "the run"
+        codes = file_codes(files, rows.names, what, where)
+        order = order_by_event(codes, numbers, rows, what, where=where)
+    else:
+        rows, order = _rows_of_labels(files, numbers, _folder_of(job.labels))
+        refuse_repeated(rows, what)
+    if (order != np.arange(len(order))).any():
+        listener.say(f"{what}: its rows were brought into the order of the files")
+    return labels.iloc[order], rows
+
+
+def _rows_of_labels(
+    files: NDArray[np.object_], numbers: NDArray[np.int64], run: Path
+) -> tuple[EventRows, NDArray[np.intp]]:
+    """The events of labels sorted by file and event, and where each stands in them.
+
+    Files are in the order of the run, if that is known, or else as they come: in labels that were moved that says
+    nothing.
+    """
+    known = [entry["file"] for entry in read_inputs(run)] if (run / MANIFEST).is_file() else []
+    there = dict.fromkeys(pd.unique(files))
+    names = [*(name for name in known if name in there), *(name for name in there if name not in known)]
+    codes = pd.Categorical(files, categories=names).codes.astype(np.int64)
+    order = np.lexsort((numbers, codes))
+    moved = bool((order != np.arange(len(order))).any())
+    ordered = not moved or len(names) == 1 or set(names) <= set(known)
+    return EventRows(tuple(names), codes[order], numbers[order], ordered), order
+
+
+def _rows_of_run(run: Path, n_rows: int) -> EventRows | None:
+    """The events of the run in whose folder labels lie; None where there is none, or it has another number of them."""
     if not (run / MANIFEST).is_file():
         return None
-    manifest = read_manifest(run)
-    if manifest["events"] != n_rows or distinct_events(manifest) == n_rows:
+    inputs = read_inputs(run)
+    rows = EventRows.of_files([entry["file"] for entry in inputs], [entry["events"] for entry in inputs])
+    return rows if len(rows) == n_rows else None
+
+
+def _each_event_once(job: EvaluateJob, rows: EventRows, events: Events | None) -> NDArray[np.bool_] | None:
+    """One row of each event of a run in which events stand in several files, shape (rows,); None where none does."""
+    run = _folder_of(job.labels)
+    of_run = _rows_of_run(run, len(rows))
+    if of_run is None or distinct_events(read_manifest(run)) == len(rows):
         return None
-    if (run / "cells.h5ad").is_file():
+    if of_run.names == rows.names and (run / "cells.h5ad").is_file():
         from cytomoe.reporting.run_files import Cells
 
         return Cells.read(run / "cells.h5ad").counted
-    events = _open_files(job)
+    events = _open_files(job) if events is None else events
+    samples = np.array([entry["sample"] for entry in read_inputs(run)], dtype=object)
+    sample = samples[file_codes(events.names, of_run.names, str(job.labels))][events.file]
     values = np.concatenate([np.asarray(adata.X) for adata in events.adatas])
-    sample = np.array([entry.get("sample", "") for entry in read_inputs(run)], dtype=object)[events.file]
-    return find_overlaps(values, Gates(np.full(n_rows, -1, dtype=np.int32), ()), file=events.file, sample=sample).first
+    no_gates = Gates(np.full(len(rows), -1, dtype=np.int32), ())
+    return find_overlaps(values, no_gates, file=events.file, sample=sample).first
 
 
 def _measure(
@@ -183,11 +234,3 @@ def _files_of_run(labels: Path) -> list[Path]:
         if sha256(path) != entry["sha256"]:
             raise InputError(f"{path} is not the file any more that was clustered; name the FCS files after {labels}")
     return paths
-
-
-def _check_same_events(path: Path, labels: pd.DataFrame, events: Events) -> None:
-    if len(labels) != events.n_events:
-        raise InputError(f"{path} has {len(labels):,} labels, but the files hold {events.n_events:,} events")
-    same_files = labels["file"].astype(str).to_numpy() == np.array(events.names, dtype=object)[events.file]
-    if not (same_files & (labels["event"].to_numpy() == events.event)).all():
-        raise InputError(f"{path}: files or events stand in another order than in the FCS files given")

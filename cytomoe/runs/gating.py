@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
+from cytomoe.io.event_rows import EventRows
 from cytomoe.io.gates import (
     GatePattern,
     Gates,
@@ -19,6 +21,7 @@ from cytomoe.io.gates import (
 )
 from cytomoe.io.overlaps import Overlaps, find_overlaps
 from cytomoe.runs.events import Events
+from cytomoe.runs.job import Listener
 from cytomoe.words import counted, percent
 
 
@@ -91,8 +94,10 @@ class GatedEvents:
     overlaps: Overlaps
 
 
-def find_gates(events: Events, source: GateSource) -> GatedEvents | None:
+def find_gates(events: Events, source: GateSource, listener: Listener | None = None) -> GatedEvents | None:
     """Gates of the events from where the user says they stand; None if nowhere.
+
+    The listener is told where rows of a table of gates were moved.
 
     Raises
     ------
@@ -101,7 +106,7 @@ def find_gates(events: Events, source: GateSource) -> GatedEvents | None:
     """
     if not source:
         return None
-    gates = _gates(events, source)
+    gates = _gates(events, source, (listener or Listener()).say)
     if not gates.names:
         raise InputError("no event has a gate; check the --gate- option")
     if source.pattern is None:
@@ -117,8 +122,10 @@ def find_gates(events: Events, source: GateSource) -> GatedEvents | None:
     return GatedEvents(gates, find_overlaps(values, gates, file=events.file, sample=events.sample))
 
 
-def find_prior(events: Events, source: PriorSource) -> Gates | None:
+def find_prior(events: Events, source: PriorSource, listener: Listener | None = None) -> Gates | None:
     """Known populations of the events; None if nobody knows any.
+
+    The listener is told where rows of a table of known cells were moved.
 
     Raises
     ------
@@ -128,17 +135,23 @@ def find_prior(events: Events, source: PriorSource) -> Gates | None:
     if source.file is None and source.channel is None:
         return None
     option = "--prior" if source.file is not None else "--prior-channel"
+    say = (listener or Listener()).say
+    where = GateSource(channel=source.channel, file=source.file, names=source.names)
     try:
-        known = _gates(events, GateSource(channel=source.channel, file=source.file, names=source.names))
-    except InputError as error:  # the same tables and channels as for gates, in the words of this option
-        words = str(error).replace("--gate-file", "--prior").replace("--gate-channel", "--prior-channel")
-        raise InputError(words) from None
+        known = _gates(events, where, lambda line: say(_as_prior(line)))
+    except InputError as error:
+        raise InputError(_as_prior(str(error))) from None
     if not known.names:
         raise InputError(f"{option} names the population of no event")
     return known
 
 
-def _gates(events: Events, source: GateSource) -> Gates:
+def _as_prior(words: str) -> str:
+    """Words on tables and channels, which are the same as for gates, with the options of known cells."""
+    return words.replace("--gate-file", "--prior").replace("--gate-channel", "--prior-channel")
+
+
+def _gates(events: Events, source: GateSource, say: Callable[[str], None]) -> Gates:
     if source.pattern is not None:
         fields = GatePattern(source.pattern)
         return gates_from_files([fields.fields_of(path)["gate"] for path in events.paths], events.sizes)
@@ -147,7 +160,7 @@ def _gates(events: Events, source: GateSource) -> Gates:
         parts = [gates_from_channel(adata, channel) for i in range(len(events.files)) for _, adata in events.chunks(i)]
         numbers = np.concatenate([np.array([*part.names, None], dtype=object)[part.codes] for part in parts])
         return Gates.from_labels(numbers if source.names is None else _named(numbers, source.names, channel))
-    return read_gate_file(source.file or "", events.n_events)
+    return read_gate_file(source.file or "", EventRows.of_files(events.names, events.sizes), say)
 
 
 def _named(numbers: NDArray[np.object_], table: Path, channel: str) -> NDArray[np.object_]:

@@ -39,7 +39,7 @@ def open_run(job: RunJob, listener: Listener, *, fitted: int = 0) -> tuple[Event
     if job.samples is not None:
         events = with_samples(events, job.samples)
     _announce(events, job.h5ad, listener, fitted)
-    gated = find_gates(events, job.gates)
+    gated = find_gates(events, job.gates, listener)
     if gated is not None:
         listener.say(describe_gates(gated))
     return events, gated

@@ -1,0 +1,279 @@
+"""Which event each row of a run is, and the rows of a table that names its events brought into that order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from cytomoe.errors import InputError
+from cytomoe.io.tables import plain_cell
+from cytomoe.words import listed
+
+_FIRST_LINE = 2  # of a table's rows, below its header
+_NAMED = 4  # files that a message names
+
+
+@dataclass(frozen=True, eq=False)
+class EventRows:
+    """Which event each row of a run is.
+
+    Attributes
+    ----------
+    names
+        Names of the files, as ``labels.csv`` writes them.
+    file
+        (rows,) index into ``names``.
+    event
+        (rows,) position of the event within its file, from 0.
+    ordered
+        Whether the files are known to be in the order of the run.
+    """
+
+    names: tuple[str, ...]
+    file: NDArray[np.int64]
+    event: NDArray[np.int64]
+    ordered: bool = True
+
+    @classmethod
+    def of_files(cls, names: Sequence[str], sizes: Sequence[int]) -> EventRows:
+        """All events of files, file by file.
+
+        Parameters
+        ----------
+        names
+            Names of the files.
+        sizes
+            Events of each.
+        """
+        event = np.concatenate([np.arange(0), *(np.arange(size) for size in sizes)])
+        return cls(tuple(names), np.repeat(np.arange(len(sizes)), sizes), event)
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the rows are the files in order, each from its first event on without a gap."""
+        begins = np.append(True, np.diff(self.file) != 0)
+        return bool((self.event[begins] == 0).all() and (np.diff(self.event)[~begins[1:]] == 1).all())
+
+
+def file_codes(files: ArrayLike, names: Sequence[str], what: str, where: str = "the run") -> NDArray[np.int64]:
+    """Index into ``names`` of the file that each row of a table names, with or without its folder.
+
+    Parameters
+    ----------
+    files
+        (rows,) names of files in the table.
+    names
+        Names of the files of the run.
+    what, where
+        How messages call the table, and that to which the files belong.
+
+    Raises
+    ------
+    InputError
+        If a row names no file of the run, or one that can't be told from another.
+    """
+    codes, given = pd.factorize(np.asarray(files, dtype=object), use_na_sentinel=False)
+    position = {name: i for i, name in enumerate(names)}
+    parts = [_parts(name) for name in names]
+    lookup = np.empty(len(given), dtype=np.int64)
+    for i, text in enumerate(map(str, given)):
+        plain = plain_cell(text.strip())
+        found = [position[name] for name in (text, plain) if name in position][:1]
+        found = found or [k for k, other in enumerate(parts) if _same_end(_parts(plain), other)]
+        if len(found) != 1:
+            line = int(np.argmax(codes == i)) + _FIRST_LINE
+            known = listed([names[k] for k in found] or list(names), _NAMED)
+            problem = f"which may be any of {known}" if found else f"which is not in {where} ({known})"
+            raise InputError(f"{what}: line {line} names the file {text or '(empty)'}, {problem}")
+        lookup[i] = found[0]
+    return lookup[codes]
+
+
+def order_by_event(
+    file: NDArray[np.int64], event: NDArray[np.int64], rows: EventRows, what: str, *, where: str = "the run"
+) -> NDArray[np.intp]:
+    """Where each row of the run stands in a table of the same events, counted from 0 or throughout from 1.
+
+    Parameters
+    ----------
+    file
+        (rows,) index into ``rows.names`` of each row of the table.
+    event
+        (rows,) number of its event.
+    rows
+        The run's, as many as the table's.
+    what, where
+        How messages call the table, and that to which the events belong.
+
+    Raises
+    ------
+    InputError
+        If the table repeats or lacks an event, or has one that is not in the run.
+    """
+    own, theirs = np.lexsort((rows.event, rows.file)), np.lexsort((event, file))
+    of_same_file = file[theirs] == rows.file[own]
+    apart = event[theirs] - rows.event[own]
+    if of_same_file.all() and ((apart == 0).all() or (apart == 1).all()):
+        order = np.empty(len(own), dtype=np.intp)
+        order[own] = theirs
+        return order
+    raise InputError(f"{what}: {_difference(file, event, rows, where)}")
+
+
+def refuse_repeated(rows: EventRows, what: str) -> None:
+    """Refuse a table, sorted by file and event, in which an event stands twice.
+
+    Parameters
+    ----------
+    rows
+        Events of the table.
+    what
+        How the message calls it.
+    """
+    same = (np.diff(rows.file) == 0) & (np.diff(rows.event) == 0)
+    if same.any():
+        row = int(np.argmax(same))
+        raise InputError(f"{what}: event {rows.event[row]} of {rows.names[rows.file[row]]} stands in it twice")
+
+
+def refuse_unordered(rows: EventRows, what: str) -> None:
+    """Refuse a table that does not name its events where nobody knows the order of the files.
+
+    Parameters
+    ----------
+    rows
+        The run's.
+    what
+        How the message calls the table.
+    """
+    if not rows.ordered:
+        raise InputError(
+            f"{what}: does not say of which file and event its rows are, and the labels were moved, so that the order "
+            "of the files is not known; name the FCS files after the labels, or add the columns file and event"
+        )
+
+
+def order_of_table(
+    files: pd.Series[Any] | None, events: pd.Series[Any], rows: EventRows, what: str, say: Callable[[str], None]
+) -> NDArray[np.intp] | None:
+    """Where each row of the run stands in a table that the user gives; None where its order is the run's.
+
+    Parameters
+    ----------
+    files, events
+        The table's columns, texts; ``files`` may lack.
+    rows
+        The run's, as many as the table's.
+    what
+        How messages call the table.
+    say
+        Told where rows are moved, or the numbers of the events are not used.
+
+    Raises
+    ------
+    InputError
+        If its events are not those of the run, or it is not clear which they are.
+    """
+    if files is None and len(rows.names) > 1:
+        refuse_unordered(rows, what)
+    try:
+        order = _order_in_table(files, events, rows, what)
+    except InputError as error:
+        hint = "; without a column event, rows count in the order of the files" if rows.ordered else ""
+        raise InputError(f"{error}{hint}") from None
+    if order is None:
+        refuse_unordered(rows, what)
+        say(f"{what}: its column event holds no numbers of events; its rows are taken in the order of the files")
+        return None
+    if (order == np.arange(len(order))).all():
+        return None
+    say(f"{what}: its rows are in another order than the events, and were matched by file and event")
+    return order
+
+
+def _order_in_table(
+    files: pd.Series[Any] | None, events: pd.Series[Any], rows: EventRows, what: str
+) -> NDArray[np.intp] | None:
+    """Where each row of the run stands in a table; None where its column event numbers no events."""
+    numbers = _whole_numbers(events, what)
+    if numbers is None:
+        return None
+    if files is None and len(rows.names) > 1:
+        return _order_without_files(numbers, rows, what)
+    file = rows.file * 0 if files is None else file_codes(files, rows.names, what)
+    counted = _order_of_count(numbers, rows)
+    if counted is not None and (file[counted] == rows.file).all():
+        return counted
+    return order_by_event(file, numbers, rows, what)
+
+
+def _parts(name: str) -> list[str]:
+    """A path from its end, whichever system wrote it."""
+    return name.replace("\\", "/").split("/")[::-1]
+
+
+def _same_end(one: list[str], other: list[str]) -> bool:
+    """Whether one path is the end of the other."""
+    return all(a == b for a, b in zip(one, other, strict=False))
+
+
+def _whole_numbers(cells: pd.Series[Any], what: str) -> NDArray[np.int64] | None:
+    """Numbers of events; None where no cell is a whole number, so that the column is about something else."""
+    values = pd.to_numeric(cells.astype(str).str.strip(), errors="coerce").to_numpy(dtype=np.float64)
+    whole = (values == np.floor(values)) & (np.abs(values) < 2**53)
+    if not whole.any():
+        return None
+    if not whole.all():
+        line = int(np.argmin(whole))
+        raise InputError(
+            f"{what}: its column event should number the events, but line {line + _FIRST_LINE} of it holds "
+            f"'{cells.iloc[line]}'"
+        )
+    return values.astype(np.int64)
+
+
+def _order_without_files(numbers: NDArray[np.int64], rows: EventRows, what: str) -> NDArray[np.intp]:
+    """Order of a table of several files that does not name them."""
+    if any(((numbers - rows.event) == first).all() for first in (0, 1)):
+        return np.arange(len(rows))
+    order = _order_of_count(numbers, rows)
+    if order is None:
+        raise InputError(
+            f"{what}: its events are not in the order of the {len(rows.names)} files, and it does not say of which "
+            "file each is; add a column file, as labels.csv has it"
+        )
+    return order
+
+
+def _order_of_count(numbers: NDArray[np.int64], rows: EventRows) -> NDArray[np.intp] | None:
+    """Order of a table that counts through all files, from 0 or 1; None where it does not, or events lack."""
+    order = np.argsort(numbers, kind="stable")
+    counts = numbers.min() in (0, 1) and (numbers[order] - numbers.min() == np.arange(len(rows))).all()
+    return order if counts and rows.whole else None
+
+
+def _difference(file: NDArray[np.int64], event: NDArray[np.int64], rows: EventRows, where: str) -> str:
+    """The first event that a table repeats, or that the run does not have, and the first that lacks in the table."""
+    own = pd.MultiIndex.from_arrays([rows.file, rows.event])
+    counts = [pd.MultiIndex.from_arrays([file, event - first]) for first in (0, 1)]
+    first = int(counts[1].isin(own).sum() > counts[0].isin(own).sum())
+    table = counts[first]
+    repeated, unknown = table.duplicated(), ~table.isin(own)
+    line = int(np.argmax(repeated | unknown))
+    called = f"event {event[line]} of {rows.names[file[line]]}"
+    problem = (
+        f"line {line + _FIRST_LINE} is {called}, which is not in {where}"
+        if unknown[line]
+        else f"{called} stands in line {int(np.argmax(table == table[line])) + _FIRST_LINE} and again in line "
+        f"{line + _FIRST_LINE}"
+    )
+    lacking = int(np.argmin(own.isin(table)))
+    return f"{problem}, and event {rows.event[lacking] + first} of {rows.names[rows.file[lacking]]} has no row"

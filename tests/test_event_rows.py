@@ -1,0 +1,288 @@
+"""Tables of gates that name their events, and labels that a spreadsheet sorted: in whatever order, never beside it."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cytomoe.cli.main import run
+from cytomoe.errors import InputError
+from cytomoe.io.event_rows import EventRows
+from cytomoe.io.gates import read_gate_file
+
+EXAMPLE = Path(__file__).parent.parent / "example_data"
+ROWS = EventRows.of_files(["a.fcs", "b.fcs"], [3, 2])
+LABELS = list("PQRST")  # of the events of ROWS, in order
+TABLE = pd.DataFrame({"file": ["a.fcs"] * 3 + ["b.fcs"] * 2, "event": [0, 1, 2, 0, 1], "gate": LABELS})
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Labels that a table gives to the events of a run, in the run's order, and what was said."""
+
+    def read_table(table, rows=ROWS, column="gate"):
+        said = []
+        table.to_csv(tmp_path / "gates.csv", index=False)
+        gates = read_gate_file(f"{tmp_path / 'gates.csv'}:{column}", rows, said.append)
+        return [gates.names[code] for code in gates.codes], said
+
+    return read_table
+
+
+def test_a_table_in_the_order_of_the_run_is_taken_as_it_is(read):
+    assert read(TABLE) == (LABELS, [])
+
+
+@pytest.mark.parametrize(
+    "order",
+    [[3, 4, 0, 1, 2], [1, 2, 0, 3, 4], [4, 3, 2, 1, 0], [0, 3, 1, 4, 2]],
+    ids=["files swapped", "rotated within a file", "backwards", "interleaved"],
+)
+def test_a_table_in_another_order_is_matched_by_file_and_event(read, order):
+    labels, said = read(TABLE.iloc[order])
+    assert labels == LABELS
+    assert len(said) == 1
+    assert "its rows are in another order than the events, and were matched by file and event" in said[0]
+
+
+def test_events_may_be_counted_from_1(read):
+    assert read(TABLE.assign(event=TABLE["event"] + 1).iloc[::-1])[0] == LABELS
+
+
+def test_events_may_be_counted_through_all_files(read):
+    assert read(TABLE.assign(event=range(5)).iloc[::-1])[0] == LABELS
+    assert read(TABLE.assign(event=range(1, 6)).iloc[::-1])[0] == LABELS
+
+
+def test_some_events_of_a_run_are_matched_by_their_numbers(read):
+    rows = EventRows(("a.fcs",), np.zeros(3, dtype=np.int64), np.array([0, 3, 7]))
+    some = pd.DataFrame({"file": "a.fcs", "event": [0, 3, 7], "gate": list("PQR")})
+    assert read(some, rows) == (list("PQR"), [])
+    assert read(some.iloc[[2, 0, 1]], rows)[0] == list("PQR")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a.fcs"] * 4, "line 2 is event 0 of a.fcs, which is not in the run"),
+        (["a.fcs"] * 3 + ["b.fcs"], "add a column"),
+    ],
+)
+def test_a_count_does_not_stand_for_events_that_lack(read, names, message):
+    codes, files = pd.factorize(np.array(names, dtype=object))
+    rows = EventRows(tuple(files), codes, np.array([1, 2, 4, 0]) if len(files) > 1 else np.array([1, 2, 3, 4]))
+    with pytest.raises(InputError, match=message):
+        read(pd.DataFrame({"event": [0, 1, 2, 3], "gate": list("PQRS")}), rows)
+
+
+def test_the_names_of_columns_may_be_written_large(read):
+    assert read(TABLE.rename(columns={"file": "File", "event": "Event"}).iloc[::-1])[0] == LABELS
+
+
+@pytest.mark.parametrize(
+    ("run_names", "table_names"),
+    [
+        (["a.fcs", "b.fcs"], ["/data/a.fcs", "/data/b.fcs"]),
+        (["a.fcs", "b.fcs"], ["C:\\data\\a.fcs", "C:\\data\\b.fcs"]),
+        (["1/x.fcs", "2/x.fcs"], ["/data/1/x.fcs", "/data/2/x.fcs"]),
+        (["1/a.fcs", "2/b.fcs"], ["a.fcs", "b.fcs"]),
+        (["-a.fcs", "=b.fcs"], ["'-a.fcs", "'=b.fcs"]),
+        (["-a.fcs", "=b.fcs"], ["-a.fcs", "=b.fcs"]),
+    ],
+    ids=["folder", "folder of Windows", "two folders", "no folder", "guarded", "not guarded"],
+)
+def test_files_are_found_by_name(read, run_names, table_names):
+    rows = EventRows.of_files(run_names, [3, 2])
+    names = TABLE["file"].map(dict(zip(["a.fcs", "b.fcs"], table_names, strict=True)))
+    assert read(TABLE.assign(file=names).iloc[::-1], rows)[0] == LABELS
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"event": [0, 1, 1, 0, 1]}, "event 1 of a.fcs stands in line 3 and again in line 4, and event 2 of a.fcs has"),
+        ({"event": [0, 1, 7, 0, 1]}, "line 4 is event 7 of a.fcs, which is not in the run, and event 2 of a.fcs has"),
+        ({"event": [1, 2, 9, 1, 2]}, "line 4 is event 9 of a.fcs, which is not in the run, and event 3 of a.fcs has"),
+        ({"event": [0, 1, 2, 1, 2]}, "line 6 is event 2 of b.fcs, which is not in the run, and event 0 of b.fcs has"),
+        ({"event": ["0", "1", "x", "0", "1"]}, "should number the events, but line 4 of it holds 'x'"),
+        ({"event": ["0", "1", "", "0", "1"]}, "should number the events, but line 4 of it holds ''"),
+        ({"file": ["a.fcs"] * 3 + ["c.fcs"] * 2}, "line 5 names the file c.fcs, which is not in the run (a.fcs, b.fcs"),
+    ],
+)
+def test_a_table_of_other_events_is_refused_by_its_line(read, change, message):
+    with pytest.raises(InputError, match=re.escape(message)) as refused:
+        read(TABLE.assign(**change))
+    assert "without a column event, rows count in the order of the files" in str(refused.value)
+
+
+def test_a_name_that_fits_two_files_is_refused(read):
+    with pytest.raises(InputError, match=r"names the file x.fcs, which may be any of 1/x.fcs, 2/x.fcs"):
+        read(TABLE.assign(file="x.fcs"), EventRows.of_files(["1/x.fcs", "2/x.fcs"], [3, 2]))
+
+
+def test_without_names_of_files_the_order_of_the_run_is_taken(read):
+    assert read(TABLE.drop(columns="file")) == (LABELS, [])
+    assert read(TABLE.drop(columns="file").assign(event=[1, 2, 3, 1, 2])) == (LABELS, [])
+
+
+def test_without_names_of_files_one_count_through_all_is_enough(read):
+    counted = TABLE.drop(columns="file").assign(event=range(5))
+    assert read(counted) == (LABELS, [])
+    assert read(counted.iloc[[3, 1, 4, 0, 2]])[0] == LABELS
+    assert read(counted.assign(event=range(1, 6)).iloc[::-1])[0] == LABELS
+
+
+@pytest.mark.parametrize("event", [[0, 1, 0, 1, 2], [2, 1, 0, 0, 1], [1, 2, 3, 4, 6]])
+def test_without_names_of_files_another_order_is_refused(read, event):
+    with pytest.raises(InputError, match=r"does not say of which file each is; add a column file, as labels.csv"):
+        read(TABLE.drop(columns="file").assign(event=event))
+
+
+def test_a_single_file_need_not_be_named(read):
+    rows = EventRows.of_files(["a.fcs"], [5])
+    assert read(pd.DataFrame({"event": [4, 3, 2, 1, 0], "gate": LABELS[::-1]}), rows)[0] == LABELS
+
+
+def test_a_table_of_another_single_file_is_refused(read):
+    with pytest.raises(InputError, match=r"names the file b.fcs, which is not in the run \(a.fcs\)"):
+        read(pd.DataFrame({"file": "b.fcs", "event": range(5), "gate": LABELS}), EventRows.of_files(["a.fcs"], [5]))
+
+
+def test_a_column_event_of_something_else_is_not_used_and_that_is_said(read):
+    labels, said = read(TABLE.assign(event=["rest", "stim", "stim", "rest", "rest"]))
+    assert labels == LABELS
+    assert "its column event holds no numbers of events" in said[0]
+
+
+def test_the_gates_themselves_may_stand_in_a_column_event(read):
+    assert read(pd.DataFrame({"event": LABELS, "other": 1}), column="event") == (LABELS, [])
+
+
+# ------------------------------------------------------------------ as a user types it
+
+
+def measured(arguments, capsys):
+    """Measures that the command prints, and what it says."""
+    assert run(["evaluate", *map(str, arguments), "--json"]) == 0
+    output = capsys.readouterr()
+    return json.loads(output.out.splitlines()[-1]), output.err
+
+
+@pytest.fixture
+def gated(example_run, tmp_path, capsys):
+    """A table of the gates of the run with its files and events, and the measures that are right."""
+    labels = pd.read_csv(example_run / "labels.csv")
+    names = [pd.read_csv(EXAMPLE / f"example_{well}_gates.csv", keep_default_na=False) for well in ("A01", "A02")]
+    table = labels[["file", "event"]].assign(gate=pd.concat(names)["gate"].to_numpy())
+    table[["gate"]].to_csv(tmp_path / "plain.csv", index=False)
+    right, _ = measured([example_run, "--gate-file", tmp_path / "plain.csv"], capsys)
+    return table, right
+
+
+def test_a_shuffled_table_measures_the_same(example_run, gated, tmp_path, capsys):
+    table, right = gated
+    table.sample(frac=1, random_state=0).to_csv(tmp_path / "gates.csv", index=False)
+    found, said = measured([example_run, "--gate-file", f"{tmp_path / 'gates.csv'}:gate"], capsys)
+    assert found == right
+    assert "were matched by file and event" in said
+
+
+def sort_labels(example_run, path):
+    """Labels as a spreadsheet may sort them, the second file first."""
+    pd.read_csv(example_run / "labels.csv").sort_values(["event", "file"], ascending=False).to_csv(path, index=False)
+
+
+def test_sorted_labels_beside_their_manifest_measure_the_same(example_run, gated, tmp_path, capsys):
+    sort_labels(example_run, tmp_path / "labels.csv")
+    shutil.copy(example_run / "run.json", tmp_path)
+    found, said = measured([tmp_path / "labels.csv", "--gate-file", tmp_path / "plain.csv"], capsys)
+    assert found == gated[1]
+    assert "labels.csv: its rows were brought into the order of the files" in said
+
+
+def test_sorted_labels_elsewhere_need_gates_that_name_their_events(example_run, gated, tmp_path, capsys):
+    sort_labels(example_run, tmp_path / "labels.csv")
+    gated[0].to_csv(tmp_path / "gates.csv", index=False)
+    found, _ = measured([tmp_path / "labels.csv", "--gate-file", f"{tmp_path / 'gates.csv'}:gate"], capsys)
+    assert found == gated[1]
+
+
+@pytest.mark.parametrize("lacking", [["file", "event"], ["event"], ["file"]], ids=["both", "event", "file"])
+def test_sorted_labels_of_files_in_an_unknown_order_are_refused(example_run, gated, lacking, tmp_path, capsys):
+    sort_labels(example_run, tmp_path / "labels.csv")
+    gated[0].drop(columns=lacking).to_csv(tmp_path / "gates.csv", index=False)
+    assert run(["evaluate", str(tmp_path / "labels.csv"), "--gate-file", f"{tmp_path / 'gates.csv'}:gate"]) == 2
+    assert "the order of the files is not known; name the FCS files after the labels" in capsys.readouterr().err
+
+
+def test_sorted_labels_measure_the_same_against_files(example_run, tmp_path, capsys):
+    labels = pd.read_csv(example_run / "labels.csv").sort_values("confidence")
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    files = [EXAMPLE / f"example_{well}.fcs" for well in ("A02", "A01")]
+    found, said = measured([tmp_path / "labels.csv", *files, "--gate-channel", "gate"], capsys)
+    right = json.loads((example_run / "evaluation.json").read_text())
+    assert found["all"] == right["all"]
+    assert "brought into the order of the files" in said
+
+
+def test_labels_of_some_events_are_measured_against_gates_of_the_same(example_run, gated, tmp_path, capsys):
+    table, _ = gated
+    labels = pd.read_csv(example_run / "labels.csv")
+    some = np.sort(np.random.default_rng(0).permutation(len(labels))[:4000])
+    labels.iloc[some].to_csv(tmp_path / "labels.csv", index=False)
+    table.iloc[some][::-1].to_csv(tmp_path / "gates.csv", index=False)
+    table.iloc[some][["gate"]].to_csv(tmp_path / "plain.csv", index=False)
+    right, _ = measured([tmp_path / "labels.csv", "--gate-file", tmp_path / "plain.csv"], capsys)
+    assert measured([tmp_path / "labels.csv", "--gate-file", f"{tmp_path / 'gates.csv'}:gate"], capsys)[0] == right
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [([], "event 0 of example_A01.fcs stands in it twice"), (["A01", "A02"], "stands in line 2 and again in line 3")],
+    ids=["alone", "with files"],
+)
+def test_labels_that_repeat_an_event_are_refused(example_run, gated, files, message, tmp_path, capsys):
+    labels = pd.read_csv(example_run / "labels.csv")
+    labels.loc[1, "event"] = 0
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    names = [str(EXAMPLE / f"example_{well}.fcs") for well in files]
+    assert run(["evaluate", str(tmp_path / "labels.csv"), *names, "--gate-file", str(tmp_path / "plain.csv")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_shuffled_table_of_known_cells_is_the_same(gated, tmp_path, capsys):
+    known = gated[0].assign(gate=gated[0]["gate"].where(gated[0].index % 50 == 0, ""))
+    files = [str(EXAMPLE / f"example_{well}.fcs") for well in ("A01", "A02")]
+    labels = []
+    for name, table in (("straight", known), ("shuffled", known.sample(frac=1, random_state=0))):
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        out = tmp_path / name
+        arguments = ["cluster", *files, "--prior", f"{tmp_path / name}.csv:gate", "--no-report", "--out", str(out)]
+        assert run(arguments) == 0
+        said = capsys.readouterr().err
+        labels.append((out / "labels.parquet").read_bytes())
+    assert labels[0] == labels[1]
+    assert f"--prior {tmp_path / 'shuffled.csv'}: its rows are in another order" in said
+
+
+@pytest.mark.parametrize("with_files", [True, False])
+def test_each_event_is_measured_once_however_the_labels_are_sorted(small_plate, with_files, tmp_path, capsys):
+    """The mask of distinct events is in the order of the run, whatever that of labels, gates and files is."""
+    wells = tmp_path / "wells"
+    wells.mkdir()
+    for gate in ("T", "B"):
+        shutil.copy(small_plate[0], wells / f"p_{gate}_A01.fcs")
+    files, out = sorted(map(str, wells.iterdir())), tmp_path / "out"
+    pattern = ["--gate-pattern", "{plate}_{gate}_{well}.fcs"]
+    assert run(["cluster", *files, *pattern, "--out", str(out), "--quiet", "--no-report"]) == 0
+    gates = f"{out / 'labels.csv'}:cluster"
+    right, _ = measured([out, "--gate-file", gates], capsys)
+    moved = shutil.copytree(out, tmp_path / "moved")
+    pd.read_csv(out / "labels.csv").sort_values("confidence").to_csv(moved / "labels.csv", index=False)
+    arguments = [moved / "labels.csv", *(files[::-1] if with_files else []), "--gate-file", gates]
+    assert measured(arguments, capsys)[0] == right
+    assert right["all"]["n_events"] == json.loads((out / "run.json").read_text())["overlaps"]["distinct_events"]
