@@ -8,8 +8,9 @@ CD4-``. A row is broader than another if it asks for less and for nothing that t
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ LOWEST_SCORE = 0.6
 # What a marker that a cluster must lack counts beside one that it must carry, and a marker that the panel lacks costs.
 NEGATIVE_WEIGHT = 0.5
 MISSING_COST = 0.3
+# A name of a lower score is given with little certainty; one that scores no more than so much less is told beside it.
+CERTAIN, TIED = 0.7, 0.1
 # Position (see Enrichment) at which a marker begins to agree with a level, and at which it fully does.
 _RISE = {"mid": (0.1, 0.35), "+": (0.25, 0.75), "hi": (0.8, 1.3)}
 _FALL = {"-": (0.25, 0.85), "mid": (0.85, 1.2)}
@@ -277,4 +280,38 @@ def with_known(names: ClusterNames, known_as: Sequence[str]) -> ClusterNames:
         return names
     others = names.populations or _numbered([UNKNOWN] * len(known_as))
     populations = tuple(known or other for known, other in zip(known_as, others, strict=True))
-    return replace(names, populations=populations, source="prior and reference" if names.source else "prior")
+    source = "prior and reference" if names.source else "prior"
+    if not names.scores:
+        return replace(names, populations=populations, source=source)
+    # What the reference says of a name that it did not give is nothing.
+    kept = [given == other for given, other in zip(populations, others, strict=True)]
+    return replace(
+        names,
+        populations=populations,
+        source=source,
+        scores=tuple(score if keep else 0.0 for score, keep in zip(names.scores, kept, strict=True)),
+        runners_up=tuple(name if keep else "" for name, keep in zip(names.runners_up, kept, strict=True)),
+        runner_up_scores=tuple(
+            score if keep else 0.0 for score, keep in zip(names.runner_up_scores, kept, strict=True)
+        ),
+    )
+
+
+def doubtful_names(clusters: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Clusters whose names a reference gave with little certainty, with their scores and equals: ``7 NK cells (0.55)``.
+
+    Parameters
+    ----------
+    clusters
+        Rows of ``clusters.csv``; without a score where no reference named them. A score of 0 is of a name that comes
+        from elsewhere.
+    """
+    found = []
+    for row in clusters:
+        score = float(row.get("score") or 0)
+        if not 0 < score < CERTAIN or not is_known(str(row["population"])) or not row["events"]:
+            continue
+        other = float(row.get("runner_up_score") or 0)
+        equal = f", {row['runner_up']} {other:.2f}" if other >= score - TIED else ""
+        found.append(f"{row['cluster']} {row['population']} ({score:.2f}{equal})")
+    return found

@@ -10,7 +10,16 @@ from cytomoe.annotation import ClusterNames, enrichment, labels
 from cytomoe.cli.main import run
 from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
-from cytomoe.naming import UNKNOWN, Name, is_known, name_clusters, title_of, with_known, with_populations
+from cytomoe.naming import (
+    UNKNOWN,
+    Name,
+    doubtful_names,
+    is_known,
+    name_clusters,
+    title_of,
+    with_known,
+    with_populations,
+)
 from cytomoe.reference import SHIPPED, Population, columns_of, read_reference
 
 MARKERS = ("CD45", "CD3", "CD4", "HLA-DR")
@@ -266,3 +275,25 @@ def test_levels_may_be_asked_for_in_a_table(tmp_path):
     assert population.levels == (
         ("CD38", "hi"), ("CD27", "hi"), ("CD19", "mid"), ("CD45RO", "+"), ("CD20", "-"), ("CD3", "-")
     )  # fmt: skip
+
+
+def test_names_of_a_low_score_are_told_with_their_equals():
+    names = ["NK cells", "pDC", "B cells", "unknown 4", "possible doublets of T and B", "T cells"]
+    scores, others, seconds = (
+        [0.95, 0.519, 0.69, 0.0, 0.0, 0.65],
+        ["", "Basophils", "pDC", "", "", ""],
+        [0, 0.519, 0.4, 0, 0, 0],
+    )
+    rows = [
+        {"cluster": k, "population": name, "score": score, "runner_up": other, "runner_up_score": second, "events": 9}
+        for k, (name, score, other, second) in enumerate(zip(names, scores, others, seconds, strict=True), start=1)
+    ]
+    rows[5]["events"] = 0
+    assert doubtful_names(rows) == ["2 pDC (0.52, Basophils 0.52)", "3 B cells (0.69)"]
+    assert doubtful_names([{"cluster": 1, "label": "CD3+", "events": 9}]) == []
+
+
+def test_a_known_name_does_not_bear_the_score_of_the_reference_s_name():
+    named = ClusterNames(("a", "b"), ("T", "B"), "reference", (0.5, 0.6), ("", "NK"), (0.0, 0.6))
+    known = with_known(named, ["T", "NK"])
+    assert (known.scores, known.runners_up, known.runner_up_scores) == ((0.5, 0.0), ("", ""), (0.0, 0.0))

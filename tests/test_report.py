@@ -401,6 +401,17 @@ def test_a_population_in_several_clusters_is_told_with_the_command_that_joins_th
     assert set(json.loads(capsys.readouterr().out)["populations"]) == {"T cells", *unknown}
 
 
+def test_names_given_with_little_certainty_are_told(copy):
+    with_column(copy, "population", lambda clusters: ["T cells", "pDC", *["unknown"] * (len(clusters) - 2)])
+    with_column(copy, "score", lambda clusters: [0.9, 0.519, *[0.0] * (len(clusters) - 2)])
+    with_column(copy, "runner_up", lambda clusters: ["", "Basophils", *[""] * (len(clusters) - 2)])
+    with_column(copy, "runner_up_score", lambda clusters: [0.0, 0.519, *[0.0] * (len(clusters) - 2)])
+    (found,) = (found for found in judge(RunFiles.read(copy)) if "little certainty" in found.title)
+    assert found.level == "note"
+    assert found.title == "1 cluster named with little certainty"
+    assert found.detail.startswith("2 pDC (0.52, Basophils 0.52): ")
+
+
 def test_remarks_on_files_are_one_line_below_the_files_and_no_finding(copy):
     remarks = [f"a{i}.fcs: $P{i}R is no range; the values do not depend on it" for i in (9, 10, 11)]
     change_manifest(copy, warnings=remarks)

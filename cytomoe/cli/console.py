@@ -14,10 +14,11 @@ import click
 
 from cytomoe.io.atomic import path_of
 from cytomoe.runs.job import Listener, RunResult
-from cytomoe.words import percent, plural
+from cytomoe.words import listed, percent, plural
 
 # Clusters that a run lists on the terminal.
 _CLUSTERS_SHOWN = 20
+_NAMES_SHOWN = 6  # of those that are in doubt
 
 if TYPE_CHECKING:
     from cytomoe.runs.merge import Naming, Population
@@ -172,6 +173,8 @@ def print_clusters(summary: list[dict[str, Any]], *, mapped: bool = False) -> No
 
     The stability of ``mapped`` samples is that of their model's fit, and the header says so.
     """
+    from cytomoe.naming import doubtful_names
+
     shown = [row for row in summary if row["events"]][:_CLUSTERS_SHOWN]
     called = max((len(row.get("population", "")) for row in shown), default=0)
     if shown:
@@ -184,6 +187,9 @@ def print_clusters(summary: list[dict[str, Any]], *, mapped: bool = False) -> No
     rest = summary[len(shown) :]
     if rest:
         click.echo(f"  and {len(rest)} more of {sum(row['events'] for row in rest):,} events: see clusters.csv")
+    doubtful = doubtful_names(summary)
+    if doubtful:
+        click.echo(f"  named with little certainty: {listed(doubtful, _NAMES_SHOWN, by='; ')}")
 
 
 def print_evaluation(evaluation: dict[str, Any], what: str = "cluster") -> None:

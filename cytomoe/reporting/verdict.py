@@ -13,9 +13,9 @@ import numpy as np
 
 from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.io.remarks import is_remark, told_once
-from cytomoe.naming import is_known
+from cytomoe.naming import CERTAIN, doubtful_names, is_known
 from cytomoe.reporting.doublets import judge_doublets
-from cytomoe.reporting.findings import Finding, by_weight, lost_gates, mostly_lost
+from cytomoe.reporting.findings import Finding, by_weight, lost_gates, mostly_lost, named
 from cytomoe.reporting.judges import judge_one_sample, judge_stability
 from cytomoe.reporting.moved import judge_markers, judge_moved
 from cytomoe.reporting.run_files import RunFiles
@@ -42,6 +42,7 @@ def judge(run: RunFiles) -> list[Finding]:
         _moved,
         _flat_markers,
         _shared_names,
+        _doubtful_names,
         judge_doublets,
         _drift,
         _gates,
@@ -271,6 +272,27 @@ def _shared_names(run: RunFiles) -> list[Finding]:
             "; ".join(f"{name}: {', '.join(clusters)}" for name, clusters in shared.items()) + ".",
             "Compare their markers: subsets, doublets, or one population in parts? To count a name as one population:",
             (f"cytomoe merge {folder} --map {folder}/clusters.csv --out merged",),
+        )
+    ]
+
+
+def _doubtful_names(run: RunFiles) -> list[Finding]:
+    """Clusters whose names the reference table gave with little certainty."""
+    columns = ("population", "score", "runner_up", "runner_up_score")
+    words = [run.words(column) for column in columns]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*words, strict=True)]
+    doubtful = doubtful_names(
+        row | {"cluster": k, "events": events} for k, (row, events) in enumerate(zip(rows, run.sizes, strict=True), 1)
+    )
+    if not doubtful:
+        return []
+    return [
+        Finding(
+            "note",
+            f"{counted(len(doubtful), run.what)} named with little certainty",
+            f"{named(doubtful)}: the score, from 0 to 1, says how well the markers fit the name; below {CERTAIN:g} "
+            "they fit in part, or a part of the cells does.",
+            "Look at their markers before you use these names; cytomoe merge gives them others.",
         )
     ]
 

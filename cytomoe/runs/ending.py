@@ -158,7 +158,7 @@ def _summary(mapped: MappedEvents) -> list[dict[str, Any]]:
     return [
         {
             "cluster": k,
-            **{name: columns[name][k - 1] for name in ("label", "population") if name in columns},
+            **{name: column[k - 1] for name, column in columns.items()},
             "events": int(size),
             "fraction": round(int(size) / max(mapped.n_counted, 1), 6),
             "stability": None if np.isnan(stable) else round(stable, 3),
