@@ -199,6 +199,30 @@ def test_the_report_of_a_merged_run_is_of_its_populations(example_run, mapping, 
     assert f"F-measure {table.f_measure():.3f}" in printed
 
 
+@pytest.mark.parametrize("command", ["merge", "recut"])
+def test_evaluate_measures_the_populations_of_a_merged_run(example_run, mapping, command, tmp_path, capsys):
+    out = tmp_path / "merged"
+    how = ["--map", str(mapping)] if command == "merge" else ["--clusters", "4"]
+    assert run([command, str(example_run), *how, "--no-report", "--out", str(out)]) == 0
+    capsys.readouterr()
+    for labels in (out, out / "labels.csv"):
+        assert run(["evaluate", str(labels), "--gate-channel", "gate", "--json"]) == 0
+        output = capsys.readouterr()
+        assert json.loads(output.out) == json.loads((out / "evaluation.json").read_text())
+        assert "measured are the populations that clusters were merged into" in output.err
+    assert run(["evaluate", str(out), "--gate-channel", "gate"]) == 0
+    printed = capsys.readouterr().out
+    assert " populations\n" in printed
+    assert "cluster" not in printed
+
+
+def test_labels_that_part_a_cluster_between_populations_are_refused(example_run, tmp_path, capsys):
+    labels = pd.read_csv(example_run / "labels.csv")
+    labels.assign(population_number=labels.index % 2 + 1).to_csv(tmp_path / "labels.csv", index=False)
+    assert run(["evaluate", str(tmp_path / "labels.csv"), *FILES[:2], "--gate-channel", "gate"]) == 2
+    assert "into several populations" in capsys.readouterr().err
+
+
 def test_unknown_clusters_are_no_population(example_run, plate, tmp_path):
     clusters = pd.read_csv(example_run / "clusters.csv")
     names = ["unknown", "B cells", "Unknown", *["the rest"] * (len(clusters) - 3)]

@@ -152,6 +152,16 @@ def test_unassigned_events_stay_so_when_clusters_are_merged(mapped, tmp_path):
     assert ((populations == 0) == (labels["cluster"] == 0)).all()
 
 
+def test_evaluate_measures_them_in_the_population_of_their_nearest_cluster(mapped, tmp_path, capsys):
+    out = tmp_path / "three"
+    assert run(["recut", str(mapped[0]), "--clusters", "3", "--no-report", "--out", str(out)]) == 0
+    capsys.readouterr()
+    assert run(["evaluate", str(out), "--gate-channel", "gate", "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured == json.loads((out / "evaluation.json").read_text())
+    assert measured["all"]["n_events"] == 4000
+
+
 def test_batch_counts_them_by_well(mapped, tmp_path):
     folder, _ = mapped
     source = folder.parent

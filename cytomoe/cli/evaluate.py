@@ -23,7 +23,7 @@ def evaluate(labels: Path, files: tuple[Path, ...], as_json: bool, **choices: An
     """Measure the labels of a run against manual gates.
 
     LABELS is labels.csv, labels.parquet or the folder of a run. FILES are the FCS files that were clustered, where they
-    are not any more where the run found them.
+    are not any more where the run found them. Of labels that merge or recut wrote, the populations are measured.
 
     \b
     Examples:
@@ -41,8 +41,8 @@ def evaluate(labels: Path, files: tuple[Path, ...], as_json: bool, **choices: An
         allow_truncated=choices["allow_truncated"],
     )
     with listening(quiet=False) as listener:
-        evaluation = run_evaluate(job, listener)
+        evaluation, what = run_evaluate(job, listener)
     if as_json:
         click.echo(json.dumps(evaluation))
     else:
-        print_evaluation(evaluation)
+        print_evaluation(evaluation, what)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = ["file", "event", "cluster"]
+_NUMBER = "population_number"  # of the population that a cluster was merged into
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,12 @@ class EvaluateJob:
     allow_truncated: bool = False
 
 
-def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> dict[str, Any]:
-    """Measures of labels against gates, as ``evaluation.json`` holds them.
+def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> tuple[dict[str, Any], str]:
+    """Measures of labels against gates, as ``evaluation.json`` holds them, and what they are of: cluster or population.
 
     As in the run itself, unassigned events are measured in their nearest cluster, where the labels tell it; events
-    without any cluster, which is what 0 says, are not measured.
+    without any cluster, which is what 0 says, are not measured. Where clusters were merged into populations, these are
+    measured.
 
     Raises
     ------
@@ -167,18 +169,42 @@ def _each_event_once(job: EvaluateJob, rows: EventRows, events: Events | None) -
 
 def _measure(
     labels: pd.DataFrame, gates: Gates, further: dict[str, NDArray[Any]], min_population: int, listener: Listener
-) -> dict[str, Any]:
-    """Measures on the events that have a cluster; ``further`` tells of each event whether it is unique, its sample."""
+) -> tuple[dict[str, Any], str]:
+    """Measures on the events that have a cluster, and what was measured.
+
+    ``further`` tells of each event whether it is unique, and its sample.
+    """
     from cytomoe.evaluation import evaluate
 
-    clusters = labels["nearest_cluster" if "nearest_cluster" in labels else "cluster"].to_numpy()
-    there = clusters > 0
+    what = "cluster" if _NUMBER not in labels else "population"
+    numbers = _populations(labels) if what == "population" else labels[_column_of_clusters(labels)].to_numpy()
+    there = numbers > 0
     if not there.any():
-        raise InputError("no event has a cluster; clusters count from 1, and 0 says that an event has none")
+        raise InputError(f"no event has a {what}; {what}s count from 1, and 0 says that an event has none")
+    if what == "population":
+        listener.say(
+            f"measured are the populations that clusters were merged into (column {_NUMBER}), not the clusters"
+        )
     if not there.all():
-        listener.warn(f"{np.count_nonzero(~there):,} of {len(there):,} events have no cluster (0) and are not measured")
+        listener.warn(f"{np.count_nonzero(~there):,} of {len(there):,} events have no {what} (0) and are not measured")
     further = {name: values[there] for name, values in further.items()}
-    return evaluate(clusters[there], gates.take(there), **further, min_population=min_population)
+    return evaluate(numbers[there], gates.take(there), **further, min_population=min_population), what
+
+
+def _column_of_clusters(labels: pd.DataFrame) -> str:
+    return "nearest_cluster" if "nearest_cluster" in labels else "cluster"
+
+
+def _populations(labels: pd.DataFrame) -> NDArray[np.int64]:
+    """Number of each event's population, of unassigned events that of their nearest cluster; 0 where there is none."""
+    pairs = labels.loc[labels["cluster"] > 0, ["cluster", _NUMBER]].drop_duplicates()
+    twice = pairs["cluster"].duplicated()
+    if twice.any():
+        cluster = pairs.loc[twice, "cluster"].iloc[0]
+        raise InputError(f"the labels put events of cluster {cluster} into several populations; they are damaged")
+    population = pairs.set_index("cluster")[_NUMBER]
+    numbers = labels[_column_of_clusters(labels)].map(population).fillna(0)
+    return numbers.to_numpy(dtype=np.int64)
 
 
 def read_labels(path: Path) -> pd.DataFrame:
@@ -202,7 +228,7 @@ def read_labels(path: Path) -> pd.DataFrame:
     missing = [column for column in _COLUMNS if column not in table.columns]
     if missing:
         raise InputError(f"{file}: has no column {missing[0]}; labels need the columns {', '.join(_COLUMNS)}")
-    for column in {"event", "cluster", "nearest_cluster"} & set(table.columns):
+    for column in {"event", "cluster", "nearest_cluster", _NUMBER} & set(table.columns):
         if not pd.api.types.is_integer_dtype(table[column]):
             raise InputError(
                 f"{file}: the column {column} holds something else than whole numbers; the file is damaged"
