@@ -269,16 +269,22 @@ def test_a_shuffled_table_of_known_cells_is_the_same(gated, tmp_path, capsys):
     assert f"--prior {tmp_path / 'shuffled.csv'}: its rows are in another order" in said
 
 
-@pytest.mark.parametrize("with_files", [True, False])
-def test_each_event_is_measured_once_however_the_labels_are_sorted(small_plate, with_files, tmp_path, capsys):
-    """The mask of distinct events is in the order of the run, whatever that of labels, gates and files is."""
-    wells = tmp_path / "wells"
-    wells.mkdir()
+@pytest.fixture(scope="module")
+def overlapping(small_plate, tmp_path_factory):
+    """A run on two files that hold the same events: its files, and its folder."""
+    folder = tmp_path_factory.mktemp("overlapping")
     for gate in ("T", "B"):
-        shutil.copy(small_plate[0], wells / f"p_{gate}_A01.fcs")
-    files, out = sorted(map(str, wells.iterdir())), tmp_path / "out"
+        shutil.copy(small_plate[0], folder / f"p_{gate}_A01.fcs")
+    files, out = sorted(map(str, folder.iterdir())), folder / "out"
     pattern = ["--gate-pattern", "{plate}_{gate}_{well}.fcs"]
     assert run(["cluster", *files, *pattern, "--out", str(out), "--quiet", "--no-report"]) == 0
+    return files, out
+
+
+@pytest.mark.parametrize("with_files", [True, False])
+def test_each_event_is_measured_once_however_the_labels_are_sorted(overlapping, with_files, tmp_path, capsys):
+    """The mask of distinct events is in the order of the run, whatever that of labels, gates and files is."""
+    files, out = overlapping
     gates = f"{out / 'labels.csv'}:cluster"
     right, _ = measured([out, "--gate-file", gates], capsys)
     moved = shutil.copytree(out, tmp_path / "moved")
@@ -286,3 +292,22 @@ def test_each_event_is_measured_once_however_the_labels_are_sorted(small_plate, 
     arguments = [moved / "labels.csv", *(files[::-1] if with_files else []), "--gate-file", gates]
     assert measured(arguments, capsys)[0] == right
     assert right["all"]["n_events"] == json.loads((out / "run.json").read_text())["overlaps"]["distinct_events"]
+
+
+@pytest.mark.parametrize("gates", ["channel", "file"])
+def test_events_of_several_files_are_measured_once_without_a_manifest(overlapping, gates, tmp_path, capsys):
+    files, out = overlapping
+    shutil.copy(out / "labels.csv", tmp_path)
+    source = ["--gate-channel", "gate"] if gates == "channel" else ["--gate-file", f"{out / 'labels.csv'}:cluster"]
+    right, _ = measured([out, *files, *source], capsys)
+    found, said = measured([tmp_path / "labels.csv", *files, *source], capsys)
+    assert found["all"] == right["all"]
+    assert "1,600 rows hold 800 distinct events, each measured once" in said
+
+
+def test_files_of_different_events_are_measured_whole(example_run, tmp_path, capsys):
+    shutil.copy(example_run / "labels.csv", tmp_path)
+    files = [EXAMPLE / f"example_{well}.fcs" for well in ("A01", "A02")]
+    found, said = measured([tmp_path / "labels.csv", *files, "--gate-channel", "gate"], capsys)
+    assert found == json.loads((example_run / "evaluation.json").read_text())
+    assert "distinct" not in said

@@ -22,6 +22,7 @@ from cytomoe.runs.events import Events, open_events
 from cytomoe.runs.gating import GateSource, find_gates
 from cytomoe.runs.inputs import sha256
 from cytomoe.runs.job import Listener
+from cytomoe.twins import SharedEvents
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -150,10 +151,12 @@ def _rows_of_run(run: Path, n_rows: int) -> EventRows | None:
 
 
 def _each_event_once(job: EvaluateJob, rows: EventRows, events: Events | None) -> NDArray[np.bool_] | None:
-    """One row of each event of a run in which events stand in several files, shape (rows,); None where none does."""
+    """One row of each event where events stand in several files, shape (rows,); None where none does."""
     run = _folder_of(job.labels)
     of_run = _rows_of_run(run, len(rows))
-    if of_run is None or distinct_events(read_manifest(run)) == len(rows):
+    if of_run is None:
+        return None if events is None or not _repeat(events) else _first_rows(events)
+    if distinct_events(read_manifest(run)) == len(rows):
         return None
     if of_run.names == rows.names and (run / "cells.h5ad").is_file():
         from cytomoe.reporting.run_files import Cells
@@ -161,9 +164,23 @@ def _each_event_once(job: EvaluateJob, rows: EventRows, events: Events | None) -
         return Cells.read(run / "cells.h5ad").counted
     events = _open_files(job) if events is None else events
     samples = np.array([entry["sample"] for entry in read_inputs(run)], dtype=object)
-    sample = samples[file_codes(events.names, of_run.names, str(job.labels))][events.file]
+    return _first_rows(events, samples[file_codes(events.names, of_run.names, str(job.labels))][events.file])
+
+
+def _repeat(events: Events) -> bool:
+    """Whether files of the same channels hold the same events, and more of them than may be alike by chance."""
+    shared, channels = SharedEvents(events.names, events.n_events), set()
+    for i in range(len(events.files)):
+        for _, adata in events.chunks(i):
+            shared.look(i, adata)
+            channels.add(tuple(map(str, adata.var_names)))
+    return len(channels) == 1 and bool(shared.warnings())
+
+
+def _first_rows(events: Events, sample: NDArray[np.object_] | None = None) -> NDArray[np.bool_]:
+    """The first row of each event, shape (rows,); ``sample`` of each row, or else all are of one."""
     values = np.concatenate([np.asarray(adata.X) for adata in events.adatas])
-    no_gates = Gates(np.full(len(rows), -1, dtype=np.int32), ())
+    no_gates = Gates(np.full(len(values), -1, dtype=np.int32), ())
     return find_overlaps(values, no_gates, file=events.file, sample=sample).first
 
 
