@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from cytomoe.cli.main import run
-from cytomoe.runs.joins import differences
-from cytomoe.runs.recut import cut, group_names, joins_in_words, merge_tree
+from cytomoe.runs.joins import called, differences, group_names, keep_unknown_apart, without_parted
+from cytomoe.runs.recut import cut, joins_in_words, merge_tree
 from cytomoe.words import percent
 
 
@@ -40,7 +40,39 @@ def named(*populations: str) -> pd.DataFrame:
     ],
 )
 def test_a_joined_population_is_named_by_all_its_parts(clusters, groups, names):
-    assert group_names(clusters, np.array(groups)).tolist() == names
+    apart = keep_unknown_apart(called(clusters))
+    assert group_names(clusters["events"].to_numpy(), apart, np.array(groups)).tolist() == names
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "apart", "names"),
+    [
+        (["T + B"] * 2, ["NK", "T + B"], ["T", "B"], ["NK", "B"]),
+        (["T + B + NK"] * 3, ["T + B + NK", "x", "T + B + NK"], ["T", "B", "NK"], ["T + NK", "x", "T + NK"]),
+        (["T + B"] * 2, ["T + B"] * 2, ["T", "B"], ["T + B"] * 2),
+        (["T", "T"], ["T", "x"], ["T", "T"], ["T", "x"]),  # a name of the user's, not a join of others
+        (["T + B", "T + B", "B"], ["x", "T + B", "B"], ["T", "B", "B"], ["x", "B (2)", "B"]),
+    ],
+)
+def test_what_is_left_of_a_joined_population_is_named_by_its_own_parts(before, now, apart, names):
+    before, now, apart = (pd.Series(each, index=range(1, len(each) + 1)) for each in (before, now, apart))
+    assert without_parted(100 - np.arange(len(now)), before, now, apart).tolist() == names
+
+
+def test_a_merge_that_parts_a_recut_names_the_rest_anew(example_run, tmp_path):
+    folder, whole = tmp_path / "recut", pd.read_csv(example_run / "clusters.csv").set_index("cluster")
+    assert run(["recut", str(example_run), "--clusters", "4", "--out", str(folder), "--no-report"]) == 0
+    table = pd.read_csv(folder / "clusters.csv").set_index("cluster")["population"]
+    joined = table.index[table == table.value_counts().idxmax()].tolist()
+    while len(joined) > 2:  # one after the other: what they were called is known through every merge
+        table[joined.pop(0)] = f"taken {len(joined)}"
+        table.to_csv(tmp_path / "map.csv")
+        out = tmp_path / str(len(joined))
+        assert run(["merge", str(folder), "--map", str(tmp_path / "map.csv"), "--out", str(out), "--no-report"]) == 0
+        table, folder = pd.read_csv(out / "clusters.csv").set_index("cluster")["population"], out
+        parts = whole.loc[joined]
+        expected = group_names(parts["events"].to_numpy(), parts["population"], np.zeros(len(joined), dtype=int))
+        assert table[joined].tolist() == expected.tolist()
 
 
 def test_the_clusters_of_each_population_are_printed(example_run, tmp_path, capsys):

@@ -1,9 +1,10 @@
-"""Which clusters a merge joins although a marker parts them, and gates that lose their cluster by it, in words."""
+"""What joined clusters are called, which of them a marker parts, and gates that lose their cluster by it, in words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.annotation import LEVEL_WORDS
+from cytomoe.naming import UNKNOWN
 from cytomoe.reporting.findings import lost_gates, mostly_lost
 from cytomoe.words import listed
 
@@ -92,3 +94,66 @@ def warn_of_lost_gates(before: dict[str, Any] | None, after: dict[str, Any] | No
         f"{len(newly)} had a cluster: {where}; leave more populations, or choose the joins yourself (cytomoe "
         "merge)"
     ]
+
+
+def called(clusters: pd.DataFrame) -> pd.Series[str]:
+    """What each cluster of a run is called, by its number from 1: its population, or else its label."""
+    named = clusters["population" if "population" in clusters else "label"].fillna("").astype(str)
+    return named.replace("", UNKNOWN).set_axis(range(1, len(clusters) + 1))
+
+
+def keep_unknown_apart(names: pd.Series[str]) -> pd.Series[str]:
+    """Names by number of cluster, where several unknown ones are no population: each is called ``unknown 7``."""
+    unknown = names.str.casefold() == UNKNOWN
+    return names.where(~unknown, [f"{UNKNOWN} {k}" for k in names.index])
+
+
+def group_names(
+    events: NDArray[np.int64], names: pd.Series[str], groups: NDArray[Any], taken: Collection[str] = ()
+) -> pd.Series[str]:
+    """Name of each cluster's group: what its parts are called, joined by " + ", the largest part first.
+
+    No group is named after its largest part alone, and no two have the same name: the smaller of two that would is
+    numbered, as in ``NK cells (2)``.
+
+    Parameters
+    ----------
+    events, groups
+        Events and group of each cluster, shape (clusters,).
+    names
+        What each cluster is called by itself.
+    taken
+        Names that no group may have.
+    """
+    parts = pd.Series(events).groupby([groups, names.to_numpy()]).sum()
+    by_size = parts.groupby(level=0).sum().sort_values(ascending=False, kind="stable").index
+    found: dict[Any, str] = {}
+    for group in by_size:
+        name = listed(parts[group].sort_values(ascending=False, kind="stable").index.tolist(), by=" + ")
+        free = (name if n == 1 else f"{name} ({n})" for n in count(1))
+        found[group] = next(each for each in free if each not in found.values() and each not in taken)
+    return pd.Series([found[group] for group in groups], index=names.index)
+
+
+def without_parted(
+    events: NDArray[np.int64], before: pd.Series[str], names: pd.Series[str], apart: pd.Series[str]
+) -> pd.Series[str]:
+    """Names in which what is left of a joined population is named by its own parts, not by those taken out of it.
+
+    Parameters
+    ----------
+    events
+        Events of each cluster, shape (clusters,).
+    before, names
+        Name of each cluster before and now, by its number from 1.
+    apart
+        What each cluster is called by itself.
+    """
+    kept = names == before
+    joined = set(before[kept & (apart != before)])  # named after several clusters
+    left = kept & before.isin(joined & set(before[~kept]))
+    if not left.any():
+        return names
+    rest = left.to_numpy()
+    found = group_names(events[rest], apart[left], before[left].to_numpy(), set(names[~left]))
+    return names.mask(left, found)

@@ -26,11 +26,18 @@ from cytomoe.io.run_folder import (
     read_medians,
 )
 from cytomoe.io.tables import plain_cell
-from cytomoe.naming import UNKNOWN, number_populations
+from cytomoe.naming import number_populations
 from cytomoe.runs import outputs
 from cytomoe.runs.inputs import sha256
 from cytomoe.runs.job import Listener
-from cytomoe.runs.joins import differences, warn_of_differences, warn_of_lost_gates
+from cytomoe.runs.joins import (
+    called,
+    differences,
+    keep_unknown_apart,
+    warn_of_differences,
+    warn_of_lost_gates,
+    without_parted,
+)
 from cytomoe.runs.report import report_of_run
 
 # Names of the table's two columns, the second as CATALYST calls them.
@@ -41,8 +48,15 @@ _NAME = ("name", "new_cluster", "population")
 class Naming(Protocol):
     """Where the names of clusters come from."""
 
-    def names(self, clusters: pd.DataFrame) -> tuple[pd.Series[str], dict[str, Any]]:
+    def names(self, clusters: pd.DataFrame, apart: pd.Series[str]) -> tuple[pd.Series[str], dict[str, Any]]:
         """Name of each cluster of a run, by its number from 1, and whence it comes, for the manifest.
+
+        Parameters
+        ----------
+        clusters
+            Of the run.
+        apart
+            What each cluster is called by itself, whatever it was joined with.
 
         Raises
         ------
@@ -57,11 +71,18 @@ class NamingTable:
 
     path: Path
 
-    def names(self, clusters: pd.DataFrame) -> tuple[pd.Series[str], dict[str, Any]]:
-        """See :class:`Naming`; clusters that the table leaves out keep their names, unknown ones stay apart."""
+    def names(self, clusters: pd.DataFrame, apart: pd.Series[str]) -> tuple[pd.Series[str], dict[str, Any]]:
+        """See :class:`Naming`; clusters that the table leaves out keep their names, unknown ones stay apart.
+
+        Of a joined population that the table takes clusters from, the others are named by what they are apart.
+        """
         given = read_map(self.path, len(clusters))
-        found = keep_unknown_apart(given.where(given != "", called(clusters)))
-        return found, {"map": str(self.path.resolve()), "sha256": sha256(self.path)}
+        before = called(clusters)
+        given = keep_unknown_apart(given.where(given != "", before))
+        before = keep_unknown_apart(before)
+        names = without_parted(clusters["events"].to_numpy(dtype=np.int64), before, given, apart)
+        by_itself = apart.where(given == before, given).tolist()
+        return names, {"map": str(self.path.resolve()), "sha256": sha256(self.path), "called": by_itself}
 
 
 class Population(NamedTuple):
@@ -136,9 +157,10 @@ def run_merge(job: MergeJob, listener: Listener | None = None) -> MergeResult:
     with outputs.output_folder(job.out, job.force):
         manifest = read_manifest(job.run)
         clusters = read_clusters(job.run, manifest)
-        names, provenance = job.naming.names(clusters)
+        called_apart = _called_apart(manifest, clusters)
+        names, provenance = job.naming.names(clusters, called_apart)
         listener = listener or Listener()
-        apart = _joined_though_apart(job.run, clusters, names)
+        apart = _joined_though_apart(job.run, clusters, names, called_apart)
         manifest["merged"] = {"command": shlex.join(job.command), **provenance, "apart": apart}
         measured = (job.run / "evaluation.json").is_file()
         before = read_evaluation(job.run) if measured else None
@@ -151,14 +173,24 @@ def run_merge(job: MergeJob, listener: Listener | None = None) -> MergeResult:
         return MergeResult(populations, evaluation, report, provenance.get("tree", []), warnings)
 
 
-def _joined_though_apart(run: Path, clusters: pd.DataFrame, names: pd.Series[str]) -> list[str]:
+def _called_apart(manifest: dict[str, Any], clusters: pd.DataFrame) -> pd.Series[str]:
+    """What each cluster of a run is called by itself: where it was joined before, as it was called then."""
+    merged = manifest.get("merged")
+    known = merged.get("called") if isinstance(merged, dict) else None
+    if isinstance(known, list) and len(known) == len(clusters) and all(isinstance(name, str) for name in known):
+        return pd.Series(known, index=range(1, len(clusters) + 1), dtype=object)
+    return keep_unknown_apart(called(clusters))
+
+
+def _joined_though_apart(
+    run: Path, clusters: pd.DataFrame, names: pd.Series[str], called_apart: pd.Series[str]
+) -> list[str]:
     """Joined clusters that a marker parts, in words."""
     levels = read_levels(run, clusters)
     if levels is None:
         return []
-    before = keep_unknown_apart(called(clusters))
     found = differences(names, clusters["events"].to_numpy(dtype=np.int64), levels)
-    return [each.in_words(before) for each in found]
+    return [each.in_words(called_apart) for each in found]
 
 
 def write_named(
@@ -207,12 +239,6 @@ def write_named(
     return sorted(populations, key=lambda each: numbers[each.clusters[0]]), evaluation
 
 
-def keep_unknown_apart(names: pd.Series[str]) -> pd.Series[str]:
-    """Names by number of cluster, where several unknown ones are no population: each is called ``unknown 7``."""
-    unknown = names.str.casefold() == UNKNOWN
-    return names.where(~unknown, [f"{UNKNOWN} {k}" for k in names.index])
-
-
 def read_map(path: Path, n_clusters: int) -> pd.Series[str]:
     """Name of each cluster, by its number from 1; empty where the table has none.
 
@@ -236,12 +262,6 @@ def read_map(path: Path, n_clusters: int) -> pd.Series[str]:
         numbered = f"cluster{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}"
         raise InputError(f"--map {path}: the run has no {numbered}; it has clusters 1 to {n_clusters}")
     return pd.Series([given.get(k, "") for k in wanted], index=range(1, n_clusters + 1))
-
-
-def called(clusters: pd.DataFrame) -> pd.Series[str]:
-    """What each cluster of a run is called, by its number from 1: its population, or else its label."""
-    named = clusters["population" if "population" in clusters else "label"].fillna("").astype(str)
-    return named.replace("", UNKNOWN).set_axis(range(1, len(clusters) + 1))
 
 
 def _rename_tables(

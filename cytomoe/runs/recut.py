@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
-from cytomoe.runs.merge import called, keep_unknown_apart
-from cytomoe.words import listed, percent
+from cytomoe.runs.joins import called, group_names, keep_unknown_apart
+from cytomoe.words import percent
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class TreeCut:
 
     groups: int
 
-    def names(self, clusters: pd.DataFrame) -> tuple[pd.Series[str], dict[str, Any]]:
-        """Name of each cluster's group, and the tree for the manifest.
+    def names(self, clusters: pd.DataFrame, apart: pd.Series[str]) -> tuple[pd.Series[str], dict[str, Any]]:
+        """Name of each cluster's group, of what its parts are called apart, and the tree for the manifest.
 
         Raises
         ------
@@ -40,7 +39,11 @@ class TreeCut:
             )
         tree = tree_of(clusters)
         groups = cut(tree, len(clusters), self.groups)
-        return group_names(clusters, groups), {"clusters": self.groups, "tree": tree.to_dict("records")}
+        return group_names(clusters["events"].to_numpy(dtype=np.int64), apart, groups), {
+            "clusters": self.groups,
+            "tree": tree.to_dict("records"),
+            "called": apart.tolist(),
+        }
 
 
 def median_markers(clusters: pd.DataFrame) -> NDArray[np.float64]:
@@ -117,29 +120,10 @@ def cut(tree: pd.DataFrame, n_clusters: int, n_groups: int) -> NDArray[np.int64]
     return groups
 
 
-def group_names(clusters: pd.DataFrame, groups: NDArray[np.int64]) -> pd.Series[str]:
-    """Name of each cluster's group: what its parts are called, joined by " + ", the largest part first.
-
-    No group is named after its largest part alone, and no two have the same name: the smaller of two that would is
-    numbered, as in ``NK cells (2)``.
-    """
-    parts = clusters["events"].groupby([groups, _called(clusters).to_numpy()]).sum()
-    by_size = parts.groupby(level=0).sum().sort_values(ascending=False, kind="stable").index
-    names: dict[Any, str] = {}
-    for group in by_size:
-        name = listed(parts[group].sort_values(ascending=False, kind="stable").index.tolist(), by=" + ")
-        free = (name if n == 1 else f"{name} ({n})" for n in count(1))
-        names[group] = next(each for each in free if each not in names.values())
-    return pd.Series([names[group] for group in groups], index=range(1, len(clusters) + 1))
-
-
 def described_clusters(clusters: pd.DataFrame) -> list[str]:
     """Number, name and share of the events of each cluster, for a tree."""
+    names = keep_unknown_apart(called(clusters))
     return [
         f"{number} {name} ({percent(share)})"
-        for number, name, share in zip(clusters["cluster"], _called(clusters), clusters["fraction"], strict=True)
+        for number, name, share in zip(clusters["cluster"], names, clusters["fraction"], strict=True)
     ]
-
-
-def _called(clusters: pd.DataFrame) -> pd.Series[str]:
-    return keep_unknown_apart(called(clusters))
