@@ -176,9 +176,15 @@ def test_an_unknown_name_lists_the_nearest() -> None:
         select_markers(make_adata(FLOW).var, ["CDD4", "IgM", "CD4"], source="a.fcs")
 
 
-def test_names_without_commas_are_told_to_be_separated() -> None:
-    with pytest.raises(InputError, match=r"no channel called cd3 cd4; separate names by commas$"):
-        select_markers(make_adata(FLOW).var, ["cd3 cd4"])
+@pytest.mark.parametrize("text", ["CD4 CD8", "CD4;CD8", "CD4; CD8", "CD4;CD8;"])
+def test_names_without_commas_are_told_to_be_separated(text: str) -> None:
+    with pytest.raises(InputError, match=rf"no channel called {text}; separate names by commas: CD4,CD8$"):
+        select_markers(make_adata(FLOW).var, [text])
+
+
+def test_an_unknown_name_with_a_blank_is_not_taken_for_several() -> None:
+    with pytest.raises(InputError, match="cytomoe info FILE lists the channels$"):
+        select_markers(make_adata(FLOW).var, ["Alexa 488"])
 
 
 def test_an_ambiguous_name_lists_the_candidates() -> None:

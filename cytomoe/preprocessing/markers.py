@@ -26,6 +26,8 @@ TYPE_MARKERS = "type"
 LEAVE_STATES = f"--markers {TYPE_MARKERS} leaves them out"
 # Likeness of a name that may have been meant: CDD4 for CD4, but not CD14 for CD19.
 _NEAR = 0.76
+# What is written in place of the comma between names.
+_OTHER_SEPARATORS = re.compile(r"[;\s]+")
 # Phosphorylated proteins (pStat3, p-ERK, phospho-S6), proliferation, and fluorescent reporters.
 _STATE = re.compile(r"p-?[A-Z][A-Za-z0-9./-]+|pp?-?38.*|(?i:phospho.+|ki-?67|[ey]?[gyrc]fp|mcherry|tdtomato|zsgreen)")
 
@@ -129,9 +131,14 @@ def resolve_names(var: pd.DataFrame, names: Sequence[str], source: str) -> list[
     found = {name: find_channel(var, name) for name in names}
     unknown = [name for name, channels in found.items() if not channels]
     if unknown:
-        spaced = len(names) == 1 and len(names[0].split()) > 1
-        hint = "separate names by commas" if spaced else "cytomoe info FILE lists the channels"
-        raise InputError(f"{source} has no channel called {describe_unknown(var, unknown)}; {hint}")
+        joined = [part for name in unknown for part in _OTHER_SEPARATORS.split(name) if part]
+        if len(joined) > len(unknown) and any(find_channel(var, part) for part in joined):
+            raise InputError(
+                f"{source} has no channel called {', '.join(unknown)}; separate names by commas: {','.join(joined)}"
+            )
+        raise InputError(
+            f"{source} has no channel called {describe_unknown(var, unknown)}; cytomoe info FILE lists the channels"
+        )
     for name, channels in found.items():
         if len(channels) > 1:
             raise InputError(f"{name} may be any of {', '.join(channels)} in {source}; name one of them exactly")
