@@ -305,6 +305,18 @@ def test_events_of_several_files_are_measured_once_without_a_manifest(overlappin
     assert "1,600 rows hold 800 distinct events, each measured once" in said
 
 
+@pytest.mark.parametrize("beside", [True, False], ids=["beside run.json", "elsewhere"])
+def test_the_gate_of_the_first_file_counts_however_the_files_are_given(overlapping, beside, tmp_path, capsys):
+    files, out = overlapping
+    labels = pd.read_csv(out / "labels.csv")
+    labels.assign(gate=labels["file"] + labels["cluster"].astype(str)).to_csv(tmp_path / "gates.csv", index=False)
+    shutil.copy(out / "labels.csv", tmp_path)
+    run_or_labels = out if beside else tmp_path / "labels.csv"
+    for given in (files, files[::-1]):
+        found, _ = measured([run_or_labels, *given, "--gate-file", f"{tmp_path / 'gates.csv'}:gate"], capsys)
+        assert {population["gate"][:5] for population in found["all"]["populations"]} == {"p_B_A"}
+
+
 def test_files_of_different_events_are_measured_whole(example_run, tmp_path, capsys):
     shutil.copy(example_run / "labels.csv", tmp_path)
     files = [EXAMPLE / f"example_{well}.fcs" for well in ("A01", "A02")]

@@ -155,7 +155,7 @@ def _each_event_once(job: EvaluateJob, rows: EventRows, events: Events | None) -
     run = _folder_of(job.labels)
     of_run = _rows_of_run(run, len(rows))
     if of_run is None:
-        return None if events is None or not _repeat(events) else _first_rows(events)
+        return None if events is None or not _repeat(events) else _first_rows(events, events.by_name)
     if distinct_events(read_manifest(run)) == len(rows):
         return None
     if of_run.names == rows.names and (run / "cells.h5ad").is_file():
@@ -164,7 +164,8 @@ def _each_event_once(job: EvaluateJob, rows: EventRows, events: Events | None) -
         return Cells.read(run / "cells.h5ad").counted
     events = _open_files(job) if events is None else events
     samples = np.array([entry["sample"] for entry in read_inputs(run)], dtype=object)
-    return _first_rows(events, samples[file_codes(events.names, of_run.names, str(job.labels))][events.file])
+    place = file_codes(events.names, of_run.names, str(job.labels))
+    return _first_rows(events, np.argsort(place), samples[place][events.file])
 
 
 def _repeat(events: Events) -> bool:
@@ -177,11 +178,21 @@ def _repeat(events: Events) -> bool:
     return len(channels) == 1 and bool(shared.warnings())
 
 
-def _first_rows(events: Events, sample: NDArray[np.object_] | None = None) -> NDArray[np.bool_]:
-    """The first row of each event, shape (rows,); ``sample`` of each row, or else all are of one."""
-    values = np.concatenate([np.asarray(adata.X) for adata in events.adatas])
-    no_gates = Gates(np.full(len(values), -1, dtype=np.int32), ())
-    return find_overlaps(values, no_gates, file=events.file, sample=sample).first
+def _first_rows(
+    events: Events, order: NDArray[np.int64], sample: NDArray[np.object_] | None = None
+) -> NDArray[np.bool_]:
+    """The first row of each event, shape (rows,), where the files come in this order.
+
+    A table may give an event another gate in each file: which counts must not depend on how the files are given.
+    ``sample``: of each row; all are of one where it is None.
+    """
+    rows = np.argsort(np.argsort(order)[events.file], kind="stable")
+    values = np.concatenate([np.asarray(adata.X) for adata in events.adatas])[rows]
+    no_gates = Gates(np.full(len(rows), -1, dtype=np.int32), ())
+    found = find_overlaps(values, no_gates, file=events.file[rows], sample=None if sample is None else sample[rows])
+    first = np.empty(len(rows), dtype=bool)
+    first[rows] = found.first
+    return first
 
 
 def _measure(
