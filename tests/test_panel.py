@@ -183,7 +183,7 @@ def test_names_without_commas_are_told_to_be_separated(text: str) -> None:
 
 
 def test_an_unknown_name_with_a_blank_is_not_taken_for_several() -> None:
-    with pytest.raises(InputError, match="cytomoe info FILE lists the channels$"):
+    with pytest.raises(InputError, match=r"cytomoe info FILE lists the channels$"):
         select_markers(make_adata(FLOW).var, ["Alexa 488"])
 
 
