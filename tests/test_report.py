@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from cytomoe import read_fcs, write_fcs
+from cytomoe.cli.console import print_evaluation
 from cytomoe.cli.main import run
 from cytomoe.reporting.colours import CLUSTERS, SEQUENTIAL
 from cytomoe.reporting.embedding import draw_cells
@@ -103,8 +104,28 @@ def test_the_first_screen_says_on_which_events_it_measured(copy):
     path.write_text(json.dumps(evaluation))
     write_report(copy)
     text, everything = visible(page_of(copy)), evaluation["all"]
-    assert f"of the events in one gate only, 1,234 of {everything['n_gated']:,} gated events." in text
+    rows = f"{everything['n_gated']:,} gated rows (an event of two gates is a row in each)."
+    assert f"of the events in one gate only, 1,234 of {rows}" in text
     assert f"F-measure {everything['f_measure']:.3f}, mean F1 {everything['mean_f1']:.3f}." in text
+
+
+def test_rows_that_are_no_distinct_events_are_called_rows(copy, capsys):
+    path = copy / "evaluation.json"
+    evaluation = json.loads(path.read_text())
+    n_gated = f"{evaluation['all']['n_gated']:,}"
+    print_evaluation(evaluation)
+    assert f", {n_gated} events, " in capsys.readouterr().out
+    assert f"{n_gated} rows" not in visible(page_of(copy))
+    evaluation["unique"] |= {"n_gated": 1234, "f_measure": 0.99}
+    path.write_text(json.dumps(evaluation))
+    write_report(copy)
+    print_evaluation(evaluation)
+    printed = capsys.readouterr().out
+    assert f", {n_gated} rows, " in printed
+    assert ", 1,234 events, " in printed
+    text = visible(page_of(copy))
+    assert f" {n_gated} rows " in text
+    assert "1,234 rows" not in text
 
 
 def test_every_gate_is_in_the_table_with_its_scores(finished):

@@ -198,16 +198,18 @@ def print_evaluation(evaluation: dict[str, Any], what: str = "cluster") -> None:
 
     all_events, unique = evaluation["all"], evaluation["unique"]
     rows = [(counted_on("all", all_events), all_events)]
-    if unique["n_gated"] != all_events["n_gated"]:
+    overlapping = unique["n_gated"] != all_events["n_gated"]
+    if overlapping:
         rows.append(("events in one gate only", unique))
     for title, block in rows:
         if block["f_measure"] is None:
             click.echo(f"{title}: no population is large enough to measure")
             continue
         n_events = block["n_gated"] + block.get("n_rest", 0)
+        unit = "rows" if overlapping and block is all_events else "events"  # an event of two gates is a row in each
         click.echo(
             f"{title}: F-measure {block['f_measure']:.3f} (weighted), mean F1 {block['mean_f1']:.3f} (unweighted), "
-            f"ARI {block['ari']:.3f}, {n_events:,} events, {block['clusters_used']} {what}s"
+            f"ARI {block['ari']:.3f}, {n_events:,} {unit}, {block['clusters_used']} {what}s"
         )
     _print_gates(*rows[-1], what)
 
