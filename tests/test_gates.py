@@ -1,6 +1,7 @@
 """Gates from file names, channels and tables, and the events that population files share."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,23 @@ def test_colon_in_a_file_name_is_no_column(write):
 def test_several_columns_need_a_choice(write):
     with pytest.raises(InputError, match=r"which column holds the gates\? event, gate; say --gate-file .*:gate"):
         read_gate_file(write("event,gate\n0,NK\n1,B\n"), one_file(2))
+
+
+@pytest.mark.parametrize(
+    ("table", "likely"),
+    [
+        ("file,event,cluster,confidence\na,0,1,1\na,1,2,1\n", "cluster"),
+        ("file,event,cluster,confidence,population\na,0,1,1,T\na,1,2,1,B\n", "population"),
+        ("file,event,Gate,cluster,population\na,0,NK,1,T\na,1,NK,2,B\n", "Gate"),
+        ("event,celltype,purity\n0,T,0.5\n1,B,1\n", "celltype"),
+        ("file,event\na,0\na,1\n", "event"),
+        ("T,0.5\nB,1\n", "1"),
+    ],
+)
+def test_the_column_that_is_likely_to_hold_gates_is_proposed(write, table, likely):
+    path = write(table)
+    with pytest.raises(InputError, match=f"say --gate-file {re.escape(str(path))}:{likely}$"):
+        read_gate_file(path, one_file(2))
 
 
 def test_unknown_column_names_the_nearest(write):

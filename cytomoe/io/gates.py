@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 # How files say that an event lies in no gate, compared without regard to case.
 NO_GATE = frozenset({"", "unlabeled", "unlabelled", "ungated", "unassigned", "na", "nan", "0", "0.0"})
 
+# Columns of tables of events that hold gates, the likeliest first, and such as never do.
+_CALLED_GATES = ("gate", "population", "cluster")
+_NO_GATES = frozenset({"file", "event", "confidence", "outlyingness"})
+
 _GATE_FIELD = "gate"
 _ONLY_SAMPLE = "sample"  # name of the sample where the pattern has no field but {gate}
 
@@ -263,7 +267,7 @@ def read_gate_file(source: str | os.PathLike[str], rows: EventRows, say: Callabl
     header = _has_header(table, len(rows), path)
     names = [str(name).strip() for name in table.iloc[0]] if header else [str(i + 1) for i in range(table.shape[1])]
     table = table.iloc[int(header) : int(header) + len(rows)]
-    position = _column_position(names, column, header, path)
+    position = _column_position(names, column, header, path, table)
     found = {name.casefold(): i for i, name in reversed(list(enumerate(names))) if i != position}
     order, what = None, f"--gate-file {path}"
     if "event" in found:
@@ -391,13 +395,14 @@ def _has_header(table: pd.DataFrame, n_events: int, path: Path) -> bool:
     )
 
 
-def _column_position(names: list[str], column: str | None, header: bool, path: Path) -> int:
+def _column_position(names: list[str], column: str | None, header: bool, path: Path, table: pd.DataFrame) -> int:
     """Position of the column that holds the gates."""
     if column is None:
         if len(names) == 1:
             return 0
+        likely = _likely_column(names, table)
         raise InputError(
-            f"--gate-file {path}: which column holds the gates? {', '.join(names)}; say --gate-file {path}:{names[-1]}"
+            f"--gate-file {path}: which column holds the gates? {', '.join(names)}; say --gate-file {path}:{likely}"
         )
     if column in names:
         return names.index(column)
@@ -407,3 +412,19 @@ def _column_position(names: list[str], column: str | None, header: bool, path: P
             f"name the column by its number (1 to {len(names)})"
         )
     raise InputError(f"--gate-file {path}: no column '{column}'{did_you_mean(column, names)}")
+
+
+def _likely_column(names: list[str], table: pd.DataFrame) -> str:
+    """Name of the column that is most likely to hold gates: none that says where an event is, or measures it."""
+    could = [
+        name for i, name in enumerate(names) if name.casefold() not in _NO_GATES and not _measures(table.iloc[:, i])
+    ]
+    called = {name.casefold(): name for name in could}
+    return next((called[name] for name in _CALLED_GATES if name in called), (could or names)[-1])
+
+
+def _measures(column: pd.Series[str]) -> bool:
+    """Whether a column holds fractions, which number no gate."""
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    values = values[np.isfinite(values)]
+    return bool((values != np.round(values)).any())
