@@ -2,7 +2,8 @@
 
 Run with ``python benchmarks/steps.py FILES... [--report]``. Each step and each import is charged with its own time
 alone, not with that of the steps and imports within it, so that the rows sum to the whole process. Processor seconds
-count all threads, and compare on a machine that has other work; wall seconds do so on a quiet one.
+count all threads, and compare on a machine that has other work; wall seconds do so on a quiet one. What the similarity
+does in other processes is not among them: with ``OMP_NUM_THREADS=1`` in the environment all is done in one.
 """
 
 from __future__ import annotations
@@ -31,16 +32,17 @@ STEPS = (
     ("similarity: noise and ties", "cytomoe.similarity.valleys", "widen_noise"),
     ("similarity: trees of valleys", "cytomoe.similarity.valley_tree", "Tree.grow"),
     ("similarity: width of parts", "cytomoe.similarity.valleys", "divide_wide_parts"),
+    ("similarity: partitions in processes", "cytomoe.similarity.processes", "share_out"),
     ("similarity: agreement", "cytomoe.similarity.consensus", "agreed_clusters"),
     ("similarity: the rest", "cytomoe.preparation", "build_similarity"),
-    ("training", "cytomoe.estimator", "train_safely"),
-    ("experts kept and described", "cytomoe.estimator", "MoESimVAE._keep_used_experts"),
+    ("training", "cytomoe.clusterer", "train_safely"),
+    ("experts kept and described", "cytomoe.clusterer", "Clusterer._keep_used_experts"),
     ("map", "cytomoe.runs.cluster", "map_and_name"),
     ("measure", "cytomoe.runs.ending", "_measure"),
     ("write labels", "cytomoe.runs.outputs", "write_labels"),
     ("write h5ad", "cytomoe.runs.ending", "write_cells"),
     ("write FCS", "cytomoe.runs.outputs", "write_fcs_files"),
-    ("write model", "cytomoe.estimator", "MoESimVAE.save"),
+    ("write model", "cytomoe.clusterer", "Clusterer.save"),
     ("write manifest, checksums", "cytomoe.runs.ending", "write_manifest"),
     ("write tables", "cytomoe.runs.ending", "_write_results"),
     ("report", "cytomoe.runs.ending", "report_of_run"),

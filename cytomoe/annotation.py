@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cytomoe.cores import on_threads
+
 FloatArray = NDArray[np.float64]
 
 # Levels of a marker in a cluster, by its median's place between the marker's negative (0) and positive (1) clusters.
@@ -134,8 +136,9 @@ def enrichment(
     outside = _quantiles(weighted.sum(axis=0) - weighted, edges)
     order = np.argsort(clusters, kind="stable")
     members = np.split(order, np.cumsum(given)[:-1])
+    nothing = np.full(len(markers), np.nan)
     medians = np.array(
-        [np.median(expression[rows], axis=0) if len(rows) else np.full(len(markers), np.nan) for rows in members]
+        on_threads(lambda rows: np.median(expression[rows], axis=0) if len(rows) else nothing, members)
     ).reshape(n_clusters, len(markers))
     spread = np.sqrt((_deviations(inside) ** 2 + _deviations(outside) ** 2) / 2)
     widths = edges[:, 1] - edges[:, 0]
@@ -156,7 +159,8 @@ def _histograms(
     n_markers = expression.shape[1]
     counts = np.empty((n_clusters, n_markers, _BINS), dtype=np.int64)
     edges = np.empty((n_markers, _BINS + 1))
-    for i in range(n_markers):
+
+    def count(i: int) -> None:
         values = expression[:, i]
         low, high = float(values.min()), float(values.max())
         high = high if high > low else low + 1.0
@@ -164,6 +168,8 @@ def _histograms(
         bins = np.minimum(((values - low) * np.float32(_BINS / (high - low))).astype(np.int64), _BINS - 1)
         flat = np.bincount((clusters - 1) * np.int64(_BINS) + bins, minlength=n_clusters * _BINS)
         counts[:, i] = flat.reshape(n_clusters, _BINS)
+
+    on_threads(count, range(n_markers))
     return counts, edges
 
 

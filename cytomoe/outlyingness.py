@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe.cores import on_threads
+
 FloatArray = NDArray[np.float32]
 
 # Percentiles between which the cells of a cluster lie in a marker. Wider ones hang on single cells; narrower ones cut
@@ -47,8 +49,9 @@ def marker_ranges(expression: FloatArray, experts: NDArray[np.int64], n_clusters
     narrowest = NARROWEST * (overall[2] - overall[0])
     ranges = np.repeat(overall[None], n_clusters, axis=0)
     order = np.argsort(experts, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(experts[order])) + 1):
-        ranges[experts[rows[0]]] = np.quantile(expression[rows], [EDGES[0], 0.5, EDGES[1]], axis=0)
+    members = np.split(order, np.flatnonzero(np.diff(experts[order])) + 1)
+    own = on_threads(lambda rows: np.quantile(expression[rows], [EDGES[0], 0.5, EDGES[1]], axis=0), members)
+    ranges[[experts[rows[0]] for rows in members]] = own
     ranges[:, 0] = np.minimum(ranges[:, 0], ranges[:, 1] - narrowest)
     ranges[:, 2] = np.maximum(ranges[:, 2], ranges[:, 1] + narrowest)
     return ranges.astype(np.float32)

@@ -5,6 +5,7 @@ Commands import torch, pandas and the rest of what they need when they run, so t
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -73,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal can't show ends no run
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+    code = run(list(sys.argv[1:] if arguments is None else arguments))
+    gc.freeze()  # nothing is garbage before the end; to search all modules for it would take half a second
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

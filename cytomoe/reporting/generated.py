@@ -43,11 +43,11 @@ def generate(run: RunFiles, histograms: Histograms) -> Generated | None:
     path = run.folder / MODEL
     if not path.is_file():
         return None
+    from cytomoe.clusterer import Clusterer
     from cytomoe.drift import distance
-    from cytomoe.estimator import MoESimVAE
     from cytomoe.fit_summary import pooled_quantiles
 
-    model = MoESimVAE.load(path, device="cpu")
+    model = Clusterer.load(path, device="cpu")
     returned = np.empty(run.n_clusters)
     distances = np.empty((run.n_clusters, len(run.markers)))
     counts = np.zeros((run.n_clusters, len(run.markers), BINS), dtype=np.int64)

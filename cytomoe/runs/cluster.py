@@ -14,7 +14,7 @@ from cytomoe.reference import Population, read_reference
 from cytomoe.runs import outputs
 from cytomoe.runs.ending import describe_not_numbers, end_run
 from cytomoe.runs.events import Events
-from cytomoe.runs.fitting import hold_out, known_cells, prepare_fit, rows_that_train, train, unstable
+from cytomoe.runs.fitting import get_ready, hold_out, known_cells, prepare_fit, rows_that_train, train, unstable
 from cytomoe.runs.gating import GatedEvents, find_prior
 from cytomoe.runs.inputs import MODEL_FILE
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
@@ -28,7 +28,7 @@ from cytomoe.similarity import OTHER, Prior
 from cytomoe.twins import warn_of_twins
 
 if TYPE_CHECKING:
-    from cytomoe.estimator import MoESimVAE
+    from cytomoe.clusterer import Clusterer
     from cytomoe.io.gates import Gates
 
 
@@ -78,6 +78,7 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
     RunError
         If the training fails.
     """
+    get_ready(job)
     with outputs.output_folder(job.out, job.force, job.reads):
         begun = begin(job, listener or Listener())
         return finish(begun, train(job, begun.prepared, begun.listener, begun.watch))
@@ -109,7 +110,7 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
     return Begun(job, listener, watch, events, gated, held_out, n_fitted, known, prior, reference, prepared, notes)
 
 
-def finish(begun: Begun, model: MoESimVAE) -> RunResult:
+def finish(begun: Begun, model: Clusterer) -> RunResult:
     """Map the events of a run with the model that it made, and write the results."""
     job, events, gated, watch, listener = begun.job, begun.events, begun.gated, begun.watch, begun.listener
     mapped = map_and_name(model, events, gated, reference=begun.reference, unassigned=job.unassigned)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
+from cytomoe.imports import load
 from cytomoe.io.fcs_names import distinct
 from cytomoe.io.gates import GatePattern
 from cytomoe.runs.inputs import Stamp
@@ -188,6 +189,7 @@ class Events:
     def _chunks(self, index: int, step: int) -> Iterator[AnnData]:
         from cytomoe.io.fcs_read import to_anndata
 
+        load("anndata")
         opened = self.files[index].open()
         for start in range(0, max(opened.n_events, 1), step):
             adata = to_anndata(opened, start, start + step)

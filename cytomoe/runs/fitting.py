@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import threading
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from cytomoe.errors import CytomoeError, InputError
 from cytomoe.fit_summary import UNSTABLE
+from cytomoe.imports import load
 from cytomoe.preparation import Prepared, prepare
 from cytomoe.runs.events import Events
 from cytomoe.runs.gating import GatedEvents
@@ -20,19 +20,25 @@ from cytomoe.runs.job import Listener, Stopwatch
 from cytomoe.runs.orders import ClusterJob
 from cytomoe.runs.sampling import rows_to_fit, with_rows
 from cytomoe.saturation import warn_of_saturation
-from cytomoe.similarity import Prior
+from cytomoe.similarity import Prior, processes
 from cytomoe.twins import warn_of_twins
 from cytomoe.words import plural
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from cytomoe.estimator import MoESimVAE
+    from cytomoe.clusterer import Clusterer
     from cytomoe.io.gates import Gates
     from cytomoe.preprocessing import Preprocessor
 
 # Share of the cells in unstable clusters above which a run warns of them.
 SHAKY_SHARE = 0.01
+
+
+def get_ready(job: ClusterJob) -> None:
+    """Start what a fit will need, while files are still to be read."""
+    if job.settings.similarity == "valleys":
+        processes.start()
 
 
 def hold_out(job: ClusterJob, events: Events, gated: GatedEvents | None) -> NDArray[np.bool_] | None:
@@ -83,7 +89,7 @@ def prepare_fit(
             raise InputError("--prior: no known event has numbers in all markers")
     watch.lap("preprocess")
     if job.device == "cuda":
-        from cytomoe.estimator import find_device
+        from cytomoe.clusterer import find_device
 
         find_device(job.device)  # refused now, if at all, and not after a minute of work
     _load_torch()
@@ -92,12 +98,12 @@ def prepare_fit(
     return prepared, prior
 
 
-def train(job: ClusterJob, prepared: Prepared, listener: Listener, watch: Stopwatch) -> MoESimVAE:
+def train(job: ClusterJob, prepared: Prepared, listener: Listener, watch: Stopwatch) -> Clusterer:
     """Train the network of a fit that is prepared."""
-    from cytomoe.estimator import MoESimVAE
+    from cytomoe.clusterer import Clusterer
 
     watch.lap("import")
-    model = MoESimVAE(
+    model = Clusterer(
         settings=job.settings,
         seed=job.seed,
         device=job.device,
@@ -109,12 +115,12 @@ def train(job: ClusterJob, prepared: Prepared, listener: Listener, watch: Stopwa
     return model
 
 
-def fit_model(job: ClusterJob, training: Sequence[AnnData], listener: Listener) -> tuple[MoESimVAE, list[str]]:
+def fit_model(job: ClusterJob, training: Sequence[AnnData], listener: Listener) -> tuple[Clusterer, list[str]]:
     """Fit preprocessing and a model to the events that train, raw as files hold them.
 
     Returns
     -------
-    model : MoESimVAE
+    model : Clusterer
         The model.
     notes : list of str
         What the user should know of the events and the clusters, which the listener was warned of.
@@ -128,6 +134,7 @@ def fit_model(job: ClusterJob, training: Sequence[AnnData], listener: Listener) 
     """
     watch = Stopwatch()
     prepared, _ = prepare_fit(job, training, listener, watch, None)
+    processes.stop()  # many files may be mapped yet
     notes = [*warn_of_twins(training), *warn_of_saturation(training, prepared.preprocessor)]
     for warning in notes:
         listener.warn(warning)
@@ -138,7 +145,7 @@ def fit_model(job: ClusterJob, training: Sequence[AnnData], listener: Listener) 
     return model, [*notes, *shaky]
 
 
-def unstable(model: MoESimVAE) -> list[str]:
+def unstable(model: Clusterer) -> list[str]:
     """A warning that names the clusters that another look at the same cells would not find again.
 
     None where they hold less than ``SHAKY_SHARE`` of the cells: most runs have some such, and the table shows them.
@@ -164,6 +171,7 @@ def read_training(job: ClusterJob, events: Events, listener: Listener) -> tuple[
     problems
         Why a file can't be used, by its index: it breaks off, lacks a marker, or holds values that are not numbers.
     """
+    get_ready(job)
     rows = rows_to_fit(events, None, job.subsample, np.random.default_rng([job.seed, 3]))
     drawn = sum(map(len, rows))
     evenly = f"{drawn:,} rows drawn, as many of each sample as it has, up to an even share"
@@ -213,4 +221,4 @@ def _load_torch() -> None:
     threads import, as scipy, can reach one of them half loaded.
     """
     if "torch" not in sys.modules:
-        threading.Thread(target=importlib.import_module, args=("torch",)).start()
+        threading.Thread(target=load, args=("torch",)).start()

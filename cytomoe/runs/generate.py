@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cytomoe import __version__
 from cytomoe.errors import InputError, did_you_mean
+from cytomoe.imports import load
 from cytomoe.io.lock import alone
 from cytomoe.io.written import write_csv
 from cytomoe.runs.events import refuse_missing
@@ -21,7 +22,7 @@ from cytomoe.runs.job import Listener
 from cytomoe.words import percent
 
 if TYPE_CHECKING:
-    from cytomoe.estimator import MoESimVAE
+    from cytomoe.clusterer import Clusterer
 
 # $PnR of synthetic fluorescence channels: the scale of digital cytometers.
 FLUORESCENCE_RANGE = 262_144
@@ -106,9 +107,10 @@ def run_generate(job: GenerateJob, listener: Listener | None = None) -> Generate
 
 def _generate(job: GenerateJob, listener: Listener) -> Generated:
     """Generate into an output file that is ours."""
-    from cytomoe.estimator import MoESimVAE  # brings torch: not before the simplest mistakes are ruled out
+    load("torch")  # not before the simplest mistakes are ruled out
+    from cytomoe.clusterer import Clusterer
 
-    model = MoESimVAE.load(job.model, device="cpu")
+    model = Clusterer.load(job.model, device="cpu")
     chosen = _chosen(job, model)
     n, weights = _proportions(job, model)
     shares = weights[np.array(chosen) - 1]
@@ -134,7 +136,7 @@ def _generate(job: GenerateJob, listener: Listener) -> Generated:
     return Generated(job.out, len(cells), report)
 
 
-def _chosen(job: GenerateJob, model: MoESimVAE) -> list[int]:
+def _chosen(job: GenerateJob, model: Clusterer) -> list[int]:
     """Clusters asked for, in order, each once."""
     chosen = list(job.clusters)
     for cluster in chosen:
@@ -150,7 +152,7 @@ def _chosen(job: GenerateJob, model: MoESimVAE) -> list[int]:
     return sorted(set(chosen)) or list(range(1, model.n_clusters_ + 1))
 
 
-def _proportions(job: GenerateJob, model: MoESimVAE) -> tuple[int, NDArray[np.float64]]:
+def _proportions(job: GenerateJob, model: Clusterer) -> tuple[int, NDArray[np.float64]]:
     """Cells to generate, and the weight of each cluster, shape (clusters,)."""
     if job.like is None:
         return job.n or 10_000, model.summary_.sizes.astype(np.float64)
@@ -161,7 +163,7 @@ def _proportions(job: GenerateJob, model: MoESimVAE) -> tuple[int, NDArray[np.fl
     return job.n or sample.n_obs, counts.astype(np.float64)
 
 
-def _report(model: MoESimVAE, cells: NDArray[np.float32], clusters: NDArray[np.int32]) -> list[dict[str, Any]]:
+def _report(model: Clusterer, cells: NDArray[np.float32], clusters: NDArray[np.int32]) -> list[dict[str, Any]]:
     assigned = model.predict(model.preprocessor_.transformed(cells.copy()))
     names = model.names_
     called = () if names is None else names.populations or names.labels
@@ -176,7 +178,7 @@ def _report(model: MoESimVAE, cells: NDArray[np.float32], clusters: NDArray[np.i
     ]
 
 
-def _write(job: GenerateJob, model: MoESimVAE, cells: NDArray[np.float32], clusters: NDArray[np.int32]) -> None:
+def _write(job: GenerateJob, model: Clusterer, cells: NDArray[np.float32], clusters: NDArray[np.int32]) -> None:
     preprocessor = model.preprocessor_
     if job.out.suffix.lower() == ".csv":
         table = pd.DataFrame(cells, columns=preprocessor.markers)

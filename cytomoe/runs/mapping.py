@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.annotation import ClusterNames, Enrichment, enrichment, labels
+from cytomoe.cores import on_threads
 from cytomoe.errors import InputError
 from cytomoe.naming import name_clusters, with_known, with_populations
 from cytomoe.preprocessing import numeric
@@ -24,7 +25,7 @@ from cytomoe.twins import SharedEvents
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from cytomoe.estimator import MoESimVAE
+    from cytomoe.clusterer import Clusterer
 
 FloatArray = NDArray[np.float32]
 
@@ -39,13 +40,10 @@ class KeptEvents:
         Ascending rows of the run, shape (kept,).
     expression
         Transformed marker values, shape (kept, markers).
-    codes
-        Shape (kept, L).
     """
 
     rows: NDArray[np.int64]
     expression: NDArray[np.float32]
-    codes: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +64,7 @@ class MappedEvents:
         How far outside its cluster's ranges each event lies, above 1: unassigned; shape (events,). None where all
         events are assigned, which is the default.
     kept
-        Markers and codes of all events, or of a sample where there are more than ``sampling.KEPT_EVENTS``.
+        Markers of all events, or of a sample where there are more than ``sampling.KEPT_EVENTS``.
     enrichment
         How the markers stand in each cluster of these events.
     names
@@ -79,7 +77,7 @@ class MappedEvents:
     """
 
     events: Events
-    model: MoESimVAE
+    model: Clusterer
     nearest: NDArray[np.int32]
     confidence: NDArray[np.float32]
     outlyingness: FloatArray | None
@@ -137,7 +135,7 @@ class MappedEvents:
 
 
 def map_events(
-    model: MoESimVAE,
+    model: Clusterer,
     events: Events,
     gated: GatedEvents | None = None,
     *,
@@ -157,7 +155,7 @@ def map_events(
 
 
 def map_and_name(
-    model: MoESimVAE,
+    model: Clusterer,
     events: Events,
     gated: GatedEvents | None = None,
     *,
@@ -200,7 +198,7 @@ def _counted(events: Events, gated: GatedEvents | None) -> NDArray[np.bool_] | N
     return gated.overlaps.first
 
 
-def name_fitted(model: MoESimVAE, training: Sequence[AnnData], reference: Sequence[Population] | None = None) -> None:
+def name_fitted(model: Clusterer, training: Sequence[AnnData], reference: Sequence[Population] | None = None) -> None:
     """Name the clusters of a model by the events that it was fitted on, where more are mapped than can be looked at.
 
     Parameters
@@ -214,30 +212,41 @@ def name_fitted(model: MoESimVAE, training: Sequence[AnnData], reference: Sequen
     """
     parts = [model.preprocessor_.expression(adata, judge_scale=False, nan=model.nan) for adata in training]
     expression = numeric(np.concatenate(parts))
-    found = _enrichment(model, KeptEvents(np.arange(len(expression)), expression, expression[:, :0]), model.labels_)
+    found = _enrichment(model, KeptEvents(np.arange(len(expression)), expression), model.labels_)
     names = ClusterNames(tuple(labels(found)))
     model.names_ = names if reference is None else with_populations(names, name_clusters(found, reference))
 
 
 def _map(
-    model: MoESimVAE, events: Events, unassigned: bool, shared: SharedEvents | None = None
+    model: Clusterer, events: Events, unassigned: bool, shared: SharedEvents | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32] | None, NotNumbers]:
     """Cluster and confidence of each event, its outlyingness if that is wanted, and what is no number."""
+    from cytomoe.training.loop import single_thread
+
     not_numbers: NotNumbers = {}
     clusters = np.empty(events.n_events, dtype=np.int32)
     confidence = np.empty(events.n_events, dtype=np.float32)
     outlying = np.empty(events.n_events, dtype=np.float32) if unassigned else None
-    for i in range(len(events.files)):
-        for rows, expression in expressions(events, i, model.preprocessor_, model.nan, not_numbers, shared):
-            _, clusters[rows], confidence[rows] = model.map_all(expression)
-            if outlying is not None:
-                outlying[rows] = model.outlyingness(expression)
+
+    def place(piece: tuple[slice, NDArray[np.float32]]) -> None:
+        rows, expression = piece
+        _, clusters[rows], confidence[rows] = model.map_all(expression)
+        if outlying is not None:
+            outlying[rows] = model.outlyingness(expression)
+
+    pieces = (
+        piece
+        for i in range(len(events.files))
+        for piece in expressions(events, i, model.preprocessor_, model.nan, not_numbers, shared)
+    )
+    with single_thread():  # each piece, and several at a time
+        on_threads(place, pieces, None if model.on_cpu else 1)
     if events.n_events and not clusters.any():
         raise InputError(f"{', '.join(events.names)}: no event has numbers in all markers, so none can get a cluster")
     return clusters, confidence, outlying, not_numbers
 
 
-def _keep(model: MoESimVAE, events: Events, clusters: NDArray[np.int32]) -> KeptEvents:
+def _keep(model: Clusterer, events: Events, clusters: NDArray[np.int32]) -> KeptEvents:
     rows = sampling.rows_of_clusters(clusters, sampling.KEPT_EVENTS, np.random.default_rng([model.seed, 2]))
     expression = np.empty((len(rows), len(model.preprocessor_.markers)), dtype=np.float32)
     for i, start in enumerate(events.starts.tolist()):
@@ -245,11 +254,11 @@ def _keep(model: MoESimVAE, events: Events, clusters: NDArray[np.int32]) -> Kept
         if last > first:
             adata = events.take(i, rows[first:last] - start)
             expression[first:last] = model.preprocessor_.expression(adata, judge_scale=False, nan=model.nan)
-    return KeptEvents(rows, expression, model.transform(expression))
+    return KeptEvents(rows, expression)
 
 
 def _enrichment(
-    model: MoESimVAE,
+    model: Clusterer,
     kept: KeptEvents,
     clusters: NDArray[np.int32],
     outlying: NDArray[np.float32] | None = None,

@@ -327,9 +327,9 @@ def _rename_model(run: Path, folder: Path, names: pd.Series[str]) -> None:
     if not path.is_file():  # of a run of predict
         return
     from cytomoe.annotation import ClusterNames
-    from cytomoe.estimator import MoESimVAE
+    from cytomoe.clusterer import Clusterer
 
-    model = MoESimVAE.load(path, device="cpu")
+    model = Clusterer.load(path, device="cpu")
     labels = model.names_.labels if model.names_ is not None else ("",) * len(names)
     model.names_ = ClusterNames(labels, tuple(names), "merge")
     model.save(folder / path.name)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cytomoe.cores import on_threads
 from cytomoe.errors import InputError
 from cytomoe.io.atomic import path_of
 from cytomoe.io.lock import alone
@@ -199,7 +200,7 @@ def median_table(mapped: MappedEvents) -> pd.DataFrame:
         groups[~mapped.counted[kept.rows]] = counts.size
     order = np.argsort(groups, kind="stable")
     starts, ends = (np.searchsorted(groups[order], found, side=side) for side in ("left", "right"))
-    parts = [kept.expression[order[first:last]] for first, last in zip(starts, ends, strict=True)]
+    parts = [order[first:last] for first, last in zip(starts, ends, strict=True)]
     described: dict[str, Any] = {
         "sample": np.array(events.samples, dtype=object)[found // n_clusters],
         "cluster": found % n_clusters + 1,
@@ -209,7 +210,7 @@ def median_table(mapped: MappedEvents) -> pd.DataFrame:
     described["events"] = counts[found]
     markers = list(mapped.enrichment.markers)
     none = np.full(len(markers), np.nan)  # of a few events among many, none may have been kept
-    medians = [np.median(part, axis=0) if len(part) else none for part in parts]
+    medians = on_threads(lambda rows: np.median(kept.expression[rows], axis=0) if len(rows) else none, parts)
     table = pd.concat([pd.DataFrame(described), pd.DataFrame(np.round(medians, 4), columns=markers)], axis=1)
     return with_conditions(table, events.conditions)
 

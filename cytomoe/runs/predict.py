@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.drift import Drift, measure_drift
+from cytomoe.imports import load
 from cytomoe.io.written import write_csv
 from cytomoe.reporting.moved import judge_markers, judge_moved
 from cytomoe.runs import outputs
@@ -39,11 +40,12 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
     job = replace(job, model=model_path(job.model))
     refuse_missing([job.model, *job.files])
 
-    from cytomoe.estimator import MoESimVAE  # brings torch: not before the simplest mistakes are ruled out
+    load("torch")  # not before the simplest mistakes are ruled out
+    from cytomoe.clusterer import Clusterer
 
     watch = Stopwatch()
     model_stamp = Stamp.of(job.model)
-    model = MoESimVAE.load(job.model, device=job.device, nan=job.nan)
+    model = Clusterer.load(job.model, device=job.device, nan=job.nan)
     events, gated = open_run(job, listener)
     refuse_marker_columns(events, model.preprocessor_.markers)
     watch.lap("read")

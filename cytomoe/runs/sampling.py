@@ -12,7 +12,7 @@ from cytomoe.runs.events import Events
 # A run is fitted on at most this many events unless the user says otherwise. Each partition is
 # grown on 20,000 events whatever is given.
 FITTED_EVENTS = 50_000
-# Events whose markers and codes are kept in memory for tables and figures; of more, all clusters give as many.
+# Events whose markers are kept in memory for tables and figures; of more, all clusters give as many.
 KEPT_EVENTS = 500_000
 
 

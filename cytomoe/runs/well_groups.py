@@ -118,7 +118,7 @@ def _begin(task: WellTask) -> Begun:
 
 def _train(begun: Sequence[Begun]) -> list[Trained | Exception]:
     """Train the networks of runs that have begun; a share of the seconds is booked on each."""
-    from cytomoe.estimator import find_device
+    from cytomoe.clusterer import find_device
     from cytomoe.training.stacked import Lesson, train_stacked
 
     if not begun:
@@ -131,12 +131,12 @@ def _train(begun: Sequence[Begun]) -> list[Trained | Exception]:
 
 def _finish(begun: Begun, network: Trained | Exception) -> WellResult:
     """Map the sample's events with its network, and write its results."""
-    from cytomoe.estimator import MoESimVAE
+    from cytomoe.clusterer import Clusterer
 
     if isinstance(network, Exception):
         raise network
     job, prepared = begun.job, begun.prepared
-    model = MoESimVAE(
+    model = Clusterer(
         settings=job.settings, seed=job.seed, device=job.device, preprocessor=prepared.preprocessor, nan=job.nan
     )
     begun.watch.skip()  # the other samples' turn

@@ -7,10 +7,10 @@ the distances of the nearest cell of each group, and only what lies within it is
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from numpy.typing import NDArray
+
+from cytomoe.cores import on_threads
 
 # Cells searched for at once: their distances stay in the processor's cache. Cells of a group.
 _BATCH = 64
@@ -67,6 +67,5 @@ def nearest_neighbours(
         first = np.searchsorted(row, np.arange(len(rows)))
         found[start : start + len(rows)] = near[first[:, None] + np.arange(n_neighbours)] % n_columns
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(search, range(0, len(values), _BATCH)))
+    on_threads(search, range(0, len(values), _BATCH), threads)
     return found

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.similarity.base import Similarity
@@ -60,6 +59,8 @@ class Prior:
     @classmethod
     def of(cls, labels: ArrayLike) -> Prior:
         """Known cells from one name per cell; None, NaN and the empty name mean unknown."""
+        import pandas as pd
+
         given = pd.Series(np.asarray(labels, dtype=object)).replace("", None)
         codes, names = pd.factorize(given, sort=True)
         return cls(codes.astype(np.int64), tuple(str(name) for name in names))

@@ -11,14 +11,14 @@ divided where a hierarchy of micro-clusters says so.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe.cores import cores, on_threads
 from cytomoe.settings import Settings
+from cytomoe.similarity import processes
 from cytomoe.similarity.neighbours import nearest_neighbours
 from cytomoe.similarity.valley_tree import BIN, Tree
 
@@ -40,6 +40,8 @@ MICRO_CLUSTER_ROUNDS = 5
 USUAL_MARKERS = 10
 # Below this many negative values a marker's noise can't be measured.
 _ENOUGH_NEGATIVE = 50
+# Cells from which on processes are worth starting, where none are there yet.
+_WORTH_PROCESSES = 20_000
 # Cells whose neighbours are averaged at once: they stay in the processor's cache.
 _AVERAGED_AT_ONCE = 1024
 
@@ -59,25 +61,46 @@ def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random
     Returns
     -------
     ndarray
-        Part of each cell, from 0, in each partition; shape (partitions, cells). Partitions are made side by side on
-        the cores there are; each has a generator of its own, so the result does not depend on their number.
+        Part of each cell, from 0, in each partition; shape (partitions, cells). Partitions of many cells are made side
+        by side, in a process for each core; each has a generator of its own, so the result does not depend on theirs.
     """
     from threadpoolctl import threadpool_limits
 
-    values = widen_noise(spread_ties(expression, rng))
-    widest = settings.widest_part / settings.resolution
-    confidence = confidence_for(settings.valley_confidence, values.shape[1])
-
-    def partition(number: int, own: np.random.Generator) -> NDArray[np.int64]:
-        averaged, view = means[number % len(means)], views[number % len(views)]
-        parts = _tree(view, settings.valley_depth, confidence, own).grow()
-        return divide_wide_parts(parts, averaged, widest, own)
-
-    with threadpool_limits(1), ThreadPoolExecutor(_threads()) as pool:
+    if len(expression) >= _WORTH_PROCESSES:
+        processes.start()
+    with threadpool_limits(1):
+        values = widen_noise(spread_ties(expression, rng))
         means = neighbour_means(values, rng)
-        views = [_Views.of(values, averaged) for averaged in means]
-        generators = rng.spawn(settings.partitions)
-        return np.stack(list(pool.map(partition, range(settings.partitions), generators)))
+        tasks = list(enumerate(rng.spawn(settings.partitions)))
+        return np.stack(processes.share_out(_Partitions, (values, means, settings), tasks))
+
+
+class _Partitions:
+    """Makes partitions of cells, on the means of each number of neighbours in turn.
+
+    Parameters
+    ----------
+    values
+        Marker values, shape (cells, markers).
+    means
+        Averages over neighbours, shape (cells, markers) each.
+    settings
+        As in :func:`valley_partitions`.
+    """
+
+    def __init__(self, values: FloatArray, means: list[FloatArray], settings: Settings) -> None:
+        self.means = means
+        self.views = [_Views.of(values, averaged) for averaged in means]
+        self.depth = settings.valley_depth
+        self.confidence = confidence_for(settings.valley_confidence, values.shape[1])
+        self.widest = settings.widest_part / settings.resolution
+
+    def __call__(self, task: tuple[int, np.random.Generator]) -> NDArray[np.int64]:
+        """Part of each cell, from 0, shape (cells,), in the partition of a number."""
+        number, rng = task
+        which = number % len(self.means)
+        parts = _tree(self.views[which], self.depth, self.confidence, rng).grow()
+        return divide_wide_parts(parts, self.means[which], self.widest, rng)
 
 
 def confidence_for(usual: float, n_markers: int) -> float:
@@ -90,14 +113,6 @@ def confidence_for(usual: float, n_markers: int) -> float:
     if n_markers <= USUAL_MARKERS:
         return usual
     return -float(ndtri(ndtr(-usual) * USUAL_MARKERS / n_markers))
-
-
-def _threads() -> int:
-    """Cores for the partitions: those that this process may use, or fewer where ``OMP_NUM_THREADS`` says so."""
-    from joblib import cpu_count
-
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(cpu_count(), int(wanted) if wanted.isdecimal() else cpu_count()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +195,7 @@ def neighbour_means(values: FloatArray, rng: np.random.Generator) -> list[FloatA
     """Mean of each cell and its nearest neighbours, for each number of ``NEIGHBOURS``; shape (cells, markers) each."""
     reference = values if len(values) <= REFERENCE else values[rng.permutation(len(values))[:REFERENCE]]
     most = min(max(NEIGHBOURS) + 1, len(reference))
-    indices = nearest_neighbours(values, reference, most, threads=_threads())
+    indices = nearest_neighbours(values, reference, most, threads=cores())
     means = [np.empty_like(values) for _ in NEIGHBOURS]
 
     def average(start: int) -> None:
@@ -192,8 +207,7 @@ def neighbour_means(values: FloatArray, rng: np.random.Generator) -> list[FloatA
             total = total + nearest[:, first:done].sum(axis=1)
             averaged[rows] = total / np.float32(done)
 
-    with ThreadPoolExecutor(_threads()) as pool:
-        list(pool.map(average, range(0, len(values), _AVERAGED_AT_ONCE)))
+    on_threads(average, range(0, len(values), _AVERAGED_AT_ONCE))
     return means
 
 

@@ -1,0 +1,399 @@
+"""A mixture-of-experts model of cells, from fit to saved file: what :class:`cytomoe.MoESimVAE` is without scikit-learn.
+
+Runs use it as it is: scikit-learn's base classes bring scipy.stats, whose import takes a third of a second.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Self, get_args
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from cytomoe.annotation import ClusterNames
+from cytomoe.errors import InputError
+from cytomoe.fit_summary import misfit, summarise
+from cytomoe.generation import Spread, draw_own, draw_unit
+from cytomoe.model.inference import CHUNK, codes_and_experts, decode, map_cells
+from cytomoe.outlyingness import outlyingness
+from cytomoe.preparation import Prepared, as_expression, as_prior, complete, fit_preprocessor, prepare
+from cytomoe.preprocessing import NanPolicy, Preprocessor
+from cytomoe.saved_model import SavedModel
+from cytomoe.settings import CHANGES, Settings, preset
+from cytomoe.similarity import Prior, name_by_types
+from cytomoe.training.loop import History, Progress
+from cytomoe.training.recovery import Trained, train_safely
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from cytomoe.similarity import Similarity
+
+
+class Clusterer:
+    """Cluster cells; parameters, attributes and methods are those of :class:`cytomoe.MoESimVAE`."""
+
+    def __init__(
+        self,
+        *,
+        preset: str = "default",
+        experts: int | None = None,
+        resolution: float | None = None,
+        similarity: str | None = None,
+        metric: str | None = None,
+        settings: Settings | None = None,
+        subsample: int | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        preprocessor: Preprocessor | None = None,
+        nan: NanPolicy = "refuse",
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.preset = preset
+        self.experts = experts
+        self.resolution = resolution
+        self.similarity = similarity
+        self.metric = metric
+        self.settings = settings
+        self.subsample = subsample
+        self.seed = seed
+        self.device = device
+        self.preprocessor = preprocessor
+        self.nan = nan
+        self.progress = progress
+
+    # ---------------------------------------------------------------- fitting
+
+    labels_: NDArray[np.int32]
+
+    def fit(
+        self, X: NDArray[np.floating[Any]] | AnnData, y: None = None, *, prior: Prior | ArrayLike | None = None
+    ) -> Self:
+        """Learn the clusters of cells.
+
+        Parameters
+        ----------
+        X
+            Either an AnnData of raw values as :func:`cytomoe.read_fcs` returns it, or an array of transformed marker
+            values (arcsinh or logicle), shape (cells, markers).
+        y
+            Ignored: clustering sees no labels.
+        prior
+            Cells that are known: the name of each cell's population, or an empty name (None, NaN) where it is unknown,
+            shape (cells,). Cells of one population are similar, of two dissimilar; the data decides the rest. Those
+            called ``other`` are of none of the named populations.
+
+        Raises
+        ------
+        InputError
+            If values are missing or not finite, or settings do not fit together.
+        RunError
+            If the training collapses into one cluster whatever is tried.
+        """
+        chosen = self.settings or preset(self.preset, **{name: getattr(self, name) for name in CHANGES})
+        if self.nan not in get_args(NanPolicy):
+            raise InputError(f"unknown nan={self.nan!r}; use {', '.join(get_args(NanPolicy))}")
+        find_device(self.device)
+        self.preprocessor_ = self.preprocessor or fit_preprocessor(X, chosen, self.nan)
+        expression, known = self._expression(X), None
+        there = complete(expression)
+        if prior is not None:
+            known = as_prior(prior, len(expression)).take(there)
+        prepared = prepare(
+            expression[there], self.preprocessor_, chosen, seed=self.seed, subsample=self.subsample, prior=known
+        )
+        self.fit_prepared(prepared)
+        if not there.all():
+            labels = np.zeros(len(expression), dtype=np.int32)
+            labels[there] = self.labels_
+            self.labels_ = labels
+        return self
+
+    def fit_prepared(self, prepared: Prepared) -> Self:
+        """Learn the clusters of cells whose similarity has been worked out; see :meth:`fit`."""
+        trained = train_safely(
+            prepared.preprocessor.scale(prepared.training),
+            prepared.similarity,
+            prepared.settings,
+            prepared.rng,
+            device=find_device(self.device),
+            report=self.progress,
+        )
+        return self.adopt(prepared, trained)
+
+    def adopt(self, prepared: Prepared, trained: Trained) -> Self:
+        """Become the model of a network that was trained on prepared cells."""
+        self.preprocessor_, similarity = prepared.preprocessor, prepared.similarity
+        self.network_, self.history_ = trained.network, trained.history
+        self.settings_, self.notes_ = trained.settings, trained.notes
+        self.names_: ClusterNames | None = None
+        training = prepared.training
+        experts = self._keep_used_experts(training, self.preprocessor_.scale(training), similarity)
+        self.known_as_ = [""] * self.n_clusters_
+        if prepared.known is not None and prepared.types is not None:
+            types = prepared.types
+            decided = np.flatnonzero(types >= 0) if similarity.partition is None else np.arange(len(types))
+            self.known_as_ = name_by_types(experts[decided], types[decided], prepared.known.names, self.n_clusters_)
+        self.labels_ = self.number_by_size(self.map_all(prepared.expression)[1])
+        return self
+
+    def _keep_used_experts(
+        self, training: NDArray[np.float32], scaled: NDArray[np.float32], similarity: Similarity
+    ) -> NDArray[np.int64]:
+        """Drop experts that no cell of the fit goes to, and keep what the cells of the others are like (eq. 6).
+
+        Returns the expert of each cell of the fit, from 0.
+        """
+        codes, experts = codes_and_experts(self.network_, scaled)
+        used, experts = np.unique(experts, return_inverse=True)
+        self.network_.keep_experts(used.tolist())
+        self.n_clusters_ = len(used)
+        experts = experts.astype(np.int64)
+        reconstructed = decode(self.network_, codes, experts)
+        self.summary_ = summarise(codes, experts, scaled, reconstructed, training, similarity.stability(experts))
+        return experts
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the network is on no device of its own."""
+        return next(self.network_.parameters()).device.type == "cpu"
+
+    @property
+    def centres_(self) -> NDArray[np.float32]:
+        """Mean code of each cluster over the cells of the fit (eq. 6), shape (clusters, L)."""
+        return self.summary_.centres
+
+    def number_by_size(
+        self, clusters: NDArray[np.int32], counted: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int32]:
+        """Number the clusters anew, the largest first.
+
+        Parameters
+        ----------
+        clusters
+            Labels of the present numbering whose counts decide, shape (cells,).
+        counted
+            Which of the cells count, shape (cells,); None for all.
+
+        Returns
+        -------
+        ndarray
+            The same labels in the new numbering.
+        """
+        counts = np.bincount(clusters if counted is None else clusters[counted], minlength=self.n_clusters_ + 1)[1:]
+        order = np.argsort(-counts, kind="stable")
+        self.network_.keep_experts(order.tolist())
+        self.summary_ = self.summary_.reorder(order)
+        self.known_as_ = [self.known_as_[k] for k in order]
+        numbers = np.zeros(self.n_clusters_ + 1, dtype=np.int32)
+        numbers[order + 1] = np.arange(1, self.n_clusters_ + 1)
+        return numbers[clusters]
+
+    # ---------------------------------------------------------------- mapping
+
+    def predict(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.int32]:
+        """Cluster of each cell, from 1, 0 where it was dropped; int32, shape (cells,)."""
+        return self.map_all(X)[1]
+
+    def predict_proba(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
+        """Probability of each cluster for each cell; shape (cells, clusters), column k - 1 for cluster k."""
+        expression = self._expression(X)
+        found = np.full((len(expression), self.n_clusters_), np.nan, dtype=np.float32)
+        for rows, _, probabilities in self._map_expression(expression):
+            found[rows] = probabilities
+        return found
+
+    def transform(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
+        """Code means of cells, shape (cells, L)."""
+        return self.map_all(X)[0]
+
+    def map_all(
+        self, X: NDArray[np.floating[Any]] | AnnData
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
+        """Codes, clusters and confidence in one pass.
+
+        Returns
+        -------
+        codes, clusters, confidence
+            Shapes (cells, L), (cells,) and (cells,).
+        """
+        expression = self._expression(X)
+        codes = np.full((len(expression), self.settings_.code_size), np.nan, dtype=np.float32)
+        clusters = np.zeros(len(expression), dtype=np.int32)
+        confidence = np.zeros(len(expression), dtype=np.float32)
+        for rows, chunk, probabilities in self._map_expression(expression):
+            codes[rows], clusters[rows], confidence[rows] = chunk, probabilities.argmax(1) + 1, probabilities.max(1)
+        return codes, clusters, confidence
+
+    def _map_expression(
+        self, expression: NDArray[np.float32]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]]:
+        """Rows that are not dropped, a chunk at a time, with their codes and probabilities."""
+        for rows, part in self._parts(expression):
+            start = 0
+            for codes, probabilities in map_cells(self.network_, self.preprocessor_.scale(part)):
+                yield rows[start : start + len(codes)], codes, probabilities
+                start += len(codes)
+
+    def _parts(self, expression: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Rows that are not dropped and their markers, a chunk at a time."""
+        for start in range(0, len(expression), CHUNK):
+            part = expression[start : start + CHUNK]
+            rows = np.flatnonzero(complete(part))
+            yield rows + start, part if len(rows) == len(part) else part[rows]
+
+    def _expression(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
+        """Transformed marker values: from raw ones in an AnnData, or the array itself, checked."""
+        if not hasattr(self, "preprocessor_"):
+            raise _not_fitted()
+        if not isinstance(X, np.ndarray):
+            return self.preprocessor_.expression(X, nan=self.nan)
+        expression = as_expression(X, self.nan)
+        n_markers = len(self.preprocessor_.markers)
+        if expression.shape[1] != n_markers:
+            raise InputError(f"{expression.shape[1]} columns given, but the model has {n_markers} markers")
+        return expression
+
+    # ---------------------------------------------------------------- generation
+
+    def sample(
+        self, cluster: int, n: int = 1000, *, seed: int | None = None, spread: Spread = "own"
+    ) -> NDArray[np.float32]:
+        """Generate cells of one cluster.
+
+        Parameters
+        ----------
+        cluster
+            Number of the cluster, from 1.
+        n
+            Cells to generate.
+        seed
+            Seed of the draw; None takes the model's.
+        spread
+            ``unit``: codes from N(centre, I), decoded by the cluster's expert, as in the paper. ``own``: codes with the
+            cluster's own covariance, decoded, plus what its decoder leaves unexplained of each marker; cells that the
+            model would assign to another cluster are drawn again. Cells are then as varied as real ones.
+
+        Returns
+        -------
+        ndarray
+            Marker values in the units that :meth:`fit` was given, shape (n, markers).
+
+        Raises
+        ------
+        InputError
+            If there is no such cluster.
+        """
+        self._check_fitted()
+        if not 1 <= cluster <= self.n_clusters_:
+            raise InputError(f"no cluster {cluster}; the model has clusters 1 to {self.n_clusters_}")
+        rng = np.random.default_rng([self.seed if seed is None else seed, cluster])
+        if spread == "unit":
+            scaled = draw_unit(self.network_, self.summary_, cluster - 1, n, rng)
+        else:
+            lowest = 0.0 if self.preprocessor_.clip else -np.inf
+            scaled = draw_own(self.network_, self.summary_, cluster - 1, n, rng, lowest=lowest)
+        return self.preprocessor_.inverse_expression(self.preprocessor_.inverse_scale(scaled))
+
+    def misfit(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float64]:
+        """How far each cell is from what its cluster held in the fit, shape (cells,); about 1 for a typical cell.
+
+        See :func:`cytomoe.fit_summary.misfit`. Above ``summary_.limit``, which 0.5 % of the cells of the fit exceed, a
+        cell fits no expert.
+        """
+        expression = self._expression(X)
+        found = np.full(len(expression), np.nan)
+        for rows, part in self._parts(expression):
+            scaled = self.preprocessor_.scale(part)
+            codes, experts = codes_and_experts(self.network_, scaled)
+            residuals = scaled - decode(self.network_, codes, experts)
+            found[rows] = misfit(self.summary_, codes, experts, residuals)
+        return found
+
+    def outlyingness(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
+        """How far the markers of each cell lie outside its cluster's ranges, shape (cells,); above 1: unassigned.
+
+        The largest distance from a median of the cluster over the markers (see :mod:`cytomoe.outlyingness`), over the
+        limit that 4 % of cells like those of the fit exceed, and most of a population that the fit never saw.
+
+        Raises
+        ------
+        InputError
+            If the model was written by a version that kept no ranges.
+        """
+        limit = self.summary_.outlyingness_limit[0]
+        if np.isnan(limit):
+            raise InputError(
+                "the model was written before cytomoe could tell cells that fit no cluster; fit it again, or leave "
+                "--unassigned out"
+            )
+        expression = self._expression(X)
+        found = np.zeros(len(expression), dtype=np.float32)
+        for rows, part in self._parts(expression):
+            _, experts = codes_and_experts(self.network_, self.preprocessor_.scale(part))
+            found[rows] = outlyingness(self.summary_.ranges, part, experts)
+        return found / max(limit, np.float32(1e-6))
+
+    # ---------------------------------------------------------------- saving
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model with its preprocessing to one file, which holds no cells."""
+        self._check_fitted()
+        SavedModel(
+            settings=self.settings_,
+            seed=self.seed,
+            preprocessor=self.preprocessor_,
+            names=self.names_,
+            notes=self.notes_,
+            history=self.history_.records,
+            summary=self.summary_,
+            network=self.network_,
+        ).write(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str = "auto", nan: NanPolicy = "refuse") -> Self:
+        """Read a model written by :meth:`save`; ``device`` and ``nan`` as in the class.
+
+        Raises
+        ------
+        InputError
+            If the file is no model, is damaged, or needs another version of cytomoe.
+        """
+        saved = SavedModel.read(path)
+        model = cls(settings=saved.settings, seed=saved.seed, device=device, preprocessor=saved.preprocessor, nan=nan)
+        model.settings_, model.preprocessor_, model.summary_ = saved.settings, saved.preprocessor, saved.summary
+        model.names_, model.notes_, model.history_ = saved.names, saved.notes, History(records=saved.history)
+        model.network_ = saved.network.to(find_device(device)).eval()
+        model.n_clusters_ = saved.network.n_experts
+        model.known_as_ = [""] * model.n_clusters_
+        return model
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "network_"):
+            raise _not_fitted()
+
+
+def _not_fitted() -> ValueError:
+    """The error of scikit-learn for what is asked of a model before its fit."""
+    from sklearn.exceptions import NotFittedError
+
+    return NotFittedError("this MoESimVAE is not fitted yet; call fit first, or MoESimVAE.load(path)")
+
+
+def find_device(name: str) -> torch.device:
+    """The device that ``auto``, ``cpu`` or ``cuda`` means here.
+
+    Raises
+    ------
+    InputError
+        If there is no such device.
+    """
+    available = torch.cuda.is_available()
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"unknown device {name}; use auto, cpu or cuda")
+    if name == "cuda" and not available:
+        raise InputError("no CUDA device was found; use --device cpu, or --device auto to take what there is")
+    return torch.device("cuda" if name != "cpu" and available else "cpu")

@@ -1,0 +1,113 @@
+"""Work shared out among processes: in order, errors told, nobody left behind, and the same result as without."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from operator import methodcaller
+
+import numpy as np
+import pytest
+
+from cytomoe.errors import RunError
+from cytomoe.settings import Settings
+from cytomoe.similarity import processes
+from cytomoe.similarity.valleys import valley_partitions
+
+START_TWO = (
+    "import os, time; os.environ['OMP_NUM_THREADS'] = '2'; from cytomoe.similarity import processes as p; p.start(); "
+    "print(*[each.pid for each in p._processes], flush=True); "
+)
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    processes.start()
+    if len(processes._processes) < 2:
+        pytest.skip("the machine has one core")
+    yield processes._processes
+    processes.stop()
+
+
+def there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_results_are_in_the_order_of_the_tasks(two_processes):
+    assert processes.share_out(partial, (pow, 2), range(20)) == [2**n for n in range(20)]
+    assert processes.share_out(methodcaller, ("upper",), ["a", "b"]) == ["A", "B"]
+
+
+def test_what_a_task_prints_is_no_answer(two_processes):
+    assert processes.share_out(partial, (print, "no answer"), range(4)) == [None] * 4
+
+
+def test_an_error_of_a_task_is_raised_here(two_processes):
+    with pytest.raises(ValueError, match="invalid literal"):
+        processes.share_out(partial, (int,), ["1", "x"])
+
+
+def test_a_killed_process_is_told_and_the_next_work_is_done_here(two_processes):
+    with pytest.raises(RunError, match="was killed, perhaps for want of memory"):
+        processes.share_out(partial, (signal.raise_signal,), [signal.SIGKILL])
+    assert not processes._processes
+    assert processes.share_out(partial, (pow, 2), range(3)) == [1, 2, 4]
+
+
+def test_partitions_are_those_of_one_process(blobs, two_processes):
+    settings = Settings(partitions=5)
+    shared = valley_partitions(blobs[0], settings, np.random.default_rng(0))
+    processes.stop()
+    np.testing.assert_array_equal(valley_partitions(blobs[0], settings, np.random.default_rng(0)), shared)
+
+
+def test_with_one_core_no_process_is_started(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    processes.start()
+    assert not processes._processes
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_fork_does_not_speak_to_the_processes_of_its_parent(two_processes):
+    child = os.fork()
+    if child == 0:
+        os._exit(len(processes._processes))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM", None])
+def test_no_process_outlives_its_parent(end):
+    """However the parent ends: killed from outside, or at the end of what it does."""
+    code = START_TWO + ("time.sleep(60)" if end else "")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        if end:
+            parent.send_signal(getattr(signal, end))
+    deadline = time.monotonic() + 20
+    while any(map(there, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(there, pids))
+
+
+def test_an_interruption_ends_the_work_at_once():
+    """Ctrl-C goes to all processes of a terminal: none of them says anything."""
+    code = (
+        START_TWO + "import threading, signal; threading.Timer(1.5, os.killpg, (0, signal.SIGINT)).start()\n"
+        "from functools import partial\n"
+        "try: p.share_out(partial, (time.sleep,), [60, 60])\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, start_new_session=True, check=False
+    )
+    assert done.stdout.splitlines()[-1:] == ["interrupted"]
+    assert done.stderr == ""
+    assert time.monotonic() - started < 30
