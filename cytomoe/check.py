@@ -39,6 +39,7 @@ from cytomoe.preprocessing.transform import (
 )
 from cytomoe.saturation import ADVICE, ceilings
 from cytomoe.twins import count_shared, hash_events
+from cytomoe.words import counted
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -183,7 +184,7 @@ class _Check:
         elif events == 0:
             self.add("", "error", "no file holds an event", "give at least one file with events")
         elif events < FEW_EVENTS:
-            message = f"only {events:,} events in all: rare populations won't be found"
+            message = f"only {counted(events, 'event')} in all: rare populations won't be found"
             self.add("", "warning", message, f"give {FEW_EVENTS:,} events or more")
         self._shared()
 

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
+from cytomoe.words import counted
 
 # Populations with fewer events than this in every sample can't be compared.
 FEWEST_EVENTS = 3
@@ -70,7 +71,8 @@ def compare_abundance(
         raise InputError(f"{by} can't be told from {', '.join(adjust)}: they go together in these samples")
     if len(counts) <= rank:
         raise InputError(
-            f"{len(counts)} samples are too few to compare {len(groups)} conditions; each needs two samples or more"
+            f"{counted(len(counts), 'sample')} {'is' if len(counts) == 1 else 'are'} too few to compare "
+            f"{len(groups)} conditions; each needs two samples or more"
         )
     shares = counts.div(totals, axis=0)
     rows = []

@@ -17,6 +17,7 @@ from cytomoe.preprocessing import NanPolicy, Preprocessor
 from cytomoe.preprocessing.transform import looks_raw
 from cytomoe.settings import Settings
 from cytomoe.similarity import OTHER, Prior, Similarity, build_similarity, with_prior
+from cytomoe.words import counted
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -133,7 +134,10 @@ def prepare(
         If there are too few cells, the prior does not fit them, or values were not transformed.
     """
     if len(expression) < 2:
-        raise InputError(f"{len(expression)} cells are too few to cluster; at least 2 are needed")
+        raise InputError(
+            f"{counted(len(expression), 'cell')} {'is' if len(expression) else 'are'} too few to cluster; at least 2 "
+            "are needed"
+        )
     if settings.similarity == "valleys":
         _refuse_raw(expression, preprocessor.markers)
     streams = np.random.default_rng(seed).spawn(3)

@@ -261,3 +261,11 @@ def test_default_folder_is_named_by_the_first_file(tmp_path, monkeypatch, capsys
     assert run(["cluster", "blood.fcs", "--json", "--no-report"]) == 0
     assert json.loads(capsys.readouterr().out)["out"] == "blood_cytomoe"
     assert (tmp_path / "blood_cytomoe" / "labels.csv").is_file()
+
+
+def test_one_cluster_is_not_called_clusters(tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = [str(EXAMPLE / "example_A01.fcs"), "--markers", "CD3", "--resolution", "0.1", "--experts", "1"]
+    assert run(["cluster", *arguments, "--subsample", "300", "--out", str(out)]) == 0
+    assert "1 cluster of 5,000 events" in capsys.readouterr().out
+    assert "1 clusters" not in (out / "report.html").read_text(encoding="utf-8")

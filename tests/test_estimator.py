@@ -128,7 +128,7 @@ def test_unfitted_model_says_so(blobs):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x: x[:1], "1 cells are too few"),
+        (lambda x: x[:1], "1 cell is too few"),
         (lambda x: x[:, 0], "1 dimensions"),
         (lambda x: np.where(x > 3, np.nan, x), "not finite"),
         (lambda x: 100 * x, r"marker \d reaches \d+: such values are not transformed"),

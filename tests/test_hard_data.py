@@ -125,7 +125,7 @@ def test_fewer_cells_than_clusters_allowed(tmp_path):
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        (populations()[0][:1], "1 cells are too few"),
+        (populations()[0][:1], "1 cell is too few"),
         (populations()[0][:0], "no events"),
         (with_column(populations()[0], np.nan), "CD5 (1200 NaN)"),
         (with_column(populations()[0], np.inf), "CD5 (1200 infinite)"),

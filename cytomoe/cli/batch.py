@@ -9,6 +9,7 @@ import click
 
 from cytomoe.cli import options
 from cytomoe.cli.console import listening, print_clusters
+from cytomoe.words import counted
 
 if TYPE_CHECKING:
     from cytomoe.runs.batch import BatchResult
@@ -147,6 +148,5 @@ def _print_batch(result: BatchResult, *, mapped: bool, as_json: bool, quiet: boo
             click.echo(f"Error: {name}: {result.results[name].problem}", err=True)
         if not quiet:
             print_clusters(result.clusters, mapped=mapped)
-        click.echo(
-            f"{done} of {len(result.results)} samples\nresults: {result.out}\nreport: {result.out / 'report.html'}"
-        )
+        click.echo(f"{done} of {counted(len(result.results), 'sample')}")
+        click.echo(f"results: {result.out}\nreport: {result.out / 'report.html'}")

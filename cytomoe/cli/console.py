@@ -14,7 +14,7 @@ import click
 
 from cytomoe.io.atomic import path_of
 from cytomoe.runs.job import Listener, RunResult
-from cytomoe.words import listed, percent, plural
+from cytomoe.words import counted, listed, percent, plural
 
 # Clusters that a run lists on the terminal.
 _CLUSTERS_SHOWN = 20
@@ -101,7 +101,7 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool, mapped: bool 
         return
     if not quiet:
         rows = f" ({result.n_events:,} rows)" if result.n_distinct != result.n_events else ""
-        click.echo(f"{result.n_clusters} clusters of {result.n_distinct:,} events{rows}")
+        click.echo(f"{counted(result.n_clusters, 'cluster')} of {counted(result.n_distinct, 'event')}{rows}")
         print_clusters(result.summary, mapped=mapped)
         if result.unassigned is not None:
             share = result.unassigned / max(result.n_distinct, 1)
@@ -186,7 +186,9 @@ def print_clusters(summary: list[dict[str, Any]], *, mapped: bool = False) -> No
         click.echo(f"  {numbers}  {population}{row['label']}")
     rest = summary[len(shown) :]
     if rest:
-        click.echo(f"  and {len(rest)} more of {sum(row['events'] for row in rest):,} events: see clusters.csv")
+        click.echo(
+            f"  and {len(rest)} more of {counted(sum(row['events'] for row in rest), 'event')}: see clusters.csv"
+        )
     doubtful = doubtful_names(summary)
     if doubtful:
         click.echo(f"  named with little certainty: {listed(doubtful, _NAMES_SHOWN, by='; ')}")

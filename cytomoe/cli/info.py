@@ -10,6 +10,7 @@ import click
 
 from cytomoe.cli import options
 from cytomoe.errors import CytomoeError
+from cytomoe.words import counted
 
 
 @click.command(short_help="Show channels, antigens, events, ranges and instrument.")
@@ -46,7 +47,8 @@ def _readable(description: dict[str, Any]) -> str:
     date = f", {description['date']}" if description["date"] else ""
     sets = description["n_data_sets"]
     lines = [
-        f"{description['path']}: {description['n_events']:,} events, {description['n_channels']} channels, "
+        f"{description['path']}: {counted(description['n_events'], 'event')}, "
+        f"{counted(description['n_channels'], 'channel')}, "
         f"FCS {description['version']}, {description['instrument'] or 'instrument unknown'}{date}",
     ]
     if sets > 1:

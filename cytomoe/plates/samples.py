@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.given_tables import read_table, refuse_reserved
+from cytomoe.words import counted
 
 SUFFIXES = (".fcs", ".lmd", ".fcs.gz", ".lmd.gz")
 # What a pattern of file names may name, and how a part is called that is passed over.
@@ -91,8 +92,8 @@ def more_plates_than_wells(samples: Sequence[Sample]) -> str:
     if not 0 < len(wells) < len(plates):
         return ""
     return (
-        f"{len(samples)} samples on {len(plates)} plates with {len(wells)} wells: where files of one well are one "
-        "sample, say how they are called, such as --well-pattern '{plate}_{gate}_{well}.fcs'"
+        f"{len(samples)} samples on {len(plates)} plates with {counted(len(wells), 'well')}: where files of one well "
+        "are one sample, say how they are called, such as --well-pattern '{plate}_{gate}_{well}.fcs'"
     )
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cytomoe.fit_summary import STABLE, UNSTABLE, as_shown
 from cytomoe.reporting.findings import Finding, named
-from cytomoe.words import percent
+from cytomoe.words import counted, percent
 
 # Doubtful clusters are to be looked at where they hold more than this share of the events.
 _DOUBTFUL = 0.05
@@ -51,7 +51,11 @@ def judge_stability(
     weak = np.flatnonzero(stability < STABLE).tolist()
     if not weak:
         every = f"All {n} {what}s are stable" if n > 1 else f"The {what} is stable"
-        title = f"{n - joined} of {n} {what}s are known to be stable" if joined else every
+        title = (
+            f"{n - joined} of {counted(n, what)} {'is' if n - joined == 1 else 'are'} known to be stable"
+            if joined
+            else every
+        )
         return [Finding("good", title, f"Lowest stability {np.nanmin(stability):.2f}. {scale}")]
     total = max(int(sizes.sum()), 1)
     many = "s" if len(weak) > 1 else ""
@@ -59,7 +63,7 @@ def judge_stability(
     return [
         Finding(
             "check" if sizes[stability < UNSTABLE].sum() > _DOUBTFUL * total else "note",
-            f"{len(weak)} of {n} {what}s {'are' if many else 'is'} less than stable",
+            f"{len(weak)} of {counted(n, what)} {'are' if many else 'is'} less than stable",
             f"{what.capitalize()}{many} {weakest}: {percent(sizes[weak].sum() / total)} of the events. {scale}",
             "Expect their borders to move with another seed or sample; look at their histograms before you count them.",
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from cytomoe.reporting.embedding import NEIGHBOURS
 from cytomoe.reporting.run_files import RunFiles
-from cytomoe.words import percent
+from cytomoe.words import counted, percent
 
 _SOURCES = {
     "moe": "Kopf A, Fortuin V, Somnath VR, Claassen M. Mixture-of-Experts Variational Autoencoder for clustering and "
@@ -74,8 +74,8 @@ def _data(run: RunFiles) -> list[str]:
     overlaps = run.manifest.get("overlaps")
     distinct = f"{overlaps['distinct_events']:,} distinct, as files of gates overlap; " if overlaps else ""
     return [
-        f"{run.manifest['events']:,} events of {_count(len(samples), 'sample')} ("
-        f"{distinct}{_count(len(inputs), 'FCS file')}, {kind}) were analysed with cytomoe {run.manifest['version']}."
+        f"{counted(run.manifest['events'], 'event')} of {counted(len(samples), 'sample')} ("
+        f"{distinct}{counted(len(inputs), 'FCS file')}, {kind}) were analysed with cytomoe {run.manifest['version']}."
     ]
 
 
@@ -84,7 +84,7 @@ def _preprocessing(state: dict[str, Any], cite: _Citations) -> list[str]:
     names = [step["marker"] for step in steps]
     compensated = "compensated with the spillover matrix of each file, " if state["compensate"] else ""
     return [
-        f"The {_count(len(names), 'marker')} {_listing(names)} "
+        f"The {counted(len(names), 'marker')} {_listing(names)} "
         f"{'were' if len(names) > 1 else 'was'} {compensated}{_transforms(steps, cite)}"
         f"{' (values below 0 set to 0)' if state['clip'] else ''} and scaled to [0, 1] by "
         f"{'0' if state['clip'] else 'the 0.1st percentile'} and the 99.9th percentile of the cells of the fit."
@@ -115,15 +115,16 @@ def _clustering(run: RunFiles, cite: _Citations) -> list[str]:
     fitted = run.manifest["events_fitted"]
     why = _why_fewer(run.manifest)
     steps = settings["steps"] + (settings["warm_steps"] if settings["similarity"] in ("valleys", "consensus") else 0)
+    sizes = f"at most {counted(settings['experts'], 'cluster')}, {counted(settings['code_size'], 'code dimension')}"
     return [
         f"Cells were clustered with MoE-Sim-VAE {cite('moe')}, a variational autoencoder with a gating network and one "
-        f"decoder per cluster, fitted to {fitted:,} events{why} (at most {settings['experts']} clusters, "
-        f"{settings['code_size']} code dimensions, {steps:,} steps of {settings['batch_size']} cells, learning rate "
+        f"decoder per cluster, fitted to {counted(fitted, 'event')}{why} ({sizes}, {steps:,} steps of "
+        f"{settings['batch_size']} cells, learning rate "
         f"{settings['learning_rate']:g}, seed {run.manifest['seed']}).",
         f"Two cells counted as similar by {similarity}.",
         *_valleys(settings, len(run.markers)),
         f"Each event was assigned to the cluster of its largest probability, which gave "
-        f"{run.manifest['clusters']} clusters.",
+        f"{counted(run.manifest['clusters'], 'cluster')}.",
         *_merging(run),
     ]
 
@@ -154,7 +155,7 @@ def _merging(run: RunFiles) -> list[str]:
         if "tree" in run.manifest["merged"]
         else "by hand, under their names"
     )
-    return [f"The clusters were merged into {run.n_clusters} populations, {how}."]
+    return [f"The clusters were merged into {counted(run.n_clusters, 'population')}, {how}."]
 
 
 def _why_fewer(manifest: dict[str, Any]) -> str:
@@ -173,9 +174,9 @@ def _why_fewer(manifest: dict[str, Any]) -> str:
 def _mapping(run: RunFiles, cite: _Citations) -> list[str]:
     checksum = run.manifest["model"]["sha256"][:12]
     return [
-        f"Events were mapped to the {run.manifest['clusters']} clusters of an existing MoE-Sim-VAE model {cite('moe')} "
-        f"(SHA-256 {checksum}…), whose transformation and scaling were applied unchanged; each was assigned to the "
-        "cluster of its largest probability.",
+        f"Events were mapped to the {counted(run.manifest['clusters'], 'cluster')} of an existing MoE-Sim-VAE model "
+        f"{cite('moe')} (SHA-256 {checksum}…), whose transformation and scaling were applied unchanged; each was "
+        "assigned to the cluster of its largest probability.",
         *_merging(run),
     ]
 
@@ -201,10 +202,6 @@ def _what_the_fit_knew(run: RunFiles) -> str:
 def _software(manifest: dict[str, Any]) -> str:
     versions = manifest["software"]
     return f"Computed with Python {versions['python']}, PyTorch {versions['torch']} and NumPy {versions['numpy']}."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _listing(names: list[str]) -> str:

@@ -31,11 +31,17 @@ def judge_batch(summary: BatchSummary) -> list[Finding]:
 def _failures(summary: BatchSummary) -> list[Finding]:
     n_failed, n_done = len(summary.failed), len(summary.abundance)
     if not n_failed:
-        return [Finding("good", f"All {n_done} samples were clustered", "None failed.")]
+        return [
+            Finding(
+                "good",
+                f"All {n_done} samples were clustered" if n_done > 1 else "The sample was clustered",
+                "None failed.",
+            )
+        ]
     return [
         Finding(
             "check",
-            f"{n_failed} of {n_failed + n_done} samples failed",
+            f"{n_failed} of {counted(n_failed + n_done, 'sample')} failed",
             f"{named(summary.failed['sample'].tolist())}: the reasons stand below.",
             "They are in no figure and no table. Mend the files and run the same command with --resume: the others are "
             "not done again.",

@@ -116,7 +116,7 @@ def _clusters_used(run: RunFiles) -> list[Finding]:
         return [
             Finding(
                 "good",
-                f"{run.n_clusters} populations, of {len(run.population_of)} clusters merged",
+                f"{counted(run.n_clusters, 'population')}, of {counted(len(run.population_of), 'cluster')} merged",
                 f"{listed[:1].upper()}{listed[1:]}." if joined else "Every cluster is a population of its own.",
             )
         ]
@@ -124,13 +124,21 @@ def _clusters_used(run: RunFiles) -> list[Finding]:
     used = int(np.count_nonzero(run.sizes))
     if "model" in run.manifest:
         if used == run.n_clusters:
-            return [Finding("good", f"All {used} clusters of the model occur", "Each has at least one event here.")]
+            title = f"All {used} clusters of the model occur" if used > 1 else "The cluster of the model occurs"
+            return [Finding("good", title, "Each has at least one event here." if used > 1 else "")]
         empty = ", ".join(str(k + 1) for k in np.flatnonzero(run.sizes == 0))
         return [Finding("note", f"{used} of the model's {run.n_clusters} clusters occur", f"No events in {empty}.")]
     detail = f"Up to {bound} were allowed (--experts); the fit decides how many it uses."
     if used >= 0.9 * bound and bound > 1:
         advice = f"Repeat with --experts {2 * bound} and see whether more appear."
-        return [Finding("check", f"{used} of {bound} allowed clusters are used", detail, advice)]
+        return [
+            Finding(
+                "check",
+                f"{used} of {counted(bound, 'allowed cluster')} {'is' if used == 1 else 'are'} used",
+                detail,
+                advice,
+            )
+        ]
     if used == 1:
         advice = "Check with --markers that the markers chosen tell populations apart."
         return [Finding("check", "All events are in one cluster", detail, advice)]

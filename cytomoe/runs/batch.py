@@ -200,7 +200,7 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
         _tell(task.name, results[task.name], listener, each)
         failed = sum(bool(r.problem) for r in results.values())
         if done == len(tasks) or done % max(1, len(tasks) // _LINES) == 0:
-            listener.say(f"{done} of {len(tasks)} samples done, {failed} failed, {len(tasks) - done} left")
+            listener.say(f"{done} of {counted(len(tasks), 'sample')} done, {failed} failed, {len(tasks) - done} left")
     in_order = {sample.name: results[sample.name] for sample in job.samples}
     for line in shared_between(job, in_order):
         listener.warn(line)
