@@ -57,7 +57,7 @@ def evaluate(
         The gate of each event.
     unique
         (events,) whether an event lies in at most one gate, as :func:`cytomoe.io.overlaps.find_overlaps` tells; all
-        do by default.
+        do by default. Rows without a gate that are not are left out of both measures.
     holdout
         (events,) the events to measure on; all by default.
     sample
@@ -90,7 +90,8 @@ def evaluate(
         raise InputError(f"{len(gates.codes):,} gates for {n_events:,} cluster labels; they must be of the same events")
 
     def measure(rows: NDArray[np.bool_]) -> dict[str, Any]:
-        both = {"all": rows, "unique": rows & masks["unique"]}
+        # A row without a gate whose event stands in that of a gate too is no event outside of the gate.
+        both = {"all": rows & (gates.gated | masks["unique"]), "unique": rows & masks["unique"]}
         return {
             name: _block(clusters, gates, eligible, eligible & masks["holdout"], min_population)
             for name, eligible in both.items()

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cytomoe.errors import InputError
+from cytomoe.evaluation import evaluate
+from cytomoe.io import read_fcs, write_fcs
 from cytomoe.io.event_rows import EventRows
 from cytomoe.io.gates import (
     GatePattern,
@@ -23,6 +25,8 @@ from cytomoe.io.gates import (
     read_gate_names,
 )
 from cytomoe.io.overlaps import find_overlaps
+from cytomoe.runs.events import open_events
+from cytomoe.runs.gating import GateSource, describe_gates, find_gates
 
 PATTERN = "{plate}_{gate}_{well}.fcs"
 DATA = Path(os.environ.get("CYTOMOE_DATA", "/nonexistent"))
@@ -146,6 +150,23 @@ def test_unknown_channel_that_is_near_none_says_what_lists_them():
 def test_channel_of_measurements_is_refused():
     with pytest.raises(InputError, match="holds measured values"):
         gates_from_channel(sample_with([1, 2]), "CD4")
+
+
+def test_a_gate_is_measured_the_same_whether_the_file_of_the_rest_holds_its_events_too(tmp_path):
+    well = read_fcs(Path(__file__).parent.parent / "example_data" / "example_A01.fcs")
+    gated = np.asarray(well[:, "gate"].X).ravel() == 1
+    measured = []
+    for name, rest in (("all", well), ("others", well[~gated])):
+        (tmp_path / name).mkdir()
+        files = [tmp_path / name / "T_A01.fcs", tmp_path / name / "ungated_A01.fcs"]
+        write_fcs(well[gated], files[0])
+        write_fcs(rest, files[1])
+        gates = find_gates(events := open_events(files, pattern="{gate}_{well}.fcs"), GateSource("{gate}_{well}.fcs"))
+        clusters = np.concatenate([np.asarray(adata[:, "CD4"].X).ravel() > 10 for adata in events.adatas]) + 1
+        measured.append(evaluate(clusters, gates.gates, unique=gates.overlaps.unique))
+        assert "1,391 events in 1 gate; the other 72.2 % lie in none" in describe_gates(gates)
+    assert measured[0] == measured[1]
+    assert measured[0]["all"]["n_rest"] == 3609
 
 
 @pytest.fixture
@@ -276,7 +297,8 @@ def test_samples_do_not_share_events():
 def test_event_repeated_without_a_gate_still_lies_in_one():
     found = overlaps_of([[1, 2], [1, 2]], ["a", "ungated"], [0, 1])
     assert found.n_events == 1
-    assert found.unique.all()
+    assert found.unique.tolist() == [True, False]  # the row in the gate counts for the event
+    assert overlaps_of([[1, 2], [1, 2]], ["ungated", "a"], [0, 1]).unique.tolist() == [False, True]
 
 
 def test_negative_zero_and_nan_are_equal_to_their_kind():
@@ -294,7 +316,7 @@ def test_message_counts_rows_events_and_gates():
 def test_rows_without_any_gate_can_be_the_same_event():
     found = overlaps_of([[1], [1]], ["", ""], [0, 1])
     assert found.message() == "2 rows hold 1 distinct events"
-    assert found.unique.all()
+    assert found.unique.tolist() == [True, False]
 
 
 def test_message_is_empty_without_overlaps():

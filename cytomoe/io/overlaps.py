@@ -24,7 +24,8 @@ class Overlaps:
     event
         (rows,) int64: the first row that holds the same event; the row itself for most.
     unique
-        (rows,) whether the row's event lies in at most one gate.
+        (rows,) whether the row's event lies in at most one gate, and the row counts for it: a row without a gate does
+        not where another one of its event has a gate, or is the first without.
     shared
         Events by the gates they share, most frequent first: ``{("cd14-surf-", "nk"): 1644, ...}``.
     """
@@ -101,7 +102,9 @@ def find_overlaps(values: NDArray[Any], gates: Gates, *, file: ArrayLike, sample
     event[candidates] = leader[group]
     gated_group, gate = _gates_of_groups(group, gates.codes[candidates])
     in_several = np.bincount(gated_group, minlength=len(leader)) > 1
-    unique[candidates] = ~in_several[group]
+    in_any = np.bincount(gated_group, minlength=len(leader)) > 0
+    alone = ~in_any[group] & (candidates == leader[group])
+    unique[candidates] = ~in_several[group] & ((gates.codes[candidates] >= 0) | alone)
     several = in_several[gated_group]
     return Overlaps(event, unique, _count_shared(gated_group[several], gate[several], gates.names))
 

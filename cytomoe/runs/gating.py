@@ -174,7 +174,7 @@ def _named(numbers: NDArray[np.object_], table: Path, channel: str) -> NDArray[n
 
 def describe_gates(gated: GatedEvents) -> str:
     """What is known of the gates, in a line or two."""
-    inside, n_events = int(gated.gates.gated.sum()), len(gated.gates.gated)
+    inside, n_events = len(np.unique(gated.overlaps.event[gated.gates.gated])), gated.overlaps.n_events
     line = f"{counted(inside, 'event')} in {counted(len(gated.gates.names), 'gate')}"
     if inside < n_events:
         counts = "are its rest" if len(gated.gates.names) == 1 else "count neither for nor against a cluster"
