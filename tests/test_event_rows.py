@@ -119,6 +119,15 @@ def test_a_table_of_other_events_is_refused_by_its_line(read, change, message):
     assert "without a column event, rows count in the order of the files" in str(refused.value)
 
 
+def test_a_table_of_fewer_or_more_rows_is_refused_by_the_event(read):
+    with pytest.raises(InputError, match=r"4 rows under a header line for 5 events \(event 1 of a.fcs has no row\)"):
+        read(TABLE.drop(index=1))
+    with pytest.raises(
+        InputError, match=r"6 rows under a header line for 5 events \(event 1 of b.fcs stands in line 6"
+    ):
+        read(pd.concat([TABLE, TABLE.iloc[[4]]]))
+
+
 def test_a_name_that_fits_two_files_is_refused(read):
     with pytest.raises(InputError, match=r"names the file x.fcs, which may be any of 1/x.fcs, 2/x.fcs"):
         read(TABLE.assign(file="x.fcs"), EventRows.of_files(["1/x.fcs", "2/x.fcs"], [3, 2]))

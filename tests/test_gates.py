@@ -248,6 +248,13 @@ def test_a_header_is_not_counted_among_the_rows(write):
         read_gate_file(write("gate\nNK\nNK\n"), one_file(5))
 
 
+@pytest.mark.parametrize("header", ["gate", "Population", "name,cluster"])
+def test_a_header_is_not_taken_for_the_gate_of_the_first_event(write, header):
+    row = ",".join("x" for _ in header.split(","))
+    with pytest.raises(InputError, match="2 rows under a header line for 3 events"):
+        read_gate_file(write(f"{header}\n{row}\n{row}\n"), one_file(3))
+
+
 def test_missing_table_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_gate_file(tmp_path / "none.csv", one_file(3))

@@ -199,6 +199,31 @@ def order_of_table(
     return order
 
 
+def difference_of_table(files: pd.Series[Any] | None, events: pd.Series[Any], rows: EventRows, what: str) -> str:
+    """The first event that a table of another length has too much, and the first that it lacks, in words.
+
+    Parameters
+    ----------
+    files, events, rows, what
+        As in :func:`order_of_table`.
+
+    Returns
+    -------
+    str
+        Empty where the table does not say which events its rows are.
+
+    Raises
+    ------
+    InputError
+        If it names another file, or numbers some of its events only.
+    """
+    numbers = _whole_numbers(events, what)
+    if numbers is None or (files is None and len(rows.names) > 1):
+        return ""
+    file = np.zeros(len(numbers), dtype=np.int64) if files is None else file_codes(files, rows.names, what)
+    return _difference(file, numbers, rows, "the run")
+
+
 def _order_in_table(
     files: pd.Series[Any] | None, events: pd.Series[Any], rows: EventRows, what: str
 ) -> NDArray[np.intp] | None:
@@ -266,14 +291,18 @@ def _difference(file: NDArray[np.int64], event: NDArray[np.int64], rows: EventRo
     counts = [pd.MultiIndex.from_arrays([file, event - first]) for first in (0, 1)]
     first = int(counts[1].isin(own).sum() > counts[0].isin(own).sum())
     table = counts[first]
-    repeated, unknown = table.duplicated(), ~table.isin(own)
-    line = int(np.argmax(repeated | unknown))
-    called = f"event {event[line]} of {rows.names[file[line]]}"
-    problem = (
-        f"line {line + _FIRST_LINE} is {called}, which is not in {where}"
-        if unknown[line]
-        else f"{called} stands in line {int(np.argmax(table == table[line])) + _FIRST_LINE} and again in line "
-        f"{line + _FIRST_LINE}"
-    )
-    lacking = int(np.argmin(own.isin(table)))
-    return f"{problem}, and event {rows.event[lacking] + first} of {rows.names[rows.file[lacking]]} has no row"
+    repeated, unknown, lacking = table.duplicated(), ~table.isin(own), ~own.isin(table)
+    problems = []
+    if (repeated | unknown).any():
+        line = int(np.argmax(repeated | unknown))
+        called = f"event {event[line]} of {rows.names[file[line]]}"
+        before = int(np.argmax(table == table[line]))
+        problems = [
+            f"line {line + _FIRST_LINE} is {called}, which is not in {where}"
+            if unknown[line]
+            else f"{called} stands in line {before + _FIRST_LINE} and again in line {line + _FIRST_LINE}"
+        ]
+    if lacking.any():
+        row = int(np.argmax(lacking))
+        problems.append(f"event {rows.event[row] + first} of {rows.names[rows.file[row]]} has no row")
+    return ", and ".join(problems)

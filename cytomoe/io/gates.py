@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.errors import InputError, did_you_mean
-from cytomoe.io.event_rows import EventRows, order_of_table, refuse_unordered
+from cytomoe.io.event_rows import EventRows, difference_of_table, order_of_table, refuse_unordered
 from cytomoe.io.given_tables import delimiter_of, read_rows, read_text
 from cytomoe.words import counted
 
@@ -35,6 +35,8 @@ NO_GATE = frozenset({"", "unlabeled", "unlabelled", "ungated", "unassigned", "na
 # Columns of tables of events that hold gates, the likeliest first, and such as never do.
 _CALLED_GATES = ("gate", "population", "cluster")
 _NO_GATES = frozenset({"file", "event", "confidence", "outlyingness"})
+# First lines that are no gate though a row is lacking below them.
+_HEADERS = frozenset({"file", "event", "label", "celltype", "cell_type", "cell type", *_CALLED_GATES})
 
 _GATE_FIELD = "gate"
 _ONLY_SAMPLE = "sample"  # name of the sample where the pattern has no field but {gate}
@@ -264,11 +266,11 @@ def read_gate_file(source: str | os.PathLike[str], rows: EventRows, say: Callabl
     """
     path, column = _split_source(os.fspath(source))
     table = _read_table(path)
-    header = _has_header(table, len(rows), path)
+    header = _has_header(table, rows, path)
     names = [str(name).strip() for name in table.iloc[0]] if header else [str(i + 1) for i in range(table.shape[1])]
     table = table.iloc[int(header) : int(header) + len(rows)]
     position = _column_position(names, column, header, path, table)
-    found = {name.casefold(): i for i, name in reversed(list(enumerate(names))) if i != position}
+    found = {name: i for name, i in _columns_of_events(names).items() if i != position}
     order, what = None, f"--gate-file {path}"
     if "event" in found:
         files = table.iloc[:, found["file"]] if "file" in found else None
@@ -375,24 +377,33 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise InputError(f"--gate-file {path}: not a readable table: {error}".replace("\n", " ")) from None
 
 
-def _has_header(table: pd.DataFrame, n_events: int, path: Path) -> bool:
-    """Whether the first line is a header, told by the number of rows; refuses any other number."""
-    rows = len(table)
-    if rows == n_events:
-        return False
+def _has_header(table: pd.DataFrame, rows: EventRows, path: Path) -> bool:
+    """Whether the first line is a header, told by the number of rows and by its words; refuses any other number."""
     first, rest = tuple(table.iloc[0]), table.iloc[1:]
     names_a_gate = (rest == first).all(axis=1).any()  # a header would not occur again below
-    if rows == n_events + 1:
+    headed = len(rest) > 0 and not names_a_gate
+    if len(table) == len(rows) and not (headed and any(cell.strip().casefold() in _HEADERS for cell in first)):
+        return False
+    if len(rest) == len(rows):
         if not names_a_gate:
             return True
         if not any(table.iloc[-1]):  # no header, but a blank line at the end
             return False
-    headed = rows > 1 and not names_a_gate
-    under = " under a header line" if headed else ""
+    what, under = f"--gate-file {path}", " under a header line" if headed else ""
+    found = _columns_of_events([cell.strip() for cell in first]) if headed else {}
+    files = rest.iloc[:, found["file"]] if "file" in found else None
+    which = difference_of_table(files, rest.iloc[:, found["event"]], rows, what) if "event" in found else ""
     raise InputError(
-        f"--gate-file {path}: {counted(rows - headed, 'row')}{under} for {counted(n_events, 'event')}; it needs one "
-        f"row per event, in the order of the files{'' if headed else ' (and at most one header line)'}"
+        f"{what}: {counted(len(table) - headed, 'row')}{under} for {counted(len(rows), 'event')}"
+        f"{f' ({which})' if which else ''}; it needs one row per event, in the order of the files"
+        f"{'' if headed else ' (and at most one header line)'}"
     )
+
+
+def _columns_of_events(names: list[str]) -> dict[str, int]:
+    """Position of the columns file and event, where a table has them."""
+    positions = {name.casefold(): i for i, name in reversed(list(enumerate(names)))}
+    return {name: positions[name] for name in ("file", "event") if name in positions}
 
 
 def _column_position(names: list[str], column: str | None, header: bool, path: Path, table: pd.DataFrame) -> int:
