@@ -32,7 +32,7 @@ STEPS = (
     ("similarity: noise and ties", "cytomoe.similarity.valleys", "widen_noise"),
     ("similarity: trees of valleys", "cytomoe.similarity.valley_tree", "Tree.grow"),
     ("similarity: width of parts", "cytomoe.similarity.valleys", "divide_wide_parts"),
-    ("similarity: partitions in processes", "cytomoe.similarity.processes", "share_out"),
+    ("similarity: partitions in processes", "cytomoe.processes", "share_out"),
     ("similarity: agreement", "cytomoe.similarity.consensus", "agreed_clusters"),
     ("similarity: the rest", "cytomoe.preparation", "build_similarity"),
     ("training", "cytomoe.clusterer", "train_safely"),

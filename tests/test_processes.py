@@ -11,24 +11,24 @@ from operator import methodcaller
 import numpy as np
 import pytest
 
+from cytomoe import processes
 from cytomoe.errors import RunError
 from cytomoe.settings import Settings
-from cytomoe.similarity import processes
 from cytomoe.similarity.valleys import valley_partitions
 
 START_TWO = (
-    "import os, time; os.environ['OMP_NUM_THREADS'] = '2'; from cytomoe.similarity import processes as p; p.start(); "
-    "print(*[each.pid for each in p._processes], flush=True); "
+    "import os, time; os.environ['OMP_NUM_THREADS'] = '2'; from cytomoe import processes as p; p.start([]); "
+    "print(*[each.pid for each in p._sharing], flush=True); "
 )
 
 
 @pytest.fixture
 def two_processes(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    processes.start()
-    if len(processes._processes) < 2:
+    processes.start([])
+    if len(processes._sharing) < 2:
         pytest.skip("the machine has one core")
-    yield processes._processes
+    yield processes._sharing
     processes.stop()
 
 
@@ -57,8 +57,30 @@ def test_an_error_of_a_task_is_raised_here(two_processes):
 def test_a_killed_process_is_told_and_the_next_work_is_done_here(two_processes):
     with pytest.raises(RunError, match="was killed, perhaps for want of memory"):
         processes.share_out(partial, (signal.raise_signal,), [signal.SIGKILL])
-    assert not processes._processes
+    assert not processes._sharing
     assert processes.share_out(partial, (pow, 2), range(3)) == [1, 2, 4]
+
+
+def process_of_task(task):
+    return os.getpid()
+
+
+def ready():
+    return process_of_task
+
+
+def test_what_was_prepared_in_a_process_is_done_there_once_and_else_here(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    processes.prepare(ready)
+    assert processes.ask(ready, None) != os.getpid()
+    assert processes.ask(ready, None) == os.getpid()
+
+
+def test_what_was_prepared_is_done_here_where_its_process_was_killed(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    processes.prepare(ready)
+    os.kill(processes._ahead[ready].pid, signal.SIGKILL)
+    assert processes.ask(ready, None) == os.getpid()
 
 
 def test_partitions_are_those_of_one_process(blobs, two_processes):
@@ -70,15 +92,15 @@ def test_partitions_are_those_of_one_process(blobs, two_processes):
 
 def test_with_one_core_no_process_is_started(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    processes.start()
-    assert not processes._processes
+    processes.start([])
+    assert not processes._sharing
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_fork_does_not_speak_to_the_processes_of_its_parent(two_processes):
     child = os.fork()
     if child == 0:
-        os._exit(len(processes._processes))
+        os._exit(len(processes._sharing))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

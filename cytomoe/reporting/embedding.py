@@ -7,6 +7,7 @@ map.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from cytomoe.io.tables import read_safe_table
 from cytomoe.io.written import write_csv
+from cytomoe.processes import ask, prepare
 from cytomoe.reporting.run_files import Cells, RunFiles
 
 FILE_NAME = "embedding.csv"
@@ -46,16 +48,33 @@ def embed(run: RunFiles) -> Embedding:
     kept = _read_kept(run)
     if kept is not None:
         return kept
-    from cytomoe.similarity.projection import umap_projection
-
     rng = np.random.default_rng([int(run.manifest["seed"]), 2])
     there = np.flatnonzero(run.cells.cluster)  # others have no code
     cells = there[draw_cells(run.cells.cluster[there], CELLS_DRAWN, rng)]
     codes = run.cells.take("obsm/X_moesimvae", cells)
-    points = umap_projection(codes, metric="euclidean", neighbours=NEIGHBOURS, rng=rng, epochs=EPOCHS)
+    points = ask(_mapper, (codes, rng))
     embedding = Embedding(cells, np.round(points, 3))
     _keep(run, embedding)
     return embedding
+
+
+def get_ready() -> None:
+    """Have a process load and compile UMAP, which takes longer than a map, while there is no run to draw yet."""
+    prepare(_mapper)
+
+
+def _mapper() -> Callable[[tuple[NDArray[np.float32], np.random.Generator]], NDArray[np.float32]]:
+    """What makes a map of codes; a map of a few points has compiled all that it needs."""
+    rng = np.random.default_rng(0)
+    _project((rng.random((4 * NEIGHBOURS, 2), dtype=np.float32), rng))
+    return _project
+
+
+def _project(task: tuple[NDArray[np.float32], np.random.Generator]) -> NDArray[np.float32]:
+    from cytomoe.similarity.projection import umap_projection
+
+    codes, rng = task
+    return umap_projection(codes, metric="euclidean", neighbours=NEIGHBOURS, rng=rng, epochs=EPOCHS)
 
 
 def draw_cells(clusters: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:

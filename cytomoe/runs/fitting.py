@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe import processes
 from cytomoe.errors import CytomoeError, InputError
 from cytomoe.fit_summary import UNSTABLE
 from cytomoe.imports import load
@@ -20,7 +21,8 @@ from cytomoe.runs.job import Listener, Stopwatch
 from cytomoe.runs.orders import ClusterJob
 from cytomoe.runs.sampling import rows_to_fit, with_rows
 from cytomoe.saturation import warn_of_saturation
-from cytomoe.similarity import Prior, processes
+from cytomoe.similarity import Prior
+from cytomoe.similarity.valleys import start_processes
 from cytomoe.twins import warn_of_twins
 from cytomoe.words import plural
 
@@ -38,7 +40,7 @@ SHAKY_SHARE = 0.01
 def get_ready(job: ClusterJob) -> None:
     """Start what a fit will need, while files are still to be read."""
     if job.settings.similarity == "valleys":
-        processes.start()
+        start_processes()
 
 
 def hold_out(job: ClusterJob, events: Events, gated: GatedEvents | None) -> NDArray[np.bool_] | None:

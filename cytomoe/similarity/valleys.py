@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe import processes
 from cytomoe.cores import cores, on_threads
 from cytomoe.settings import Settings
-from cytomoe.similarity import processes
 from cytomoe.similarity.neighbours import nearest_neighbours
 from cytomoe.similarity.valley_tree import BIN, Tree
 
@@ -67,7 +67,7 @@ def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random
     from threadpoolctl import threadpool_limits
 
     if len(expression) >= _WORTH_PROCESSES:
-        processes.start()
+        start_processes()
     with threadpool_limits(1):
         values = widen_noise(spread_ties(expression, rng))
         means = neighbour_means(values, rng)
@@ -101,6 +101,11 @@ class _Partitions:
         which = number % len(self.means)
         parts = _tree(self.views[which], self.depth, self.confidence, rng).grow()
         return divide_wide_parts(parts, self.means[which], self.widest, rng)
+
+
+def start_processes() -> None:
+    """Start the processes that make partitions, where there are several cores; does not wait for them."""
+    processes.start([__name__, "scipy.cluster.hierarchy", "scipy.ndimage"])
 
 
 def confidence_for(usual: float, n_markers: int) -> float:
