@@ -21,6 +21,7 @@ from cytomoe.io import read_fcs, write_fcs
 from cytomoe.io.lock import alone
 from cytomoe.plates.matching import match_clusters
 from cytomoe.plates.samples import find_samples
+from cytomoe.runs.events import _sample_names
 from cytomoe.runs.well_groups import run_group
 
 QUICK = ["--subsample", "1500"]
@@ -350,6 +351,13 @@ def test_samples_by_name_by_pattern_and_by_sheet(tmp_path):
     sheet.write_text("file,sample,condition\nexp_B7.fcs,one,drug\nexp_A12.fcs,one,none\n")
     with pytest.raises(InputError, match="disagree"):
         find_samples([sheet])
+
+
+def test_cluster_calls_the_sample_of_a_file_as_batch_does(tmp_path):
+    paths = [tmp_path / name for name in ("exp_A01.fcs", "exp_A02.FCS.gz", "notes")]
+    assert _sample_names([path.name for path in paths]) == [sample.name for sample in find_samples(paths)]
+    assert _sample_names(["p1/a.fcs", "p2/a.fcs"]) == ["p1/a", "p2/a"]
+    assert _sample_names(["a.fcs", "a.fcs.gz"]) == ["a.fcs", "a.fcs.gz"]  # else both were a
 
 
 def test_sample_names_never_leave_the_folder_and_never_meet(tmp_path):

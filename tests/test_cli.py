@@ -100,7 +100,7 @@ def test_evaluation_has_both_measures(clustered):
     for block in (evaluation["all"], evaluation["unique"]):
         assert 0 < block["mean_f1"] <= block["f_measure"] <= 1
         assert block["n_gated"] <= block["n_events"]
-    assert set(evaluation["samples"]) == {"example_A01.fcs", "example_A02.fcs"}
+    assert set(evaluation["samples"]) == {"example_A01", "example_A02"}
 
 
 def test_evaluate_repeats_the_measures_of_the_run(clustered, capsys):

@@ -127,7 +127,7 @@ def test_a_sample_like_the_training_has_not_drifted(example_run, model, tmp_path
     assert "left the range" not in capsys.readouterr().err
     drift = json.loads((tmp_path / "mapped" / "run.json").read_text())["drift"]
     assert drift["left_range"] == {}
-    assert drift["fits_no_expert"]["example_A02.fcs"] < 0.02
+    assert drift["fits_no_expert"]["example_A02"] < 0.02
 
 
 def test_a_brighter_stain_is_reported_by_marker(model, tmp_path, capsys):

@@ -350,6 +350,14 @@ def test_compare_takes_conditions_given_later(example_run, plate, tmp_path, caps
     assert "all samples have batch 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("row", ["example_A0{},s{},{}", "example_A0{}.fcs,s{},{}", "x{},example_A0{}.fcs,{}"])
+def test_samples_of_a_table_are_found_by_their_name_or_that_of_their_file(example_run, row, tmp_path, capsys):
+    (tmp_path / "samples.csv").write_text("\n".join(["file,sample,arm", row.format(1, 1, "a"), row.format(2, 2, "b")]))
+    arguments = ["compare", str(example_run), "--by", "arm", "--samples", str(tmp_path / "samples.csv")]
+    assert run([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "2 samples are too few to compare" in capsys.readouterr().err  # so both were found
+
+
 def test_a_run_that_knows_no_conditions_asks_for_them(example_run, tmp_path, capsys):
     assert run(["compare", str(example_run), "--by", "condition", "--out", str(tmp_path / "x")]) == 2
     assert "give --samples with a table of the columns sample and condition" in capsys.readouterr().err

@@ -12,10 +12,10 @@ from itertools import count
 from pathlib import Path
 
 from cytomoe.errors import InputError, did_you_mean
+from cytomoe.io.fcs_names import SUFFIXES, without_suffix
 from cytomoe.io.given_tables import read_table, refuse_reserved
 from cytomoe.words import counted
 
-SUFFIXES = (".fcs", ".lmd", ".fcs.gz", ".lmd.gz")
 # What a pattern of file names may name, and how a part is called that is passed over.
 _FIELDS = ("plate", "well", "sample", "gate")
 _PASSED_OVER = "_"
@@ -113,13 +113,9 @@ def _is_result(file: Path, below: Path) -> bool:
     return hidden or any((folder / name).is_file() for folder in folders for name in _RESULTS)
 
 
-def _stem(path: Path) -> str:
-    return path.name[: -len(next((s for s in reversed(SUFFIXES) if path.name.lower().endswith(s)), ""))] or path.name
-
-
 def _by_name(path: Path) -> Sample:
     """A sample of one file; the last well in its name is its well, what stands before it names the plate."""
-    stem = _stem(path)
+    stem = without_suffix(path.name)
     wells = list(_WELL.finditer(stem))
     if not wells:
         return Sample(stem, (path,))

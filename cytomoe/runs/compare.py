@@ -15,6 +15,7 @@ from cytomoe import __version__
 from cytomoe.comparison import compare_abundance, conditions_of
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.atomic import atomic_directory
+from cytomoe.io.fcs_names import without_suffix
 from cytomoe.io.given_tables import RESERVED
 from cytomoe.io.lock import alone
 from cytomoe.io.run_folder import is_batch, read_abundance, read_batch, read_clusters, read_manifest
@@ -156,6 +157,8 @@ def _tables(job: CompareJob) -> tuple[pd.DataFrame, pd.Series[int], pd.DataFrame
     counts, totals = counts.set_index(abundance["sample"]), abundance.set_index("sample")["events"]
     if job.samples is not None:
         table = read_samples(job.samples, by_file=False)
+        for column in {"sample", "file"} & set(table):  # a sample may be given by the name of its file
+            table[column] = [name if name in counts.index else without_suffix(name) for name in table[column]]
         chosen = table.drop_duplicates("sample").set_index("sample")
         if "file" in table and not set(counts.index) <= set(chosen.index):
             chosen = table.set_index("file")

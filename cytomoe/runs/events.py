@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
 from cytomoe.imports import load
-from cytomoe.io.fcs_names import distinct
+from cytomoe.io.fcs_names import distinct, without_suffix
 from cytomoe.io.gates import GatePattern
 from cytomoe.runs.inputs import Stamp
 
@@ -212,6 +212,12 @@ def file_names(paths: Sequence[Path]) -> list[str]:
     return distinct(_as_text(os.fspath(path)) for path in paths)
 
 
+def _sample_names(names: Sequence[str]) -> list[str]:
+    """Names of samples of one file each, as ``batch`` calls them: without .fcs, unless that makes two the same."""
+    stems = [without_suffix(name) for name in names]
+    return stems if len(set(stems)) == len(stems) else list(names)
+
+
 def _as_text(name: str) -> str:
     """A name that may hold bytes of no encoding, as text for the outputs."""
     return os.fsencode(name).decode("utf-8", errors="replace")
@@ -258,7 +264,7 @@ def open_events(
 
     refuse_missing(paths)
     names = file_names(paths)
-    samples, file_sample = names, np.arange(len(paths))
+    samples, file_sample = _sample_names(names), np.arange(len(paths))
     if pattern is not None:
         groups = GatePattern(pattern).group(paths)
         samples = [group.name for group in groups]
