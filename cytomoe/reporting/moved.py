@@ -26,8 +26,8 @@ _FEWEST_OF_ALL = 3
 _DEVIATIONS = 5.0
 _MAD_OF_NORMAL = 1.4826
 _REPLICATES = 0.02  # of angles: about 1.4 points of a share of 15 %
-# Samples of other donors differ from the fit without being wrong: only angles this far apart are told, which is 30 %
-# in place of 50 %, or 3 % in place of 10 %.
+# Samples of other donors differ from the fit without being wrong: only angles this far apart are told, which is 35 %
+# in place of 50 %, or 2.9 % in place of 10 %.
 _FROM_FIT = 0.15
 _FAR = 0.3  # distance of a marker's distribution from that of the fit, above which a mapped sample is not like it
 _CAUSES = "A true difference, another stain, or other events gated out beforehand: compare the markers."
