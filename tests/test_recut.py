@@ -110,7 +110,11 @@ LEVELS = pd.DataFrame(
         ("aa aa", [500, 400, 300, 200], ["1 T + 3 M without CD4, 2 Th with it"]),
         ("ab cb", [500, 400, 300, 200], []),  # 4 is mid in the one and of unknown level in the other
         ("aa cd", [500, 26, 300, 200], []),  # too few
-        ("aa cd", [9000, 400, 300, 200], []),  # too small a part
+        ("aa cd", [9000, 400, 300, 200], ["1 T without CD4, 2 Th with it"]),  # a small part of another name
+        (
+            "aa aa", [9000, 400, 9000, 200],
+            ["1 T + 2 Th without CD14, 3 M with it", "1 T + 3 M without CD4, 2 Th with it"],
+        ),
         ("ab ba", [500, 400, 300, 200], ["3 M without CD4, 2 Th with it"]),
         ("ab ab", [500, 400, 300, 200], ["1 T without CD14, 3 M with it"]),
     ],
@@ -118,7 +122,14 @@ LEVELS = pd.DataFrame(
 def test_joined_clusters_are_told_that_a_marker_parts(names, sizes, found):
     called = pd.Series(list(names.replace(" ", "")), index=[1, 2, 3, 4])
     before = pd.Series(["T", "Th", "M", "N"], index=[1, 2, 3, 4])
-    assert [each.in_words(before) for each in differences(called, np.array(sizes), LEVELS)] == found
+    assert [each.in_words(before) for each in differences(called, np.array(sizes), LEVELS, before)] == found
+
+
+@pytest.mark.parametrize("name", ["T", "unknown 2", "possible doublets of T and M"])
+def test_a_small_part_that_is_no_population_of_its_own_may_be_put_back(name):
+    before = pd.Series(["T", name, "M", "N"], index=[1, 2, 3, 4])
+    names = pd.Series(list("aacd"), index=[1, 2, 3, 4])
+    assert differences(names, np.array([9000, 400, 300, 200]), LEVELS, before) == []
 
 
 def test_a_recut_that_joins_populations_warns_and_says_so_in_its_report(example_run, tmp_path, capsys):

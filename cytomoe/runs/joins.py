@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -12,14 +12,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cytomoe.annotation import LEVEL_WORDS
-from cytomoe.naming import UNKNOWN
+from cytomoe.doublets import PREFIX as DOUBLETS
+from cytomoe.naming import UNKNOWN, is_known
 from cytomoe.reporting.findings import lost_gates, mostly_lost
 from cytomoe.words import listed
 
 # Both sides of a marker must hold this share of a population's events, and so many, before the join is told: a splinter
-# that is put back does not change what the population is.
+# that is put back does not change what the population is. A small cluster is told where it is called otherwise.
 _LEAST_SHARE, _FEWEST = 0.05, 30
 _NAMED = 6  # joins, or gates, that a line names
+_SHOWN = 4  # clusters that a side lists
+_Rows = NDArray[np.int64]
+_Flags = NDArray[np.bool_]
 _OFF, _ON = (LEVEL_WORDS[0],), LEVEL_WORDS[2:]
 
 
@@ -41,12 +45,17 @@ class Difference:
 
     def in_words(self, called: pd.Series[str]) -> str:
         """The clusters and the marker; ``called``: what the clusters were called before, by their numbers."""
-        lack, carry = (" + ".join(f"{k} {called[k]}" for k in side) for side in (self.lack, self.carry))
+        lack, carry = (listed([f"{k} {called[k]}" for k in side], _SHOWN, by=" + ") for side in (self.lack, self.carry))
         return f"{lack} without {self.marker}, {carry} with it"
 
 
-def differences(names: pd.Series[str], sizes: NDArray[np.int64], levels: pd.DataFrame) -> list[Difference]:
-    """What parts the clusters of joined populations, one marker for each population, the largest first.
+def differences(
+    names: pd.Series[str], sizes: NDArray[np.int64], levels: pd.DataFrame, apart: pd.Series[str]
+) -> list[Difference]:
+    """What parts the clusters of joined populations, the largest populations first.
+
+    Of each population one marker, where both sides of it are large; and for each small cluster that is called otherwise
+    than the others, one that parts it from most of them.
 
     Parameters
     ----------
@@ -56,19 +65,48 @@ def differences(names: pd.Series[str], sizes: NDArray[np.int64], levels: pd.Data
         Events of each cluster, shape (clusters,).
     levels
         Level of each marker in each cluster, in words; clusters x markers.
+    apart
+        What each cluster is called by itself.
     """
     off, on = levels.isin(_OFF).to_numpy(), levels.isin(_ON).to_numpy()
     found = []
     for population in names.unique():
         parts = np.flatnonzero((names == population).to_numpy())
-        lacking, carrying = (sizes[parts] @ side[parts] for side in (off, on))
-        smaller = np.minimum(lacking, carrying)
-        marker = int(smaller.argmax()) if len(smaller) else 0
-        if not len(smaller) or smaller[marker] < max(_FEWEST, _LEAST_SHARE * sizes[parts].sum()):
-            continue
-        lack, carry = (tuple(int(k) + 1 for k in parts[side[parts, marker]]) for side in (off, on))
-        found.append((int(sizes[parts].sum()), Difference(lack, carry, str(levels.columns[marker]))))
+        total = int(sizes[parts].sum())
+        told = [_even(parts, sizes, off, on), *_small(parts, sizes, off, on, apart.to_numpy())]
+        for lack, carry, marker in filter(None, told):
+            without, having = (tuple(int(k) + 1 for k in side) for side in (lack, carry))
+            found.append((total, Difference(without, having, str(levels.columns[marker]))))
     return [difference for _, difference in sorted(found, key=lambda each: -each[0])]
+
+
+def _even(parts: _Rows, sizes: _Rows, off: _Flags, on: _Flags) -> tuple[_Rows, _Rows, int] | None:
+    """Clusters without and with the marker that divides a population's events most evenly; None where none does."""
+    lacking, carrying = (sizes[parts] @ side[parts] for side in (off, on))
+    smaller = np.minimum(lacking, carrying)
+    if not len(smaller) or smaller.max() < max(_FEWEST, _LEAST_SHARE * sizes[parts].sum()):
+        return None
+    marker = int(smaller.argmax())
+    return parts[off[parts, marker]], parts[on[parts, marker]], marker
+
+
+def _small(
+    parts: _Rows, sizes: _Rows, off: _Flags, on: _Flags, apart: NDArray[Any]
+) -> Iterator[tuple[_Rows, _Rows, int]]:
+    """Small clusters called otherwise than the others, each with the marker that parts it from most of their events."""
+    total = int(sizes[parts].sum())
+    for k in parts:
+        others = parts[parts != k]
+        named = is_known(apart[k]) and not apart[k].startswith(DOUBLETS) and apart[k] not in apart[others]
+        if not named or not _FEWEST <= sizes[k] < _LEAST_SHARE * total:
+            continue
+        against = sizes[others] @ ((off[others] & on[k]) | (on[others] & off[k]))
+        marker = int(against.argmax()) if len(against) else 0
+        if not len(against) or against[marker] <= 0.5 * sizes[others].sum():
+            continue
+        mine = parts[parts == k]
+        rest = others[(off if on[k, marker] else on)[others, marker]]
+        yield (rest, mine, marker) if on[k, marker] else (mine, rest, marker)
 
 
 def warn_of_differences(found: Sequence[str]) -> list[str]:

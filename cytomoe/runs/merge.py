@@ -189,7 +189,7 @@ def _joined_though_apart(
     levels = read_levels(run, clusters)
     if levels is None:
         return []
-    found = differences(names, clusters["events"].to_numpy(dtype=np.int64), levels)
+    found = differences(names, clusters["events"].to_numpy(dtype=np.int64), levels, called_apart)
     return [each.in_words(called_apart) for each in found]
 
 
