@@ -24,6 +24,7 @@ _BLOCK = 4096
 _DRAWN = 1 << 17
 # Smallest hashes that tell a sample of a batch from the others, and how many must be shared to be no chance.
 _SKETCH, _FEWEST = 256, 5
+_SETS = 3  # of files that hold the same events, which a line names
 _HEX = 16  # digits of a hash
 _NONE = np.zeros(0, dtype=np.uint64)
 
@@ -198,4 +199,4 @@ def count_shared(distinct: Sequence[NDArray[np.uint64]]) -> tuple[int, int, Coun
 def _most(together: Counter[tuple[int, ...]], names: Sequence[str]) -> str:
     """Files that hold the same events, those of most first."""
     sets = [listed([names[i] for i in files], by=" and ") for files, _ in together.most_common()]
-    return f"most: {listed(sets, 2, by='; ')}" if len(sets) > 1 else sets[0]
+    return f"most: {'; '.join(sets[:_SETS])}{'; ...' if len(sets) > _SETS else ''}" if len(sets) > 1 else sets[0]
