@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cytomoe import processes
 from cytomoe.errors import CytomoeError, InputError
-from cytomoe.fit_summary import UNSTABLE
+from cytomoe.fit_summary import UNSTABLE, as_shown
 from cytomoe.imports import load
 from cytomoe.preparation import Prepared, prepare
 from cytomoe.runs.events import Events
@@ -152,7 +152,7 @@ def unstable(model: Clusterer) -> list[str]:
 
     None where they hold less than ``SHAKY_SHARE`` of the cells: most runs have some such, and the table shows them.
     """
-    below = model.summary_.stability < UNSTABLE
+    below = as_shown(model.summary_.stability) < UNSTABLE
     if model.summary_.sizes[below].sum() <= SHAKY_SHARE * model.summary_.sizes.sum():
         return []
     shaky = [int(k) + 1 for k in np.flatnonzero(below)]
