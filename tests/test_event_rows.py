@@ -216,8 +216,9 @@ def test_sorted_labels_beside_their_manifest_measure_the_same(example_run, gated
 def test_sorted_labels_elsewhere_need_gates_that_name_their_events(example_run, gated, tmp_path, capsys):
     sort_labels(example_run, tmp_path / "labels.csv")
     gated[0].to_csv(tmp_path / "gates.csv", index=False)
-    found, _ = measured([tmp_path / "labels.csv", "--gate-file", f"{tmp_path / 'gates.csv'}:gate"], capsys)
+    found, said = measured([tmp_path / "labels.csv", "--gate-file", f"{tmp_path / 'gates.csv'}:gate"], capsys)
     assert found == gated[1]
+    assert "labels.csv stands alone, so whether events are in several of its 2 files is not known" in said
 
 
 @pytest.mark.parametrize("lacking", [["file", "event"], ["event"], ["file"]], ids=["both", "event", "file"])

@@ -87,6 +87,11 @@ def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> tuple[di
         sample = np.array(events.samples, dtype=object)[events.sample]
         further = {"unique": gated.overlaps.unique, "sample": sample}
     once = None if job.gates.pattern is not None else _each_event_once(job, rows, events)
+    if events is None and len(rows.names) > 1 and not (_folder_of(job.labels) / MANIFEST).is_file():
+        listener.say(
+            f"{job.labels} stands alone, so whether events are in several of its {len(rows.names)} files is not known, "
+            "and every row is measured; name the FCS files after it to count each event once"
+        )
     if once is not None:
         listener.say(f"{len(once):,} rows hold {np.count_nonzero(once):,} distinct events, each measured once")
         labels, gates = labels[once], gates.take(once)
