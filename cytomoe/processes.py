@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from cytomoe.cores import cores
@@ -34,6 +35,7 @@ _SERVE = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path[:] = {path!r}; "
     "from cytomoe.processes import serve; serve({modules!r})"
 )
+_LENGTH = 8  # bytes before each message to a process that say how long it is
 _KILLED = (
     "a process that did a part of the work was killed, perhaps for want of memory; run it again, with "
     "OMP_NUM_THREADS=1 in the environment if it happens again: one process then does it all"
@@ -62,7 +64,9 @@ class _Process:
         """Say what to make of what is given or, without ``make``, the next task; None ends it."""
         assert self._python.stdin is not None
         try:
-            self._python.stdin.write(pickle.dumps((make, given), pickle.HIGHEST_PROTOCOL))
+            message = pickle.dumps((make, given), pickle.HIGHEST_PROTOCOL)
+            self._python.stdin.write(len(message).to_bytes(_LENGTH, "big"))
+            self._python.stdin.write(message)
             self._python.stdin.flush()
         except OSError as broken:
             raise RunError(_KILLED) from broken
@@ -106,10 +110,12 @@ def start(modules: Sequence[str]) -> None:
             _sharing.append(_Process(modules))
 
 
-def stop() -> None:
-    """End the processes that share work."""
+def stop() -> int:
+    """End the processes that share work; how many they were."""
+    number = len(_sharing)
     while _sharing:
         _sharing.pop().end()
+    return number
 
 
 @atexit.register
@@ -209,16 +215,15 @@ def ask(make: Callable[[], Callable[[Task], Result]], task: Task) -> Result:
 
 def serve(modules: Sequence[str]) -> None:
     """Do what the parent asks for, until it closes the standard input; the life of a process."""
+    told: SimpleQueue[bytes] = SimpleQueue()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anything prints is no answer
+    threading.Thread(target=_listen, args=(told,), daemon=True).start()
     for module in modules:
         import_module(module)
     work: Callable[[Any], Any] | None = None
     while True:
-        try:
-            make, given = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
+        make, given = pickle.loads(told.get())
         answer: tuple[BaseException | None, Any] = (None, None)
         try:
             if make is not None:
@@ -229,5 +234,13 @@ def serve(modules: Sequence[str]) -> None:
                 answer = (None, work(given))
         except Exception as error:
             answer = (error, None)
-        pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
-        answers.flush()
+        with contextlib.suppress(BrokenPipeError):  # the parent has gone, and this process ends with it
+            pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
+            answers.flush()
+
+
+def _listen(told: SimpleQueue[bytes]) -> None:
+    """Take what the parent says; where it says no more, whatever is being done is of no use."""
+    while length := sys.stdin.buffer.read(_LENGTH):
+        told.put(sys.stdin.buffer.read(int.from_bytes(length, "big")))
+    os._exit(0)

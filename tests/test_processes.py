@@ -104,10 +104,13 @@ def test_a_fork_does_not_speak_to_the_processes_of_its_parent(two_processes):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@pytest.mark.parametrize(
+    "work", ["time.sleep(60)", "p.share_out(partial, (time.sleep,), [60, 60])"], ids=["idle", "busy"]
+)
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM", None])
-def test_no_process_outlives_its_parent(end):
-    """However the parent ends: killed from outside, or at the end of what it does."""
-    code = START_TWO + ("time.sleep(60)" if end else "")
+def test_no_process_outlives_its_parent(end, work):
+    """However the parent ends, killed from outside or at the end of what it does, and whatever they are doing."""
+    code = "from functools import partial; " + START_TWO + (work if end else "")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         if end:

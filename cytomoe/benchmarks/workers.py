@@ -121,9 +121,17 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def peak_memory() -> float:
-    """Largest memory that this process has held so far, in GB, as the operating system counts it."""
+    """Largest memory that this process has held so far, in GB, as the operating system counts it.
+
+    Processes that share its work are ended, and each counts with what the largest has held, whether at the same time or
+    not.
+    """
     import resource
     import sys
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    from cytomoe import processes
+
+    helpers = processes.stop()
+    own, largest = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    peak = own + helpers * largest
     return peak / (1e9 if sys.platform == "darwin" else 1e9 / 1024)
