@@ -94,28 +94,32 @@ _one_at_a_time = threading.Lock()
 _ahead: dict[Callable[[], Any], _Process] = {}
 
 
-def start(modules: Sequence[str]) -> None:
+def start(modules: Sequence[str]) -> bool:
     """Start a process for each core to share work, where there are several; does not wait for them.
 
     Parameters
     ----------
     modules
         Names of modules that the work will need.
+
+    Returns
+    -------
+    bool
+        Whether there were none yet.
     """
     number = min(cores(), _MOST)
     if _sharing or number == 1 or not sys.executable:
-        return
+        return False
     with contextlib.suppress(OSError):  # where none may be started, the work is done here
         for _ in range(number):
             _sharing.append(_Process(modules))
+    return True
 
 
-def stop() -> int:
-    """End the processes that share work; how many they were."""
-    number = len(_sharing)
+def stop() -> None:
+    """End the processes that share work."""
     while _sharing:
         _sharing.pop().end()
-    return number
 
 
 @atexit.register

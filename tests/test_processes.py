@@ -14,6 +14,7 @@ import pytest
 from cytomoe import processes
 from cytomoe.errors import RunError
 from cytomoe.settings import Settings
+from cytomoe.similarity import valleys
 from cytomoe.similarity.valleys import valley_partitions
 
 START_TWO = (
@@ -88,6 +89,16 @@ def test_partitions_are_those_of_one_process(blobs, two_processes):
     shared = valley_partitions(blobs[0], settings, np.random.default_rng(0))
     processes.stop()
     np.testing.assert_array_equal(valley_partitions(blobs[0], settings, np.random.default_rng(0)), shared)
+
+
+def test_partitions_of_many_cells_leave_no_process_that_nobody_had_started(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(valleys, "_WORTH_PROCESSES", 100)
+    counts = []
+    monkeypatch.setattr(processes, "share_out", lambda *_: counts.append(len(processes._sharing)) or [np.zeros(3)])
+    valley_partitions(np.random.default_rng(0).random((200, 2), dtype=np.float32), Settings(), np.random.default_rng(0))
+    assert counts == [2]
+    assert not processes._sharing
 
 
 def test_with_one_core_no_process_is_started(monkeypatch):

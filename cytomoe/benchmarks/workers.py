@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from cytomoe.benchmarks.base import Experiment, Request, Unit, compute_part
+from cytomoe.cores import cores
 from cytomoe.errors import CytomoeError, RunError
 
 # What the numeric libraries read when a process starts.
@@ -123,15 +124,15 @@ def _threads(number: int) -> Iterator[None]:
 def peak_memory() -> float:
     """Largest memory that this process has held so far, in GB, as the operating system counts it.
 
-    Processes that share its work are ended, and each counts with what the largest has held, whether at the same time or
-    not.
+    The processes that shared its work, of which there is one for each core, count with what the largest of them held,
+    whether at the same time or not.
     """
     import resource
     import sys
 
     from cytomoe import processes
 
-    helpers = processes.stop()
+    processes.stop()
     own, largest = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    peak = own + helpers * largest
+    peak = own + (cores() * largest if cores() > 1 else 0)
     return peak / (1e9 if sys.platform == "darwin" else 1e9 / 1024)

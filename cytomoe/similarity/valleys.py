@@ -66,13 +66,16 @@ def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random
     """
     from threadpoolctl import threadpool_limits
 
-    if len(expression) >= _WORTH_PROCESSES:
-        start_processes()
-    with threadpool_limits(1):
-        values = widen_noise(spread_ties(expression, rng))
-        means = neighbour_means(values, rng)
-        tasks = list(enumerate(rng.spawn(settings.partitions)))
-        return np.stack(processes.share_out(_Partitions, (values, means, settings), tasks))
+    started_here = len(expression) >= _WORTH_PROCESSES and start_processes()
+    try:
+        with threadpool_limits(1):
+            values = widen_noise(spread_ties(expression, rng))
+            means = neighbour_means(values, rng)
+            tasks = list(enumerate(rng.spawn(settings.partitions)))
+            return np.stack(processes.share_out(_Partitions, (values, means, settings), tasks))
+    finally:
+        if started_here:
+            processes.stop()
 
 
 class _Partitions:
@@ -103,9 +106,9 @@ class _Partitions:
         return divide_wide_parts(parts, self.means[which], self.widest, rng)
 
 
-def start_processes() -> None:
-    """Start the processes that make partitions, where there are several cores; does not wait for them."""
-    processes.start([__name__, "scipy.cluster.hierarchy", "scipy.ndimage"])
+def start_processes() -> bool:
+    """Start the processes that make partitions, where there are several cores, as :func:`cytomoe.processes.start`."""
+    return processes.start([__name__, "scipy.cluster.hierarchy", "scipy.ndimage"])
 
 
 def confidence_for(usual: float, n_markers: int) -> float:
