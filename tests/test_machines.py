@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pandas as pd
 import psutil
@@ -15,6 +16,7 @@ import pytest
 from cytomoe.cli.main import run
 from cytomoe.datasets.simulate import simulate_plate
 from cytomoe.io import write_fcs
+from cytomoe.plates.engine import Engine, run_tasks
 
 WELLS = 4
 
@@ -103,6 +105,21 @@ def test_a_scheduler_with_certificates_serves_those_who_have_one(
         assert subprocess.run(own, check=False).returncode == 0
     for out in ("a", "b"):
         assert pd.read_csv(tmp_path / out / "abundance.csv")["events"].tolist() == [800, 800]
+
+
+@dataclass(frozen=True)
+class Task:
+    key: str
+
+
+def memory_settings(task):
+    return sorted(name for name in os.environ if name.startswith("MALLOC_"))
+
+
+def test_workers_of_jobs_hand_memory_back_as_other_processes_do():
+    """Dask's own setting takes a plate of wells twice the time."""
+    found = [outcome for _, outcome in run_tasks(memory_settings, [Task("a"), Task("b")], Engine(jobs=2))]
+    assert found == [memory_settings(None)] * 2
 
 
 @pytest.mark.slow

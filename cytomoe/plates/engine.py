@@ -170,6 +170,7 @@ def _client(engine: Engine, n_tasks: int) -> Iterator[Client]:
 
     if engine.scheduler is None:
         with (
+            _usual_memory(),
             LocalCluster(
                 n_workers=min(engine.jobs, n_tasks),
                 threads_per_worker=1,
@@ -191,6 +192,21 @@ def _client(engine: Engine, n_tasks: int) -> Iterator[Client]:
         raise InputError(f"--scheduler {engine.scheduler}: no scheduler answers there ({reason})") from error
     with client:
         yield client
+
+
+@contextmanager
+def _usual_memory() -> Iterator[None]:
+    """Let workers that start meanwhile hand memory back as other processes do.
+
+    Dask has them give back at once what is free, and as a side effect every array of some size is mapped from the
+    system anew: a plate of wells took twice as long.
+    """
+    import dask
+
+    name = "distributed.nanny.pre-spawn-environ"
+    usual = {key: value for key, value in dask.config.get(name).items() if key != "MALLOC_TRIM_THRESHOLD_"}
+    with dask.config.set({name: usual}):
+        yield
 
 
 def _security(engine: Engine) -> Security:

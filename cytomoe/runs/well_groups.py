@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from cytomoe import __version__
 from cytomoe.errors import RunError
 from cytomoe.runs.cluster import Begun, begin, finish
+from cytomoe.runs.fitting import get_ready
 from cytomoe.runs.job import Listener
 from cytomoe.runs.orders import ClusterJob
 from cytomoe.runs.wells import WellResult, WellTask, content_key, finished, or_problem, run_well, well_result
@@ -113,6 +114,7 @@ def attempt(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | 
 
 def _begin(task: WellTask) -> Begun:
     assert isinstance(task.job, ClusterJob)
+    get_ready(task.job)
     return begin(replace(task.job, force=True, key=task.key), Listener())
 
 
