@@ -36,10 +36,7 @@ _SERVE = (
     "from cytomoe.processes import serve; serve({modules!r})"
 )
 _LENGTH = 8  # bytes before each message to a process that say how long it is
-_KILLED = (
-    "a process that did a part of the work was killed, perhaps for want of memory; run it again, with "
-    "OMP_NUM_THREADS=1 in the environment if it happens again: one process then does it all"
-)
+_AGAIN = "run it again, with OMP_NUM_THREADS=1 in the environment if it happens again: one process then does it all"
 
 
 class _Process:
@@ -53,7 +50,7 @@ class _Process:
 
     def __init__(self, modules: Sequence[str] = ()) -> None:
         self._python = subprocess.Popen(
-            [sys.executable, "-c", _SERVE.format(path=sys.path, modules=list(modules))],
+            [sys.executable, "-P", "-c", _SERVE.format(path=sys.path, modules=list(modules))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | _ONE_THREAD,
@@ -69,7 +66,7 @@ class _Process:
             self._python.stdin.write(message)
             self._python.stdin.flush()
         except OSError as broken:
-            raise RunError(_KILLED) from broken
+            raise self._lost() from broken
 
     def answer(self) -> Any:
         """What it answers to the first thing that it was told and has not answered, or the error it came to."""
@@ -77,10 +74,16 @@ class _Process:
         try:
             error, answer = pickle.load(self._python.stdout)
         except (OSError, EOFError, pickle.UnpicklingError) as broken:
-            raise RunError(_KILLED) from broken
+            raise self._lost() from broken
         if error is not None:
             raise error
         return answer
+
+    def _lost(self) -> RunError:
+        """What became of it: killed from outside, or it could not go on and has said why."""
+        code = self._python.wait()
+        how = "was killed, perhaps for want of memory" if code < 0 else f"ended with exit code {code}"
+        return RunError(f"a process that did a part of the work {how}; {_AGAIN}")
 
     def end(self) -> None:
         """End it, whatever it is doing."""

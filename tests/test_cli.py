@@ -269,3 +269,16 @@ def test_one_cluster_is_not_called_clusters(tmp_path, capsys):
     assert run(["cluster", *arguments, "--subsample", "300", "--out", str(out)]) == 0
     assert "1 cluster of 5,000 events" in capsys.readouterr().out
     assert "1 clusters" not in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_interruption_before_the_command_line_is_loaded_is_a_line():
+    code = (
+        "import sys\n"
+        "class Interruption:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'cytomoe.cli': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interruption())\n"
+        "from cytomoe.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "Error: interrupted; nothing was written\n")

@@ -84,6 +84,19 @@ def test_what_was_prepared_is_done_here_where_its_process_was_killed(monkeypatch
     assert processes.ask(ready, None) == os.getpid()
 
 
+def test_a_file_in_the_folder_of_the_user_is_no_module(two_processes, tmp_path, monkeypatch):
+    processes.stop()
+    (tmp_path / "signal.py").write_text("raise SystemExit('the file of the user was run')")
+    monkeypatch.chdir(tmp_path)
+    processes.start([])
+    assert processes.share_out(partial, (pow, 2), range(3)) == [1, 2, 4]
+
+
+def test_a_process_that_ends_by_itself_was_not_killed(two_processes):
+    with pytest.raises(RunError, match="ended with exit code 3; run it again, with OMP_NUM_THREADS=1"):
+        processes.share_out(partial, (os._exit,), [3])
+
+
 def test_partitions_are_those_of_one_process(blobs, two_processes):
     settings = Settings(partitions=5)
     shared = valley_partitions(blobs[0], settings, np.random.default_rng(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Sequence
@@ -223,4 +224,11 @@ def _load_torch() -> None:
     threads import, as scipy, can reach one of them half loaded.
     """
     if "torch" not in sys.modules:
-        threading.Thread(target=load, args=("torch",)).start()
+        threading.Thread(target=_load_quietly, args=("torch",), daemon=True).start()
+
+
+def _load_quietly(package: str) -> None:
+    with contextlib.suppress(
+        Exception
+    ):  # what is wrong with it is said where it is needed; at an early end nobody asks
+        load(package)
