@@ -11,14 +11,12 @@ that are there; ``--files DIR`` keeps the simulated files for another time.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from datetime import date
 from pathlib import Path
@@ -89,34 +87,10 @@ def run_peer(method: str, folder: Path, out: Path) -> None:
     np.save(out, getattr(baselines, method)(np.arcsinh(values / np.float32(5)), seed=0, **options) + 1)
 
 
-class MemoryWatch(threading.Thread):
-    """Looks all the while at how much memory a process and those that it has started hold together.
-
-    What they share, as libraries, counts for each.
-    """
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.pid, self.peak = pid, 0
-        self.start()
-
-    def run(self) -> None:
-        """Look twenty times a second, until the process has ended."""
-        import psutil
-
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(self.pid)
-            while True:
-                held = process.memory_info().rss
-                for child in process.children(recursive=True):
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        held += child.memory_info().rss
-                self.peak = max(self.peak, held)
-                time.sleep(0.05)
-
-
 def measure(method: str, folder: Path, work: Path) -> dict[str, float]:
     """Run one method in a process of its own; seconds and memory as the operating system counts them."""
+    from cytomoe.benchmarks.workers import MemoryWatch
+
     shutil.rmtree(work, ignore_errors=True)
     if method == "cytomoe":
         files = [str(path) for path in sorted(folder.glob("*.fcs"))]

@@ -15,6 +15,7 @@ import pytest
 
 from cytomoe.benchmarks import published
 from cytomoe.benchmarks.base import Experiment, Report, Request, Unit, run_experiment
+from cytomoe.benchmarks.workers import MemoryWatch
 from cytomoe.benchmarks.writing import mean_and_spread, plain_table
 from cytomoe.errors import InputError, RunError
 
@@ -230,3 +231,12 @@ def test_tables_show_missing_values_as_dashes_and_numbers_aligned():
     assert text.splitlines() == ["method       n      F", "a       12,345  0.500", "bcd          6      -"]
     assert mean_and_spread(pd.Series([0.5, 0.7])) == "0.600 ± 0.141"
     assert mean_and_spread(pd.Series([0.5])) == "0.500"
+
+
+def test_memory_of_a_process_that_was_started_counts_too():
+    watch = MemoryWatch(os.getpid())
+    time.sleep(0.2)
+    alone = watch.peak
+    code = "held = bytearray(b'1') * 200_000_000; import time; time.sleep(1)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert watch.peak > alone + 190_000_000

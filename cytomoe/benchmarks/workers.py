@@ -11,12 +11,11 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from cytomoe.benchmarks.base import Experiment, Request, Unit, compute_part
-from cytomoe.cores import cores
 from cytomoe.errors import CytomoeError, RunError
 
 # What the numeric libraries read when a process starts.
@@ -121,18 +120,43 @@ def _threads(number: int) -> Iterator[None]:
             del os.environ[name]
 
 
-def peak_memory() -> float:
-    """Largest memory that this process has held so far, in GB, as the operating system counts it.
+def processor_seconds() -> float:
+    """Processor seconds of all threads of this process so far, and of the processes that it has started and ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
-    The processes that shared its work, of which there is one for each core, count with what the largest of them held,
-    whether at the same time or not.
+
+class MemoryWatch(threading.Thread):
+    """Looks all the while at how much memory a process and those that it has started hold together.
+
+    What they share, as libraries, counts for each.
+
+    Parameters
+    ----------
+    pid
+        Number of the process.
+
+    Attributes
+    ----------
+    peak
+        The most that was seen so far, in bytes.
     """
-    import resource
-    import sys
 
-    from cytomoe import processes
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.peak = pid, 0
+        self.start()
 
-    processes.stop()
-    own, largest = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    peak = own + (cores() * largest if cores() > 1 else 0)
-    return peak / (1e9 if sys.platform == "darwin" else 1e9 / 1024)
+    def run(self) -> None:
+        """Look twenty times a second, until the process has ended."""
+        import psutil
+
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self.pid)
+            while True:
+                held = process.memory_info().rss
+                for child in process.children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        held += child.memory_info().rss
+                self.peak = max(self.peak, held)
+                time.sleep(0.05)
