@@ -12,7 +12,7 @@ import pytest
 from cytomoe.cli.main import run
 from cytomoe.errors import InputError
 from cytomoe.io.event_rows import EventRows
-from cytomoe.io.gates import read_gate_file
+from cytomoe.io.gate_tables import read_gate_file
 
 EXAMPLE = Path(__file__).parent.parent / "example_data"
 ROWS = EventRows.of_files(["a.fcs", "b.fcs"], [3, 2])
@@ -92,8 +92,19 @@ def test_the_names_of_columns_may_be_written_large(read):
         (["1/a.fcs", "2/b.fcs"], ["a.fcs", "b.fcs"]),
         (["-a.fcs", "=b.fcs"], ["'-a.fcs", "'=b.fcs"]),
         (["-a.fcs", "=b.fcs"], ["-a.fcs", "=b.fcs"]),
+        (["a.fcs", "b.FCS"], ["a", "b"]),
+        (["1/x.fcs", "2/x.fcs"], ["1/x", "2/x"]),
     ],
-    ids=["folder", "folder of Windows", "two folders", "no folder", "guarded", "not guarded"],
+    ids=[
+        "folder",
+        "folder of Windows",
+        "two folders",
+        "no folder",
+        "guarded",
+        "not guarded",
+        "no .fcs",
+        "folder, no .fcs",
+    ],
 )
 def test_files_are_found_by_name(read, run_names, table_names):
     rows = EventRows.of_files(run_names, [3, 2])
@@ -116,7 +127,8 @@ def test_files_are_found_by_name(read, run_names, table_names):
 def test_a_table_of_other_events_is_refused_by_its_line(read, change, message):
     with pytest.raises(InputError, match=re.escape(message)) as refused:
         read(TABLE.assign(**change))
-    assert "without a column event, rows count in the order of the files" in str(refused.value)
+    hinted = "without a column event, rows count in the order of the files" in str(refused.value)
+    assert hinted == ("line 4 of it" not in message and "event" in change)
 
 
 def test_a_table_of_fewer_or_more_rows_is_refused_by_the_event(read):
@@ -171,6 +183,49 @@ def test_the_gates_themselves_may_stand_in_a_column_event(read):
     assert read(pd.DataFrame({"event": LABELS, "other": 1}), column="event") == (LABELS, [])
 
 
+SWAPPED = TABLE.iloc[[3, 4, 0, 1, 2]].drop(columns="event")  # the second file first
+
+
+@pytest.mark.parametrize("column", ["file", "File", "Filename", "file_name", "sample", "Sample"])
+@pytest.mark.parametrize("suffix", [".fcs", ""])
+def test_rows_of_named_files_are_in_the_order_of_each_file(read, column, suffix):
+    named = SWAPPED.assign(file=SWAPPED["file"].str.replace(".fcs", suffix))
+    labels, said = read(named.rename(columns={"file": column}))
+    assert labels == LABELS
+    assert "its rows are in another order than the events, and were matched by file" in said[0]
+
+
+def test_the_column_file_goes_before_the_sample(read):
+    assert read(SWAPPED.assign(sample=["b.fcs", "a.fcs", "a.fcs", "a.fcs", "b.fcs"]))[0] == LABELS
+
+
+def test_samples_with_names_of_their_own_are_no_files_and_that_is_said(read):
+    labels, said = read(TABLE.drop(columns=["file", "event"]).assign(Sample="donor 1"))
+    assert labels == LABELS
+    assert "its column Sample names no file of the run and is not used" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["c.fcs"] * 5, "line 2 names the file c.fcs, which is not in the run (a.fcs, b.fcs)"),
+        (["a.fcs"] * 2 + ["b.fcs"] * 3, "2 rows of a.fcs, which has 3 events"),
+        (["a.fcs", "b.fcs", "a.fcs", "b.fcs", "a.fcs"], "the rows of a.fcs do not stand together"),
+    ],
+    ids=["another file", "other counts", "interleaved"],
+)
+def test_files_that_contradict_the_run_are_refused(read, files, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        read(TABLE.drop(columns="event").assign(file=files))
+
+
+def test_a_table_of_named_files_that_lacks_rows_says_of_which(read):
+    with pytest.raises(
+        InputError, match=r"4 rows under a header line for 5 events \(1 row of b.fcs, which has 2 events"
+    ):
+        read(TABLE.drop(columns="event").drop(index=4))
+
+
 # ------------------------------------------------------------------ as a user types it
 
 
@@ -221,7 +276,14 @@ def test_sorted_labels_elsewhere_need_gates_that_name_their_events(example_run, 
     assert "labels.csv stands alone, so whether events are in several of its 2 files is not known" in said
 
 
-@pytest.mark.parametrize("lacking", [["file", "event"], ["event"], ["file"]], ids=["both", "event", "file"])
+def test_sorted_labels_elsewhere_are_matched_by_file(example_run, gated, tmp_path, capsys):
+    sort_labels(example_run, tmp_path / "labels.csv")
+    gated[0].drop(columns="event").to_csv(tmp_path / "gates.csv", index=False)
+    found, _ = measured([tmp_path / "labels.csv", "--gate-file", f"{tmp_path / 'gates.csv'}:gate"], capsys)
+    assert found == gated[1]
+
+
+@pytest.mark.parametrize("lacking", [["file", "event"], ["file"]], ids=["both", "file"])
 def test_sorted_labels_of_files_in_an_unknown_order_are_refused(example_run, gated, lacking, tmp_path, capsys):
     sort_labels(example_run, tmp_path / "labels.csv")
     gated[0].drop(columns=lacking).to_csv(tmp_path / "gates.csv", index=False)

@@ -16,12 +16,12 @@ from cytomoe.errors import InputError
 from cytomoe.evaluation import evaluate
 from cytomoe.io import read_fcs, write_fcs
 from cytomoe.io.event_rows import EventRows
+from cytomoe.io.gate_tables import read_gate_file
 from cytomoe.io.gates import (
     GatePattern,
     Gates,
     gates_from_channel,
     gates_from_files,
-    read_gate_file,
     read_gate_names,
 )
 from cytomoe.io.overlaps import find_overlaps

@@ -12,7 +12,8 @@ from cytomoe.cli.main import run
 from cytomoe.errors import InputError
 from cytomoe.io import read_fcs
 from cytomoe.io.event_rows import EventRows
-from cytomoe.io.gates import read_gate_file, read_gate_names
+from cytomoe.io.gate_tables import read_gate_file
+from cytomoe.io.gates import read_gate_names
 from cytomoe.io.given_tables import read_table
 from cytomoe.plates.samples import read_sheet
 from cytomoe.preprocessing.panel import Panel
@@ -62,7 +63,7 @@ def test_a_table_means_the_same_however_it_is_saved(table, saved, tmp_path):
 
 @pytest.mark.parametrize("saved", [name for name in SAVED if not name.startswith("empty")])
 def test_gates_of_events_mean_the_same_however_they_are_saved(saved, tmp_path):
-    text = "file,gate\na,größte\na,\nb,NK\n"
+    text = "well,gate\na,größte\na,\nb,NK\n"
     path = tmp_path / "gates.csv"
     path.write_bytes(SAVED[saved](text))
     gates = read_gate_file(f"{path}:gate", EventRows.of_files(["cells.fcs"], [3]))

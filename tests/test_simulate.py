@@ -13,7 +13,8 @@ from cytomoe.datasets.pbmc_profiles import MARKERS, POPULATIONS
 from cytomoe.errors import InputError
 from cytomoe.io import read_fcs
 from cytomoe.io.event_rows import EventRows
-from cytomoe.io.gates import Gates, gates_from_channel, read_gate_file
+from cytomoe.io.gate_tables import read_gate_file
+from cytomoe.io.gates import Gates, gates_from_channel
 from cytomoe.metrics import f_measure, mean_f1
 
 EXAMPLE = Path(__file__).parent.parent / "example_data"

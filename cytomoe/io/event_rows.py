@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.errors import InputError
+from cytomoe.io.fcs_names import without_suffix
 from cytomoe.io.tables import plain_cell
-from cytomoe.words import listed
+from cytomoe.words import counted, listed
 
 _FIRST_LINE = 2  # of a table's rows, below its header
 _NAMED = 4  # files that a message names
@@ -64,7 +65,7 @@ class EventRows:
 
 
 def file_codes(files: ArrayLike, names: Sequence[str], what: str, where: str = "the run") -> NDArray[np.int64]:
-    """Index into ``names`` of the file that each row of a table names, with or without its folder.
+    """Index into ``names`` of the file that each row of a table names, with or without its folder and .fcs.
 
     Parameters
     ----------
@@ -81,13 +82,8 @@ def file_codes(files: ArrayLike, names: Sequence[str], what: str, where: str = "
         If a row names no file of the run, or one that can't be told from another.
     """
     codes, given = pd.factorize(np.asarray(files, dtype=object), use_na_sentinel=False)
-    position = {name: i for i, name in enumerate(names)}
-    parts = [_parts(name) for name in names]
     lookup = np.empty(len(given), dtype=np.int64)
-    for i, text in enumerate(map(str, given)):
-        plain = plain_cell(text.strip())
-        found = [position[name] for name in (text, plain) if name in position][:1]
-        found = found or [k for k, other in enumerate(parts) if _same_end(_parts(plain), other)]
+    for i, (text, found) in enumerate(_found_files(given, names)):
         if len(found) != 1:
             line = int(np.argmax(codes == i)) + _FIRST_LINE
             known = listed([names[k] for k in found] or list(names), _NAMED)
@@ -95,6 +91,11 @@ def file_codes(files: ArrayLike, names: Sequence[str], what: str, where: str = "
             raise InputError(f"{what}: line {line} names the file {text or '(empty)'}, {problem}")
         lookup[i] = found[0]
     return lookup[codes]
+
+
+def names_a_file(cells: ArrayLike, names: Sequence[str]) -> bool:
+    """Whether any cell of a column names a file of the run, so that the column is about files."""
+    return any(found for _, found in _found_files(pd.unique(np.asarray(cells, dtype=object)), names))
 
 
 def order_by_event(
@@ -162,14 +163,18 @@ def refuse_unordered(rows: EventRows, what: str) -> None:
 
 
 def order_of_table(
-    files: pd.Series[Any] | None, events: pd.Series[Any], rows: EventRows, what: str, say: Callable[[str], None]
+    files: pd.Series[Any] | None,
+    events: pd.Series[Any] | None,
+    rows: EventRows,
+    what: str,
+    say: Callable[[str], None],
 ) -> NDArray[np.intp] | None:
     """Where each row of the run stands in a table that the user gives; None where its order is the run's.
 
     Parameters
     ----------
     files, events
-        The table's columns, texts; ``files`` may lack.
+        The table's columns, texts; either may lack. Without numbers of events, the rows of each file are in its order.
     rows
         The run's, as many as the table's.
     what
@@ -184,22 +189,24 @@ def order_of_table(
     """
     if files is None and len(rows.names) > 1:
         refuse_unordered(rows, what)
-    try:
-        order = _order_in_table(files, events, rows, what)
-    except InputError as error:
-        hint = "; without a column event, rows count in the order of the files" if rows.ordered else ""
-        raise InputError(f"{error}{hint}") from None
-    if order is None:
-        refuse_unordered(rows, what)
+    file = None if files is None else file_codes(files, rows.names, what)
+    numbers = None if events is None else _whole_numbers(events, what)
+    if events is not None and numbers is None:
         say(f"{what}: its column event holds no numbers of events; its rows are taken in the order of the files")
+    if numbers is not None:
+        order, by = _order_in_table(file, numbers, rows, what), "file and event"
+    elif file is not None:
+        order, by = _order_by_file(file, rows, what), "file"
+    else:
+        refuse_unordered(rows, what)
         return None
     if (order == np.arange(len(order))).all():
         return None
-    say(f"{what}: its rows are in another order than the events, and were matched by file and event")
+    say(f"{what}: its rows are in another order than the events, and were matched by {by}")
     return order
 
 
-def difference_of_table(files: pd.Series[Any] | None, events: pd.Series[Any], rows: EventRows, what: str) -> str:
+def difference_of_table(files: pd.Series[Any] | None, events: pd.Series[Any] | None, rows: EventRows, what: str) -> str:
     """The first event that a table of another length has too much, and the first that it lacks, in words.
 
     Parameters
@@ -217,27 +224,68 @@ def difference_of_table(files: pd.Series[Any] | None, events: pd.Series[Any], ro
     InputError
         If it names another file, or numbers some of its events only.
     """
-    numbers = _whole_numbers(events, what)
-    if numbers is None or (files is None and len(rows.names) > 1):
+    file = None if files is None else file_codes(files, rows.names, what)
+    numbers = None if events is None else _whole_numbers(events, what)
+    if numbers is None:
+        return "" if file is None else _difference_of_counts(file, rows)
+    if file is None and len(rows.names) > 1:
         return ""
-    file = np.zeros(len(numbers), dtype=np.int64) if files is None else file_codes(files, rows.names, what)
-    return _difference(file, numbers, rows, "the run")
+    return _difference(np.zeros(len(numbers), dtype=np.int64) if file is None else file, numbers, rows, "the run")
 
 
 def _order_in_table(
-    files: pd.Series[Any] | None, events: pd.Series[Any], rows: EventRows, what: str
-) -> NDArray[np.intp] | None:
-    """Where each row of the run stands in a table; None where its column event numbers no events."""
-    numbers = _whole_numbers(events, what)
-    if numbers is None:
-        return None
-    if files is None and len(rows.names) > 1:
-        return _order_without_files(numbers, rows, what)
-    file = rows.file * 0 if files is None else file_codes(files, rows.names, what)
-    counted = _order_of_count(numbers, rows)
-    if counted is not None and (file[counted] == rows.file).all():
-        return counted
-    return order_by_event(file, numbers, rows, what)
+    file: NDArray[np.int64] | None, numbers: NDArray[np.int64], rows: EventRows, what: str
+) -> NDArray[np.intp]:
+    """Where each row of the run stands in a table that numbers its events."""
+    try:
+        if file is None and len(rows.names) > 1:
+            return _order_without_files(numbers, rows, what)
+        file = rows.file * 0 if file is None else file
+        through = _order_of_count(numbers, rows)
+        if through is not None and (file[through] == rows.file).all():
+            return through
+        return order_by_event(file, numbers, rows, what)
+    except InputError as error:
+        hint = "; without a column event, rows count in the order of the files" if rows.ordered else ""
+        raise InputError(f"{error}{hint}") from None
+
+
+def _order_by_file(file: NDArray[np.int64], rows: EventRows, what: str) -> NDArray[np.intp]:
+    """Where each row of the run stands in a table that names the files of its rows, in the order of each file."""
+    if difference := _difference_of_counts(file, rows):
+        raise InputError(f"{what}: {difference}; without a column event, it needs one row per event of each file")
+    begins = file[np.append(True, np.diff(file) != 0)]
+    if len(begins) > len(np.unique(begins)):
+        first = int(begins[np.argmax(np.bincount(begins)[begins] > 1)])
+        raise InputError(
+            f"{what}: the rows of {rows.names[first]} do not stand together, so that their order within the file is "
+            "not known; add a column event, as labels.csv has it"
+        )
+    order = np.empty(len(file), dtype=np.intp)
+    order[np.lexsort((rows.event, rows.file))] = np.argsort(file, kind="stable")
+    return order
+
+
+def _difference_of_counts(file: NDArray[np.int64], rows: EventRows) -> str:
+    """The first file of which a table has too many or too few rows, in words; empty where there is none."""
+    given, own = (np.bincount(codes, minlength=len(rows.names)) for codes in (file, rows.file))
+    wrong = given != own
+    if not wrong.any():
+        return ""
+    first = int(np.argmax(wrong))
+    return f"{counted(int(given[first]), 'row')} of {rows.names[first]}, which has {counted(int(own[first]), 'event')}"
+
+
+def _found_files(given: Iterable[Any], names: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
+    """Each text that may name a file, with the indices of the files that it fits: by its whole name, else its end."""
+    position = {name: i for i, name in enumerate(names)}
+    parts = [_parts(name) for name in names]
+    stems = [_parts(without_suffix(name)) for name in names]
+    for text in map(str, given):
+        plain = plain_cell(text.strip())
+        found = [position[name] for name in (text, plain) if name in position][:1]
+        found = found or [k for k, other in enumerate(parts) if _same_end(_parts(plain), other)]
+        yield text, found or [k for k, other in enumerate(stems) if _same_end(_parts(plain), other)]
 
 
 def _parts(name: str) -> list[str]:

@@ -1,18 +1,16 @@
 """Manual gates: where they stand in the user's files, and the gate of every event.
 
 Gates come from one of three places: file names (one file per population, as Cytobank exports them), a channel of the
-file, or a table with one row per event. Each becomes a :class:`Gates`. Exported population files may overlap:
-:mod:`cytomoe.io.overlaps` finds the events that lie in more than one.
+file, or a table with one row per event (:mod:`cytomoe.io.gate_tables`). Each becomes a :class:`Gates`. Exported
+population files may overlap: :mod:`cytomoe.io.overlaps` finds the events that lie in more than one.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 import string
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,21 +20,13 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.errors import InputError, did_you_mean
-from cytomoe.io.event_rows import EventRows, difference_of_table, order_of_table, refuse_unordered
-from cytomoe.io.given_tables import delimiter_of, read_rows, read_text
-from cytomoe.words import counted
+from cytomoe.io.given_tables import read_rows
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 # How files say that an event lies in no gate, compared without regard to case.
 NO_GATE = frozenset({"", "unlabeled", "unlabelled", "ungated", "unassigned", "na", "nan", "0", "0.0"})
-
-# Columns of tables of events that hold gates, the likeliest first, and such as never do.
-_CALLED_GATES = ("gate", "population", "cluster")
-_NO_GATES = frozenset({"file", "event", "confidence", "outlyingness"})
-# First lines that are no gate though a row is lacking below them.
-_HEADERS = frozenset({"file", "event", "label", "celltype", "cell_type", "cell type", *_CALLED_GATES})
 
 _GATE_FIELD = "gate"
 _ONLY_SAMPLE = "sample"  # name of the sample where the pattern has no field but {gate}
@@ -234,53 +224,6 @@ def gates_from_channel(sample: AnnData, channel: str) -> Gates:
     return Gates(codes, tuple(str(int(number)) for number in numbers))
 
 
-def _ignore(_: str) -> None:
-    """Say nothing."""
-
-
-def read_gate_file(source: str | os.PathLike[str], rows: EventRows, say: Callable[[str], None] = _ignore) -> Gates:
-    """Gates from a table with one row per event, with or without a header line.
-
-    A table with a column ``event`` (and ``file``, where there are several) may be in any order, as long as its events
-    are those of the run; any other is in the order of the files.
-
-    Parameters
-    ----------
-    source
-        ``gates.csv`` or ``gates.csv:column``; comma, semicolon or tab separated. A column is named by its header, or
-        by its number from 1 where there is none.
-    rows
-        The events that need a gate.
-    say
-        Told where rows of the table were moved.
-
-    Returns
-    -------
-    Gates
-        In the order of ``rows``.
-
-    Raises
-    ------
-    InputError
-        If the file can't be read, its rows are not the events, or the column is not clear.
-    """
-    path, column = _split_source(os.fspath(source))
-    table = _read_table(path)
-    header = _has_header(table, rows, path)
-    names = [str(name).strip() for name in table.iloc[0]] if header else [str(i + 1) for i in range(table.shape[1])]
-    table = table.iloc[int(header) : int(header) + len(rows)]
-    position = _column_position(names, column, header, path, table)
-    found = {name: i for name, i in _columns_of_events(names).items() if i != position}
-    order, what = None, f"--gate-file {path}"
-    if "event" in found:
-        files = table.iloc[:, found["file"]] if "file" in found else None
-        order = order_of_table(files, table.iloc[:, found["event"]], rows, what, say)
-    else:
-        refuse_unordered(rows, what)
-    labels = table.iloc[:, position].to_numpy(dtype=object)
-    return Gates.from_labels(labels if order is None else labels[order])
-
-
 def read_gate_names(path: Path) -> dict[str, str]:
     """Names behind the numbers of a channel of gates: a table with a column of whole numbers and one of names.
 
@@ -346,96 +289,3 @@ def _channel_position(sample: AnnData, channel: str) -> int:
     known = dict.fromkeys(name for names in columns for name in names if name)
     near = did_you_mean(channel, known) or "; cytomoe info lists those that it has"
     raise InputError(f"--gate-channel {channel}: the file has no such channel{near}")
-
-
-def _split_source(source: str) -> tuple[Path, str | None]:
-    """Path and column of ``gates.csv[:column]``; a name that exists as it stands is a path."""
-    path = Path(source)
-    if path.exists() or ":" not in source:
-        return path, None
-    head, column = source.rsplit(":", 1)
-    return (Path(head), column) if Path(head).exists() else (path, None)
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    """Read every line of a delimited text file as strings; a blank line is a row."""
-    text = read_text(path, f"--gate-file {path}")
-    first, _, _ = text.partition("\n")
-    try:
-        return pd.read_csv(
-            io.StringIO(text),
-            sep=delimiter_of(first),
-            header=None,
-            dtype=str,
-            keep_default_na=False,
-            skip_blank_lines=False,
-            quoting=csv.QUOTE_MINIMAL,
-        )
-    except pd.errors.EmptyDataError:
-        raise InputError(f"--gate-file {path}: the file is empty; one row per event is needed") from None
-    except pd.errors.ParserError as error:
-        raise InputError(f"--gate-file {path}: not a readable table: {error}".replace("\n", " ")) from None
-
-
-def _has_header(table: pd.DataFrame, rows: EventRows, path: Path) -> bool:
-    """Whether the first line is a header, told by the number of rows and by its words; refuses any other number."""
-    first, rest = tuple(table.iloc[0]), table.iloc[1:]
-    names_a_gate = (rest == first).all(axis=1).any()  # a header would not occur again below
-    headed = len(rest) > 0 and not names_a_gate
-    if len(table) == len(rows) and not (headed and any(cell.strip().casefold() in _HEADERS for cell in first)):
-        return False
-    if len(rest) == len(rows):
-        if not names_a_gate:
-            return True
-        if not any(table.iloc[-1]):  # no header, but a blank line at the end
-            return False
-    what, under = f"--gate-file {path}", " under a header line" if headed else ""
-    found = _columns_of_events([cell.strip() for cell in first]) if headed else {}
-    files = rest.iloc[:, found["file"]] if "file" in found else None
-    which = difference_of_table(files, rest.iloc[:, found["event"]], rows, what) if "event" in found else ""
-    raise InputError(
-        f"{what}: {counted(len(table) - headed, 'row')}{under} for {counted(len(rows), 'event')}"
-        f"{f' ({which})' if which else ''}; it needs one row per event, in the order of the files"
-        f"{'' if headed else ' (and at most one header line)'}"
-    )
-
-
-def _columns_of_events(names: list[str]) -> dict[str, int]:
-    """Position of the columns file and event, where a table has them."""
-    positions = {name.casefold(): i for i, name in reversed(list(enumerate(names)))}
-    return {name: positions[name] for name in ("file", "event") if name in positions}
-
-
-def _column_position(names: list[str], column: str | None, header: bool, path: Path, table: pd.DataFrame) -> int:
-    """Position of the column that holds the gates."""
-    if column is None:
-        if len(names) == 1:
-            return 0
-        likely = _likely_column(names, table)
-        raise InputError(
-            f"--gate-file {path}: which column holds the gates? {', '.join(names)}; say --gate-file {path}:{likely}"
-        )
-    if column in names:
-        return names.index(column)
-    if not header:
-        raise InputError(
-            f"--gate-file {path}: no column '{column}': it has as many rows as there are events and so no header; "
-            f"name the column by its number (1 to {len(names)})"
-        )
-    raise InputError(f"--gate-file {path}: no column '{column}'{did_you_mean(column, names)}")
-
-
-def _likely_column(names: list[str], table: pd.DataFrame) -> str:
-    """Name of the column that is most likely to hold gates: none that says where an event is, or measures it."""
-    could = [
-        name for i, name in enumerate(names) if name.casefold() not in _NO_GATES and not _measures(table.iloc[:, i])
-    ]
-    called = {name.casefold(): name for name in could}
-    return next((called[name] for name in _CALLED_GATES if name in called), (could or names)[-1])
-
-
-def _measures(column: pd.Series[str]) -> bool:
-    """Whether a column holds fractions, which number no gate."""
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
-    values = values[np.isfinite(values)]
-    return bool((values != np.round(values)).any())

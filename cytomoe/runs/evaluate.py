@@ -13,7 +13,8 @@ import pandas as pd
 
 from cytomoe.errors import InputError
 from cytomoe.io.event_rows import EventRows, file_codes, order_by_event, refuse_repeated
-from cytomoe.io.gates import Gates, read_gate_file
+from cytomoe.io.gate_tables import read_gate_file
+from cytomoe.io.gates import Gates
 from cytomoe.io.given_tables import delimiter_of, read_text
 from cytomoe.io.overlaps import find_overlaps
 from cytomoe.io.run_folder import MANIFEST, distinct_events, read_inputs, read_manifest
