@@ -2,14 +2,17 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from cytomoe.cli.main import run
 from cytomoe.errors import InputError
+from cytomoe.io import read_fcs, write_fcs
 from cytomoe.plates.samples import find_samples, more_plates_than_wells
 
+EXAMPLE = Path(__file__).parent.parent / "example_data"
 PATTERN = "{plate}_{gate}_{well}.fcs"
 
 
@@ -63,3 +66,36 @@ def test_a_batch_whose_gates_are_all_too_small_is_finished_and_says_so(small_pla
     assert run(["batch", *wells, *chosen, mode, "--out", str(out)]) == 0
     assert "No gate of any sample is large enough to measure" in (out / "report.html").read_text()
     assert (out / "run.json").is_file()
+
+
+@pytest.mark.parametrize("mode", ["--pooled", "--per-sample"])
+def test_gates_in_a_channel_are_no_marker_and_measure_each_sample(small_plate, tmp_path, mode):
+    """The channel is one that cytomoe would take for a protein, were it not told."""
+    for path in small_plate:
+        sample = read_fcs(path)
+        sample.var = sample.var.assign(antigen=sample.var["antigen"].replace("gate", "Pop"))
+        sample.var["channel"] = sample.var["channel"].replace("gate", "Pop")
+        write_fcs(sample, tmp_path / path.name)
+    names = tmp_path / "names.csv"
+    shutil.copy(EXAMPLE / "gates.csv", names)
+    arguments = ["batch", str(tmp_path / "*.fcs"), "--gate-channel", "Pop", "--gate-names", str(names), mode, "--quiet"]
+    assert run([*arguments, "--out", str(tmp_path / "out")]) == 0
+    measures = pd.read_csv(tmp_path / "out" / "measures.csv")
+    assert measures["sample"].tolist() == [path.stem for path in small_plate]
+    well = tmp_path / "out" / "wells" / small_plate[0].stem
+    found = json.loads((well / "evaluation.json").read_text())["unique"]
+    assert measures["f_measure"][0] == pytest.approx(found["f_measure"], abs=1e-6)
+    assert "CD4 T cells" in pd.read_csv(well / "evaluation.csv")["gate"].tolist()
+    assert "Pop" not in pd.read_csv(well / "clusters.csv").columns
+
+
+def test_other_names_of_gates_are_worked_on_anew_by_resume(small_plate, tmp_path):
+    names = tmp_path / "names.csv"
+    shutil.copy(EXAMPLE / "gates.csv", names)
+    arguments = ["batch", str(small_plate[0]), "--per-sample", "--gate-channel", "gate", "--gate-names", str(names)]
+    arguments += ["--out", str(tmp_path / "out"), "--quiet", "--resume"]
+    assert run(arguments) == 0
+    names.write_text(names.read_text().replace("NK cells", "natural killers"))
+    assert run(arguments) == 0
+    gates = pd.read_csv(tmp_path / "out" / "wells" / small_plate[0].stem / "evaluation.csv")["gate"].tolist()
+    assert "natural killers" in gates

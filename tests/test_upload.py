@@ -25,6 +25,7 @@ from cytomoe.datasets.simulate import simulate_plate
 from cytomoe.errors import InputError
 from cytomoe.io import write_fcs
 from cytomoe.runs import upload
+from cytomoe.runs.gating import GateSource
 from cytomoe.runs.inputs import sha256
 from cytomoe.runs.orders import ClusterJob, PredictJob, PreprocessingChoice
 from cytomoe.runs.well_groups import WellGroup, attempt, run_group
@@ -227,17 +228,23 @@ def test_all_that_a_run_reads_is_packed_and_found_below_the_folder_of_the_worker
     given.write_text("population,positive,negative\nT,CD3,\n")
     choice = PreprocessingChoice(panel=panel)
     reference = str(given) if table == "given" else table
-    job = ClusterJob(small_plate, tmp_path / "out", preprocessing=choice, reference=reference, known=("a checksum",))
+    names = tmp_path / "names.csv"
+    names.write_text("gate,name\n1,T\n")
+    gates = GateSource(channel="gate", names=names)
+    out = tmp_path / "out"
+    job = ClusterJob(small_plate, out, preprocessing=choice, reference=reference, gates=gates, known=("a checksum",))
     parcel = upload.pack(WellGroup((WellTask("both", job, "key", ["", ""]),)), None)
-    read = [*small_plate, panel, *([given] if table == "given" else [])]
+    read = [*small_plate, panel, *([given] if table == "given" else []), names]
     assert parcel.files == {path: path.read_bytes() for path in read}
     assert parcel.done == [None]
     moved = upload.moved(job, Path("/w/in"), Path("/w/out"))
     assert moved.out == Path("/w/out/out")
     assert moved.known == ()
     there = [*moved.files, moved.preprocessing.panel, *([Path(moved.reference)] if table == "given" else [])]
+    there.append(moved.gates.names)
     assert [str(path) for path in there] == [f"/w/in{path}" for path in read]
     back = {"files": job.files, "out": job.out, "known": job.known, "preprocessing": choice, "reference": reference}
+    back["gates"] = gates
     assert replace(moved, **back) == job
 
 

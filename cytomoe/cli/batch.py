@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     help="Pattern of the names of files that hold a gate each: '{plate}_{gate}_{well}.fcs'. The files of a well are "
     "one sample; its clusters are measured against the gates, which the fit does not see.",
 )
+@options.gate_channel_options
 @options.min_population_option
 @click.option(
     "--panel-mismatch",
@@ -107,7 +108,7 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
         settings=options.settings(choices),
         seed=choices["seed"],
         device=choices["device"],
-        gates=GateSource(choices["gate_pattern"]),
+        gates=GateSource(choices["gate_pattern"], choices["gate_channel"], names=choices["gate_names"]),
         min_population=choices["min_population"],
         subsample=choices["subsample"],
         reference=choices["reference"],

@@ -152,12 +152,7 @@ min_population_option = click.option(
     help="Gates with fewer events are left out of the measures.",
 )
 
-gate_options = _together(
-    click.option(
-        "--gate-pattern",
-        metavar="PATTERN",
-        help="Pattern of file names where each file holds one gated population: '{plate}_{gate}_{well}.fcs'.",
-    ),
+gate_channel_options = _together(
     click.option(
         "--gate-channel",
         metavar="CHANNEL",
@@ -169,6 +164,14 @@ gate_options = _together(
         metavar="CSV",
         help="Names behind the numbers of --gate-channel: a table with a column of numbers and one of names.",
     ),
+)
+gate_options = _together(
+    click.option(
+        "--gate-pattern",
+        metavar="PATTERN",
+        help="Pattern of file names where each file holds one gated population: '{plate}_{gate}_{well}.fcs'.",
+    ),
+    gate_channel_options,
     click.option("--gate-file", metavar="CSV[:COLUMN]", help="Table with the gate of each event, a row per event."),
     min_population_option,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from cytomoe import __version__
 from cytomoe.errors import CytomoeError, InputError, RunError
+from cytomoe.io.gates import read_gate_names
 from cytomoe.io.lock import alone
 from cytomoe.io.run_folder import MANIFEST, read_json
 from cytomoe.io.written import write_json
@@ -25,7 +26,7 @@ from cytomoe.plates.samples import Sample, more_plates_than_wells
 from cytomoe.preprocessing import NanPolicy
 from cytomoe.reference import read_reference
 from cytomoe.runs.batch_tables import shared_between, write_tables
-from cytomoe.runs.batch_tasks import choices, cluster_job, sums_of, well_tasks
+from cytomoe.runs.batch_tasks import choices, cluster_job, gates_key, sums_of, well_tasks
 from cytomoe.runs.cells import H5adChoice
 from cytomoe.runs.events import open_events
 from cytomoe.runs.fitting import fit_model, read_training
@@ -168,6 +169,8 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
         listener.warn(hint)
     if job.reference is not None:
         read_reference(job.reference)  # a wrong one is refused before any work
+    if job.gates.names is not None:
+        read_gate_names(job.gates.names)
     check_scheduler(job.engine)
     samples, stamps, results = _readable(job)
     if not samples:
@@ -295,7 +298,7 @@ def _pooled_model(
     """The model of all samples, fitted unless it is there, the samples that can't be used with why, and warnings."""
     path, note = job.out / "model.cytomoe", job.out / "model.json"
     contents = {name: sums_of(found) for name, found in sums.items()}
-    key = content_key("pooled", __version__, contents, choices(job), job.subsample, asdict(job.gates))
+    key = content_key("pooled", __version__, contents, choices(job), job.subsample, gates_key(job.gates))
     known = _known_model(note)
     if path.is_file() and (known.get("key"), known.get("sha256")) == (key, sha256(path)):
         listener.say("the model of the batch is there already")
@@ -307,16 +310,17 @@ def _pooled_model(
     events = open_events(paths, data_set=job.data_set)
     number = {sample.name: i for i, sample in enumerate(samples)}
     events = replace(events, samples=list(number), file_sample=np.array([number[name] for name in owner]))
-    fitting = cluster_job(job, paths, job.out)
+    fitting = replace(cluster_job(job, paths, job.out), gates=job.gates)  # whose channel is no marker
     training, problems = read_training(fitting, events, listener)
     unusable = {owner[i]: problem for i, problem in problems.items()}
     kept = {i: adata for i, adata in training.items() if owner[i] not in unusable}
-    usable = without_twins(list(kept.values()), [owner[i] for i in kept]) if job.gates else list(kept.values())
+    of_gates = job.gates.pattern is not None
+    usable = without_twins(list(kept.values()), [owner[i] for i in kept]) if of_gates else list(kept.values())
     if not usable:
         first = next(iter(unusable.items()), None)
         why = f", the first because of this: {first[0]}: {first[1]}" if first else ""
         raise RunError(f"no sample is left to fit a model on{why}")
-    if job.gates:
+    if of_gates:
         listener.say(f"events in several files of a sample once: {sum(adata.n_obs for adata in usable):,} events")
     model, notes = fit_model(fitting, usable, listener)
     name_fitted(model, usable, None if job.reference is None else read_reference(job.reference))

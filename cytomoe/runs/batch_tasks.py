@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cytomoe import __version__
 from cytomoe.plates.samples import Sample
 from cytomoe.reference import SHIPPED
+from cytomoe.runs.gating import GateSource
 from cytomoe.runs.inputs import Checksum, Stamp, sha256
 from cytomoe.runs.orders import ClusterJob, PredictJob
 from cytomoe.runs.wells import WellTask, content_key
@@ -43,12 +44,12 @@ def well_tasks(
 
 def _clustering(job: BatchJob, sample: Sample, sums: list[Checksum], decided: dict[str, Any]) -> WellTask:
     found = sums_of(sums)
-    further = job.subsample, job.h5ad, job.unassigned, sample.name, asdict(job.gates), job.min_population
+    further = job.subsample, job.h5ad, job.unassigned, sample.name, gates_key(job.gates), job.min_population
     key = content_key("per-sample", __version__, found, decided, *further)
     clustering = replace(
         cluster_job(job, sample.paths, job.out / "wells" / sample.name),
         sample=sample.name,
-        gates=job.gates,
+        gates=_below_root(job.gates),
         min_population=job.min_population,
     )
     return WellTask(sample.name, replace(clustering, known=sums), key, found)
@@ -56,14 +57,14 @@ def _clustering(job: BatchJob, sample: Sample, sums: list[Checksum], decided: di
 
 def _mapping(job: BatchJob, sample: Sample, sums: list[Checksum], model: Checksum) -> WellTask:
     found = sums_of(sums)
-    further = job.data_set, job.h5ad, job.unassigned, job.nan, sample.name, asdict(job.gates), job.min_population
+    further = job.data_set, job.h5ad, job.unassigned, job.nan, sample.name, gates_key(job.gates), job.min_population
     key = content_key("map", __version__, found, model.sha256, *further)
     mapping = PredictJob(
         model=model.stamp.path,
         files=[path.absolute() for path in sample.paths],
         out=(job.out / "wells" / sample.name).absolute(),
         device=job.device,
-        gates=job.gates,
+        gates=_below_root(job.gates),
         min_population=job.min_population,
         sample=sample.name,
         data_set=job.data_set,
@@ -96,6 +97,16 @@ def cluster_job(job: BatchJob, paths: Sequence[Path], out: Path) -> ClusterJob:
         report=False,
         command=job.command,
     )
+
+
+def gates_key(gates: GateSource) -> dict[str, Any]:
+    """What results depend on of where gates stand: what a table of names holds, not where it is."""
+    return asdict(gates) | {"names": None if gates.names is None else sha256(gates.names)}
+
+
+def _below_root(gates: GateSource) -> GateSource:
+    """Where gates stand, in paths that mean the same to a worker that stands in another folder."""
+    return replace(gates, names=None if gates.names is None else gates.names.absolute())
 
 
 def sums_of(sums: Sequence[Checksum]) -> list[str]:

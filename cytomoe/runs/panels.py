@@ -34,13 +34,14 @@ def agree_on_markers(job: BatchJob, samples: Sequence[Sample], listener: Listene
     asked = job.preprocessing.markers
     if (asked is not None and list(asked) != [TYPE_MARKERS]) or job.preprocessing.panel is not None:
         return job, {}
+    never = [] if job.gates.channel is None else [job.gates.channel]
     panels: dict[str, dict[str, str]] = {}
     dropped: dict[str, str] = {}
     for sample in samples:
         try:
             for path in sample.paths:
                 var = channel_table(open_fcs(path, data_set=job.data_set).channels)
-                markers = {fold(name): name for name in select_markers(var, asked, source=str(path))}
+                markers = {fold(name): name for name in select_markers(var, asked, exclude=never, source=str(path))}
                 known = panels.setdefault(sample.name, markers)
                 panels[sample.name] = {spelt: name for spelt, name in known.items() if spelt in markers}
         except CytomoeError as error:

@@ -151,10 +151,11 @@ def _memory(group: WellGroup) -> int:
 
 def _files(job: ClusterJob | PredictJob) -> list[Path]:
     """All files that a run reads."""
+    names = job.gates.names
     if isinstance(job, PredictJob):
-        return [*job.files, job.model]
+        return [*job.files, job.model, *([] if names is None else [names.absolute()])]
     panel, table = job.preprocessing.panel, job.reference
-    further = [panel, None if table is None or table in SHIPPED else Path(table)]
+    further = [panel, None if table is None or table in SHIPPED else Path(table), names]
     return [*job.files, *(path.absolute() for path in further if path is not None)]
 
 
@@ -197,15 +198,18 @@ def _below(place: Path, path: Path) -> Path:
 def moved(job: ClusterJob | PredictJob, place: Path, out: Path) -> ClusterJob | PredictJob:
     """The run with its files below ``place`` and its results in ``out``; checksums known here are not known there."""
     files, folder = [_below(place, path) for path in job.files], out / job.out.name
+    names = job.gates.names
+    gates = replace(job.gates, names=None if names is None else _below(place, names.absolute()))
     if isinstance(job, PredictJob):
-        return replace(job, files=files, out=folder, known=(), model=_below(place, job.model))
+        return replace(job, files=files, out=folder, known=(), gates=gates, model=_below(place, job.model))
     panel, table = job.preprocessing.panel, job.reference
     if panel is not None:
         panel = _below(place, panel.absolute())
     if table is not None and table not in SHIPPED:
         table = str(_below(place, Path(table).absolute()))
     preprocessing = replace(job.preprocessing, panel=panel)
-    return replace(job, files=files, out=folder, known=(), preprocessing=preprocessing, reference=table)
+    job = replace(job, preprocessing=preprocessing, reference=table)
+    return replace(job, files=files, out=folder, known=(), gates=gates)
 
 
 def _content(folder: Path) -> dict[str, bytes]:
