@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from cytomoe.cli import options
-from cytomoe.words import percent
 
 
 @click.command()
@@ -61,7 +60,5 @@ def generate(
         click.echo(json.dumps(summary))
         return
     for row in result.clusters:
-        click.echo(
-            f"  {row['cluster']:>3} {row['cells']:>9,}  {percent(row['assigned']):>7} assigned to it  {row['name']}"
-        )
+        click.echo(f"  {row['cluster']:>3} {row['cells']:>9,}  {row['name']}")
     click.echo(f"{result.cells:,} synthetic cells: {result.out}")
