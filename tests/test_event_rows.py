@@ -301,6 +301,24 @@ def test_sorted_labels_measure_the_same_against_files(example_run, tmp_path, cap
     assert "brought into the order of the files" in said
 
 
+@pytest.mark.parametrize("alone", [False, True], ids=["beside run.json", "elsewhere"])
+def test_a_plain_table_counts_as_clustered_however_the_files_are_given(example_run, gated, alone, tmp_path, capsys):
+    shutil.copy(example_run / "labels.csv", tmp_path)
+    files = [EXAMPLE / f"example_{well}.fcs" for well in ("A02", "A01")]
+    labels = tmp_path / "labels.csv" if alone else example_run
+    found, said = measured([labels, *files, "--gate-file", tmp_path / "plain.csv"], capsys)
+    assert found["all"] == gated[1]["all"]
+    assert "taken in the order in which they were clustered: example_A01.fcs, example_A02.fcs" in said
+
+
+def test_a_plain_table_counts_as_the_files_are_given_where_labels_were_moved(example_run, gated, tmp_path, capsys):
+    sort_labels(example_run, tmp_path / "labels.csv")
+    files = [EXAMPLE / f"example_{well}.fcs" for well in ("A01", "A02")]
+    found, said = measured([tmp_path / "labels.csv", *files, "--gate-file", tmp_path / "plain.csv"], capsys)
+    assert found["all"] == gated[1]["all"]
+    assert "order in which they were clustered" not in said
+
+
 def test_labels_of_some_events_are_measured_against_gates_of_the_same(example_run, gated, tmp_path, capsys):
     table, _ = gated
     labels = pd.read_csv(example_run / "labels.csv")

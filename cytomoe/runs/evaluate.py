@@ -12,24 +12,26 @@ import numpy as np
 import pandas as pd
 
 from cytomoe.errors import InputError
-from cytomoe.io.event_rows import EventRows, file_codes, order_by_event, refuse_repeated
+from cytomoe.io.event_rows import EventRows, file_codes, names_a_file, order_by_event, refuse_repeated
 from cytomoe.io.gate_tables import read_gate_file
 from cytomoe.io.gates import Gates
 from cytomoe.io.given_tables import delimiter_of, read_text
 from cytomoe.io.overlaps import find_overlaps
 from cytomoe.io.run_folder import MANIFEST, distinct_events, read_inputs, read_manifest
 from cytomoe.io.tables import plain_cell
-from cytomoe.runs.events import Events, open_events
+from cytomoe.runs.events import Events, file_names, open_events
 from cytomoe.runs.gating import GateSource, find_gates
 from cytomoe.runs.inputs import sha256
 from cytomoe.runs.job import Listener
 from cytomoe.twins import SharedEvents
+from cytomoe.words import listed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 _COLUMNS = ["file", "event", "cluster"]
+_NAMED = 4  # files that a message names
 _NUMBER = "population_number"  # of the population that a cluster was merged into
 
 
@@ -76,8 +78,9 @@ def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> tuple[di
     if not job.gates:
         raise InputError("no gates are given; add --gate-pattern, --gate-channel or --gate-file")
     listener = listener or Listener()
-    events = _open_files(job) if job.files or job.gates.file is None else None
-    labels, rows = _in_run_order(job, read_labels(job.labels), events, listener)
+    table = read_labels(job.labels)
+    events = _open_files(job, table, listener) if job.files or job.gates.file is None else None
+    labels, rows = _in_run_order(job, table, events, listener)
     further: dict[str, NDArray[Any]] = {}
     if events is None:
         gates = read_gate_file(job.gates.file or "", rows, listener.say)
@@ -87,7 +90,7 @@ def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> tuple[di
         gates = gated.gates
         sample = np.array(events.samples, dtype=object)[events.sample]
         further = {"unique": gated.overlaps.unique, "sample": sample}
-    once = None if job.gates.pattern is not None else _each_event_once(job, rows, events)
+    once = None if job.gates.pattern is not None else _each_event_once(job, table, rows, events)
     if events is None and len(rows.names) > 1 and not (_folder_of(job.labels) / MANIFEST).is_file():
         listener.say(
             f"{job.labels} stands alone, so whether events are in several of its {len(rows.names)} files is not known, "
@@ -100,9 +103,31 @@ def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> tuple[di
     return _measure(labels, gates, further, job.min_population, listener)
 
 
-def _open_files(job: EvaluateJob) -> Events:
-    paths = list(job.files) or _files_of_run(job.labels)
+def _open_files(job: EvaluateJob, labels: pd.DataFrame, listener: Listener) -> Events:
+    """The files in the order in which they were clustered, by which rows of a plain table of gates count."""
+    paths = _as_clustered(job, labels, listener) if job.files else _files_of_run(job.labels)
     return open_events(paths, data_set=job.data_set, pattern=job.gates.pattern, allow_truncated=job.allow_truncated)
+
+
+def _as_clustered(job: EvaluateJob, labels: pd.DataFrame, listener: Listener) -> list[Path]:
+    """The files given, in the order of the run or else of its labels; as they come where neither tells it."""
+    paths, run = list(job.files), _folder_of(job.labels)
+    if _rows_of_run(run, len(labels)) is not None:
+        known = [entry["file"] for entry in read_inputs(run)]
+    else:
+        rows, order = _rows_of_labels(
+            labels["file"].astype(str).to_numpy(dtype=object), labels["event"].to_numpy(dtype=np.int64), run
+        )
+        known = list(rows.names)
+        if (order != np.arange(len(order))).any():
+            return paths
+    names = file_names(paths)
+    if not all(names_a_file([name], known) for name in names):
+        return paths  # which is refused when the labels are held against them
+    order = np.argsort(file_codes(names, known, "the FCS files given"), kind="stable")
+    if (order != np.arange(len(order))).any():
+        listener.say(f"the FCS files are taken in the order in which they were clustered: {listed(known, _NAMED)}")
+    return [paths[i] for i in order]
 
 
 def _in_run_order(
@@ -156,7 +181,9 @@ def _rows_of_run(run: Path, n_rows: int) -> EventRows | None:
     return rows if len(rows) == n_rows else None
 
 
-def _each_event_once(job: EvaluateJob, rows: EventRows, events: Events | None) -> NDArray[np.bool_] | None:
+def _each_event_once(
+    job: EvaluateJob, labels: pd.DataFrame, rows: EventRows, events: Events | None
+) -> NDArray[np.bool_] | None:
     """One row of each event where events stand in several files, shape (rows,); None where none does."""
     run = _folder_of(job.labels)
     of_run = _rows_of_run(run, len(rows))
@@ -168,7 +195,7 @@ def _each_event_once(job: EvaluateJob, rows: EventRows, events: Events | None) -
         from cytomoe.reporting.run_files import Cells
 
         return Cells.read(run / "cells.h5ad").counted
-    events = _open_files(job) if events is None else events
+    events = _open_files(job, labels, Listener()) if events is None else events
     samples = np.array([entry["sample"] for entry in read_inputs(run)], dtype=object)
     place = file_codes(events.names, of_run.names, str(job.labels))
     return _first_rows(events, np.argsort(place), samples[place][events.file])
