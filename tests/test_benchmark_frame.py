@@ -235,7 +235,7 @@ def test_tables_show_missing_values_as_dashes_and_numbers_aligned():
 
 def test_memory_of_a_process_that_was_started_counts_too():
     watch = MemoryWatch(os.getpid())
-    time.sleep(0.2)
+    time.sleep(0.5)
     alone = watch.peak
     code = "held = bytearray(b'1') * 200_000_000; import time; time.sleep(1)"
     subprocess.run([sys.executable, "-c", code], check=True)
