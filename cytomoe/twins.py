@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +27,7 @@ _SKETCH, _FEWEST = 256, 5
 _SETS = 3  # of files that hold the same events, which a line names
 _HEX = 16  # digits of a hash
 _NONE = np.zeros(0, dtype=np.uint64)
+_TWINS = "stand in more than one file"  # by which a warning is known again
 
 
 def hash_events(adata: AnnData) -> NDArray[np.uint64]:
@@ -96,9 +97,14 @@ def warn_of_twins(adatas: Sequence[AnnData]) -> list[str]:
     if shared <= SHARE * len(counts):
         return []
     return [
-        f"{shared:,} of {len(counts):,} events fitted on stand in more than one file, and count in each; if the files "
+        f"{shared:,} of {len(counts):,} events fitted on {_TWINS}, and count in each; if the files "
         "are gates of one sample, add --gate-pattern to cytomoe cluster (see cytomoe check)"
     ]
+
+
+def tells_of_twins(warnings: Iterable[str]) -> bool:
+    """Whether one of the warnings of a run is of events that stand in several of its files."""
+    return any(_TWINS in warning for warning in warnings)
 
 
 class SharedEvents:
@@ -134,7 +140,7 @@ class SharedEvents:
         if shared <= SHARE * events:
             return []
         return [
-            f"about {percent(shared / events)} of the events stand in more than one file and count in each, so that "
+            f"about {percent(shared / events)} of the events {_TWINS} and count in each, so that "
             f"shares of clusters are wrong ({_most(together, self._names)}); leave out the files that repeat others, "
             "or, if the files are gates of one sample, add --gate-pattern, which counts each event once"
         ]

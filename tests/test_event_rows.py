@@ -395,16 +395,53 @@ def test_events_of_several_files_are_measured_once_without_a_manifest(overlappin
     assert "1,600 rows hold 800 distinct events, each measured once" in said
 
 
-@pytest.mark.parametrize("beside", [True, False], ids=["beside run.json", "elsewhere"])
-def test_the_gate_of_the_first_file_counts_however_the_files_are_given(overlapping, beside, tmp_path, capsys):
-    files, out = overlapping
+def gates_of_files(out, path):
+    """A table in which each file is a gate of its own, as the pattern has it."""
     labels = pd.read_csv(out / "labels.csv")
-    labels.assign(gate=labels["file"] + labels["cluster"].astype(str)).to_csv(tmp_path / "gates.csv", index=False)
+    labels.assign(gate=labels["file"].str.split("_").str[1])[["file", "event", "gate"]].to_csv(path, index=False)
+    return ["--gate-file", f"{path}:gate"]
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["beside run.json", "elsewhere"])
+def test_an_event_in_two_gates_is_measured_in_both_however_the_files_are_given(overlapping, beside, tmp_path, capsys):
+    files, out = overlapping
+    gates = gates_of_files(out, tmp_path / "gates.csv")
     shutil.copy(out / "labels.csv", tmp_path)
-    run_or_labels = out if beside else tmp_path / "labels.csv"
-    for given in (files, files[::-1]):
-        found, _ = measured([run_or_labels, *given, "--gate-file", f"{tmp_path / 'gates.csv'}:gate"], capsys)
-        assert {population["gate"][:5] for population in found["all"]["populations"]} == {"p_B_A"}
+    right = json.loads((out / "evaluation.json").read_text())
+    for given in ([], files, files[::-1]) if beside else (files, files[::-1]):
+        found, said = measured([out if beside else tmp_path / "labels.csv", *given, *gates], capsys)
+        assert found["all"] == right["all"]
+        assert found["unique"] == right["unique"]
+        assert "1,600 rows hold 800 distinct events; 800 of them lie in more than one gate (most: B and T 800)" in said
+
+
+def test_the_gates_of_an_event_are_found_in_a_run_without_the_pattern(overlapping, tmp_path, capsys):
+    files, out = overlapping
+    assert run(["cluster", *files, "--out", str(tmp_path / "out"), "--quiet", "--no-report"]) == 0
+    gates = gates_of_files(out, tmp_path / "gates.csv")
+    for given in ([], files[::-1]):
+        found, said = measured([tmp_path / "out", *given, *gates], capsys)
+        assert (found["all"]["n_events"], found["unique"]["n_events"]) == (1600, 0)
+        assert "800 of them lie in more than one gate" in said
+
+
+def test_without_its_files_a_run_measures_an_event_in_the_gate_of_the_first(overlapping, tmp_path, capsys):
+    moved = shutil.copytree(overlapping[1], tmp_path / "moved")
+    manifest = (moved / "run.json").read_text()
+    (moved / "run.json").write_text(manifest.replace(str(Path(overlapping[0][0]).parent), str(tmp_path / "gone")))
+    found, said = measured([moved, *gates_of_files(moved, tmp_path / "gates.csv")], capsys)
+    assert [population["gate"] for population in found["all"]["populations"]] == ["B"]
+    assert "the FCS files of the run are not there" in said
+
+
+def test_an_event_that_has_a_gate_in_one_file_only_is_measured_once_in_it(overlapping, tmp_path, capsys):
+    _, out = overlapping
+    labels = pd.read_csv(out / "labels.csv")
+    gate = labels["cluster"].astype(str).where(labels["file"].str.contains("_T_"), "")
+    labels.assign(gate=gate)[["file", "event", "gate"]].to_csv(tmp_path / "gates.csv", index=False)
+    found, said = measured([out, "--gate-file", f"{tmp_path / 'gates.csv'}:gate"], capsys)
+    assert found["all"]["n_gated"] == found["unique"]["n_gated"] == 800
+    assert "each measured once" in said
 
 
 def test_files_of_different_events_are_measured_whole(example_run, tmp_path, capsys):

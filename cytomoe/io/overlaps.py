@@ -109,6 +109,19 @@ def find_overlaps(values: NDArray[Any], gates: Gates, *, file: ArrayLike, sample
     return Overlaps(event, unique, _count_shared(gated_group[several], gate[several], gates.names))
 
 
+def one_of_each_gate(overlaps: Overlaps, gates: Gates) -> NDArray[np.bool_]:
+    """One row of every event, but one of each of its gates where its rows lie in several; shape (rows,).
+
+    A row without a gate is none where another of its event has a gate.
+    """
+    in_a_gate = np.zeros(len(overlaps.event), dtype=bool)
+    in_a_gate[overlaps.event[gates.gated]] = True
+    pairs = overlaps.event * (len(gates.names) + 1) + gates.codes + 1
+    first = np.zeros(len(pairs), dtype=bool)
+    first[np.unique(pairs, return_index=True)[1]] = True
+    return first & (gates.gated | ~in_a_gate[overlaps.event])
+
+
 def _rows_with_a_twin(values: NDArray[Any], sample: NDArray[np.int64]) -> NDArray[np.intp]:
     """Rows whose 64-bit hash occurs more than once: all that have an equal row, and next to no others."""
     hashes = np.empty(len(values), dtype=np.uint64)

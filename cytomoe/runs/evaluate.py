@@ -16,14 +16,13 @@ from cytomoe.io.event_rows import EventRows, file_codes, names_a_file, order_by_
 from cytomoe.io.gate_tables import read_gate_file
 from cytomoe.io.gates import Gates
 from cytomoe.io.given_tables import delimiter_of, read_text
-from cytomoe.io.overlaps import find_overlaps
-from cytomoe.io.run_folder import MANIFEST, distinct_events, read_inputs, read_manifest
+from cytomoe.io.run_folder import MANIFEST, read_inputs
 from cytomoe.io.tables import plain_cell
+from cytomoe.runs.copies import Copies, copies_of_files, copies_of_run
 from cytomoe.runs.events import Events, file_names, open_events
 from cytomoe.runs.gating import GateSource, find_gates
 from cytomoe.runs.inputs import sha256
 from cytomoe.runs.job import Listener
-from cytomoe.twins import SharedEvents
 from cytomoe.words import listed
 
 if TYPE_CHECKING:
@@ -88,18 +87,17 @@ def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> tuple[di
         gated = find_gates(events, job.gates, listener)
         assert gated is not None  # a source was given
         gates = gated.gates
-        sample = np.array(events.samples, dtype=object)[events.sample]
-        further = {"unique": gated.overlaps.unique, "sample": sample}
-    once = None if job.gates.pattern is not None else _each_event_once(job, table, rows, events)
+        further = {"unique": gated.overlaps.unique, "sample": _samples(job, rows, events)}
+    copies = None if job.gates.pattern is not None else _copies(job, table, rows, events, gates, listener)
     if events is None and len(rows.names) > 1 and not (_folder_of(job.labels) / MANIFEST).is_file():
         listener.say(
             f"{job.labels} stands alone, so whether events are in several of its {len(rows.names)} files is not known, "
             "and every row is measured; name the FCS files after it to count each event once"
         )
-    if once is not None:
-        listener.say(f"{len(once):,} rows hold {np.count_nonzero(once):,} distinct events, each measured once")
-        labels, gates = labels[once], gates.take(once)
-        further = {name: values[once] for name, values in further.items()}
+    if copies is not None:
+        listener.say(copies.message)
+        labels, gates = labels[copies.kept], gates.take(copies.kept)
+        further = {name: values[copies.kept] for name, values in (further | {"unique": copies.unique}).items()}
     return _measure(labels, gates, further, job.min_population, listener)
 
 
@@ -181,51 +179,24 @@ def _rows_of_run(run: Path, n_rows: int) -> EventRows | None:
     return rows if len(rows) == n_rows else None
 
 
-def _each_event_once(
-    job: EvaluateJob, labels: pd.DataFrame, rows: EventRows, events: Events | None
-) -> NDArray[np.bool_] | None:
-    """One row of each event where events stand in several files, shape (rows,); None where none does."""
+def _copies(
+    job: EvaluateJob, labels: pd.DataFrame, rows: EventRows, events: Events | None, gates: Gates, listener: Listener
+) -> Copies | None:
+    """Rows that hold the same event, where it is known of any."""
     run = _folder_of(job.labels)
-    of_run = _rows_of_run(run, len(rows))
+    if _rows_of_run(run, len(rows)) is not None:
+        return copies_of_run(run, rows, gates, events, lambda: _open_files(job, labels, Listener()), listener)
+    return None if events is None else copies_of_files(events, gates)
+
+
+def _samples(job: EvaluateJob, rows: EventRows, events: Events) -> NDArray[np.object_]:
+    """Sample of each row: of the pattern where there is one, else of the run, else each file is one."""
+    run = _folder_of(job.labels)
+    of_run = None if job.gates.pattern is not None else _rows_of_run(run, len(rows))
     if of_run is None:
-        return None if events is None or not _repeat(events) else _first_rows(events, events.by_name)
-    if distinct_events(read_manifest(run)) == len(rows):
-        return None
-    if of_run.names == rows.names and (run / "cells.h5ad").is_file():
-        from cytomoe.reporting.run_files import Cells
-
-        return Cells.read(run / "cells.h5ad").counted
-    events = _open_files(job, labels, Listener()) if events is None else events
+        return np.array(events.samples, dtype=object)[events.sample]
     samples = np.array([entry["sample"] for entry in read_inputs(run)], dtype=object)
-    place = file_codes(events.names, of_run.names, str(job.labels))
-    return _first_rows(events, np.argsort(place), samples[place][events.file])
-
-
-def _repeat(events: Events) -> bool:
-    """Whether files of the same channels hold the same events, and more of them than may be alike by chance."""
-    shared, channels = SharedEvents(events.names, events.n_events), set()
-    for i in range(len(events.files)):
-        for _, adata in events.chunks(i):
-            shared.look(i, adata)
-            channels.add(tuple(map(str, adata.var_names)))
-    return len(channels) == 1 and bool(shared.warnings())
-
-
-def _first_rows(
-    events: Events, order: NDArray[np.int64], sample: NDArray[np.object_] | None = None
-) -> NDArray[np.bool_]:
-    """The first row of each event, shape (rows,), where the files come in this order.
-
-    A table may give an event another gate in each file: which counts must not depend on how the files are given.
-    ``sample``: of each row; all are of one where it is None.
-    """
-    rows = np.argsort(np.argsort(order)[events.file], kind="stable")
-    values = np.concatenate([np.asarray(adata.X) for adata in events.adatas])[rows]
-    no_gates = Gates(np.full(len(rows), -1, dtype=np.int32), ())
-    found = find_overlaps(values, no_gates, file=events.file[rows], sample=None if sample is None else sample[rows])
-    first = np.empty(len(rows), dtype=bool)
-    first[rows] = found.first
-    return first
+    return samples[file_codes(events.names, of_run.names, str(job.labels))][events.file]
 
 
 def _measure(
