@@ -226,6 +226,30 @@ def test_a_table_of_named_files_that_lacks_rows_says_of_which(read):
         read(TABLE.drop(columns="event").drop(index=4))
 
 
+@pytest.mark.parametrize("index", [[0, 1, 2, 3, 4], [1, 2, 3, 4, 5], [3, 4, 0, 1, 2], [0, 1, 0, 1, 2], [7, 5, 4, 9, 8]])
+def test_an_index_in_the_order_of_the_rows_or_events_is_not_used(read, index):
+    assert read(SWAPPED.assign(index=index))[0] == LABELS
+
+
+@pytest.mark.parametrize(
+    ("index", "counts"),
+    [([3, 4, 1, 0, 2], "all files"), ([1, 0, 0, 1, 2], "each file"), ([1, 2, 3, 1, 2], "each file")],
+)
+def test_an_index_shows_that_the_rows_of_named_files_were_shuffled(read, index, counts):
+    with pytest.raises(
+        InputError, match=f"column cell_id counts the events.*call it event if it counts through {counts}"
+    ):
+        read(SWAPPED.assign(cell_id=index))
+
+
+def test_the_column_of_known_cells_is_asked_for_by_populations(tmp_path, capsys):
+    n_events = len(pd.read_csv(EXAMPLE / "example_A01_gates.csv"))
+    pd.DataFrame({"one": ["T"] * n_events, "other": "B"}).to_csv(tmp_path / "known.csv", index=False)
+    arguments = ["cluster", str(EXAMPLE / "example_A01.fcs"), "--prior", str(tmp_path / "known.csv")]
+    assert run([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "which column holds the populations? one, other; say --prior" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------ as a user types it
 
 

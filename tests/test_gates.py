@@ -205,8 +205,32 @@ def test_colon_in_a_file_name_is_no_column(write):
 
 
 def test_several_columns_need_a_choice(write):
-    with pytest.raises(InputError, match=r"which column holds the gates\? event, gate; say --gate-file .*:gate"):
-        read_gate_file(write("event,gate\n0,NK\n1,B\n"), one_file(2))
+    with pytest.raises(InputError, match=r"which column holds the gates\? event, gate, day; say --gate-file .*:gate"):
+        read_gate_file(write("event,gate,day\n0,NK,1\n1,B,1\n"), one_file(2))
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("event,gate", "{0},{1}"),
+        ("file,event,celltype", "cells.fcs,{0},{1}"),
+        ("Sample,gate,Event", "cells,{1},{0}"),
+        (",gate", "{0},{1}"),
+        ("Unnamed: 0,gate,file", "{0},{1},cells.fcs"),
+        ("index,event,gate", "{0},{0},{1}"),
+    ],
+)
+def test_a_single_column_that_says_no_event_holds_the_gates(write, header, row):
+    rows = "\n".join(row.format(i, gate) for i, gate in enumerate(("NK", "B", "NK")))
+    assert labels_of(read_gate_file(write(f"{header}\n{rows}\n"), one_file(3))) == ["NK", "B", "NK"]
+
+
+@pytest.mark.parametrize("index", ["index", "cell_id", "Unnamed: 0", ""])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_table_in_another_order_than_its_index_is_refused(write, index, first):
+    rows = "\n".join(f"{i + first},NK" for i in (2, 0, 1))
+    with pytest.raises(InputError, match="counts the events, but not in the order of its rows; call it event if it co"):
+        read_gate_file(f"{write(f'{index},gate{chr(10)}{rows}{chr(10)}')}:gate", one_file(3))
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from cytomoe.words import counted, listed
 
 _FIRST_LINE = 2  # of a table's rows, below its header
 _NAMED = 4  # files that a message names
+_FEWEST = 3  # rows of a table of which a column is taken for their count
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +170,7 @@ def order_of_table(
     rows: EventRows,
     what: str,
     say: Callable[[str], None],
+    others: Mapping[str, pd.Series[Any]] = MappingProxyType({}),
 ) -> NDArray[np.intp] | None:
     """Where each row of the run stands in a table that the user gives; None where its order is the run's.
 
@@ -181,6 +184,8 @@ def order_of_table(
         How messages call the table.
     say
         Told where rows are moved, or the numbers of the events are not used.
+    others
+        Further columns, by name: where one counts the rows, but not in their order, these were shuffled.
 
     Raises
     ------
@@ -193,6 +198,8 @@ def order_of_table(
     numbers = None if events is None else _whole_numbers(events, what)
     if events is not None and numbers is None:
         say(f"{what}: its column event holds no numbers of events; its rows are taken in the order of the files")
+    if numbers is None:
+        _refuse_shuffled(others, file, what)
     if numbers is not None:
         order, by = _order_in_table(file, numbers, rows, what), "file and event"
     elif file is not None:
@@ -231,6 +238,49 @@ def difference_of_table(files: pd.Series[Any] | None, events: pd.Series[Any] | N
     if file is None and len(rows.names) > 1:
         return ""
     return _difference(np.zeros(len(numbers), dtype=np.int64) if file is None else file, numbers, rows, "the run")
+
+
+def counts_rows(cells: pd.Series[Any]) -> bool:
+    """Whether a column numbers the rows of its table from 0 or 1, in whichever order."""
+    values = _numbers_of(cells)
+    return values is not None and _is_count(np.sort(values))
+
+
+def _refuse_shuffled(others: Mapping[str, pd.Series[Any]], file: NDArray[np.int64] | None, what: str) -> None:
+    """Refuse a table that does not number its events as such, but has a column that shows that it was shuffled."""
+    for name, cells in others.items():
+        values = _numbers_of(cells)
+        if values is None or _is_count(values):
+            continue
+        by_file = np.arange(len(values)) if file is None else np.argsort(file, kind="stable")
+        through = _is_count(np.sort(values))
+        begins = np.zeros(len(values), dtype=np.int64)  # what of a count stands before the file
+        if not through and file is not None:
+            begins = np.searchsorted(file[by_file], file[by_file])
+            if not _is_count(values[np.lexsort((values, file))] + begins):
+                continue
+        elif not through:
+            continue
+        if not _is_count(values[by_file] + begins):
+            raise InputError(
+                f"{what}: its column {name or '(without a name)'} counts the events, but not in the order of its rows; "
+                f"call it event if it counts through {'all files' if through else 'each file'} as the run does, else "
+                "sort the table by it"
+            )
+
+
+def _numbers_of(cells: pd.Series[Any]) -> NDArray[np.int64] | None:
+    """Whole numbers of a column that may count rows; None where it holds anything else."""
+    if len(cells) < _FEWEST or not str(cells.iloc[0]).strip().replace(".", "").isdecimal():
+        return None
+    values = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64)
+    whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
+    return values.astype(np.int64) if whole.all() else None
+
+
+def _is_count(values: NDArray[np.int64]) -> bool:
+    """Whether numbers are 0, 1, 2, ... or 1, 2, 3, ..."""
+    return bool(values[0] in (0, 1) and (np.diff(values) == 1).all())
 
 
 def _order_in_table(

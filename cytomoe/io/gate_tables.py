@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cytomoe.errors import InputError, did_you_mean
-from cytomoe.io.event_rows import EventRows, difference_of_table, names_a_file, order_of_table
+from cytomoe.io.event_rows import EventRows, counts_rows, difference_of_table, names_a_file, order_of_table
 from cytomoe.io.gates import Gates
 from cytomoe.io.given_tables import delimiter_of, read_text
 from cytomoe.words import counted
@@ -66,7 +66,8 @@ def read_gate_file(source: str | os.PathLike[str], rows: EventRows, say: Callabl
     position = _column_position(names, column, header, path, table)
     what = f"--gate-file {path}"
     files, events = _which_events(table, names, rows, what, say, but=position)
-    order = order_of_table(files, events, rows, what, say)
+    others = {name: table.iloc[:, i] for i, name in enumerate(names) if i != position and not _is_key(name)}
+    order = order_of_table(files, events, rows, what, say, others)
     labels = table.iloc[:, position].to_numpy(dtype=object)
     return Gates.from_labels(labels if order is None else labels[order])
 
@@ -147,7 +148,10 @@ def _column_position(names: list[str], column: str | None, header: bool, path: P
     if column is None:
         if len(names) == 1:
             return 0
+        others = [i for i, name in enumerate(names) if not _is_key(name) and not _is_index(name, table.iloc[:, i])]
         likely = _likely_column(names, table)
+        if len(others) == 1 and names[others[0]] == likely:
+            return others[0]
         raise InputError(
             f"--gate-file {path}: which column holds the gates? {', '.join(names)}; say --gate-file {path}:{likely}"
         )
@@ -164,10 +168,25 @@ def _column_position(names: list[str], column: str | None, header: bool, path: P
 def _likely_column(names: list[str], table: pd.DataFrame) -> str:
     """Name of the column that is most likely to hold gates: none that says where an event is, or measures it."""
     could = [
-        name for i, name in enumerate(names) if name.casefold() not in _NO_GATES and not _measures(table.iloc[:, i])
+        name
+        for i, name in enumerate(names)
+        if name.casefold() not in _NO_GATES
+        and not _is_index(name, table.iloc[:, i])
+        and not _measures(table.iloc[:, i])
     ]
     called = {name.casefold(): name for name in could}
     return next((called[name] for name in _CALLED_GATES if name in called), (could or names)[-1])
+
+
+def _is_key(name: str) -> bool:
+    """Whether a column says which event a row is."""
+    return name.casefold() in (*_FILES, "event")
+
+
+def _is_index(name: str, column: pd.Series[str]) -> bool:
+    """Whether a column is the count of rows that programs save with a table."""
+    called = name.casefold()
+    return not called or called.startswith("unnamed:") or (called not in _CALLED_GATES and counts_rows(column))
 
 
 def _measures(column: pd.Series[str]) -> bool:

@@ -24,6 +24,12 @@ from cytomoe.runs.events import Events
 from cytomoe.runs.job import Listener
 from cytomoe.words import counted, percent
 
+_WORDS_OF_PRIOR = {
+    "--gate-file": "--prior",
+    "--gate-channel": "--prior-channel",
+    "which column holds the gates?": "which column holds the populations?",
+}
+
 
 @dataclass(frozen=True)
 class GateSource:
@@ -148,7 +154,9 @@ def find_prior(events: Events, source: PriorSource, listener: Listener | None = 
 
 def _as_prior(words: str) -> str:
     """Words on tables and channels, which are the same as for gates, with the options of known cells."""
-    return words.replace("--gate-file", "--prior").replace("--gate-channel", "--prior-channel")
+    for gates, known in _WORDS_OF_PRIOR.items():
+        words = words.replace(gates, known)
+    return words
 
 
 def _gates(events: Events, source: GateSource, say: Callable[[str], None]) -> Gates:
