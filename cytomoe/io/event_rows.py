@@ -213,31 +213,45 @@ def order_of_table(
     return order
 
 
-def difference_of_table(files: pd.Series[Any] | None, events: pd.Series[Any] | None, rows: EventRows, what: str) -> str:
-    """The first event that a table of another length has too much, and the first that it lacks, in words.
+def order_of_some(
+    files: pd.Series[Any] | None, events: pd.Series[Any], rows: EventRows, what: str, say: Callable[[str], None]
+) -> NDArray[np.intp]:
+    """Where each row of the run stands in a table of some of its events; -1 where it does not.
 
     Parameters
     ----------
     files, events, rows, what
-        As in :func:`order_of_table`.
-
-    Returns
-    -------
-    str
-        Empty where the table does not say which events its rows are.
+        As in :func:`order_of_table`; ``files`` may lack where there is one.
+    say
+        Told how many events have no row.
 
     Raises
     ------
     InputError
-        If it names another file, or numbers some of its events only.
+        If the table repeats an event, or has one that is not in the run.
     """
-    file = None if files is None else file_codes(files, rows.names, what)
-    numbers = None if events is None else _whole_numbers(events, what)
+    numbers = _whole_numbers(events, what)
     if numbers is None:
-        return "" if file is None else _difference_of_counts(file, rows)
-    if file is None and len(rows.names) > 1:
-        return ""
-    return _difference(np.zeros(len(numbers), dtype=np.int64) if file is None else file, numbers, rows, "the run")
+        raise InputError(
+            f"{what}: {counted(len(events), 'row')} for {counted(len(rows), 'event')}, and its column event holds no "
+            "numbers of events; it needs one row per event, in the order of the files"
+        )
+    file = np.zeros(len(numbers), dtype=np.int64) if files is None else file_codes(files, rows.names, what)
+    if problem := _difference(file, numbers, rows, "the run", some=True):
+        raise InputError(f"{what}: {problem}")
+    first = _first_number(file, numbers, rows)
+    own = pd.MultiIndex.from_arrays([rows.file, rows.event])
+    order = pd.MultiIndex.from_arrays([file, numbers - first]).get_indexer(own)
+    say(
+        f"{what}: {np.count_nonzero(order < 0):,} of {len(rows):,} events have no row in it and count as in no gate "
+        f"({counted(len(numbers), 'event')} in it, numbered from {first})"
+    )
+    return order
+
+
+def difference_of_files(files: pd.Series[Any] | None, rows: EventRows, what: str) -> str:
+    """The first file of which a table of another length has too many or too few rows, in words; empty without files."""
+    return "" if files is None else _difference_of_counts(file_codes(files, rows.names, what), rows)
 
 
 def counts_rows(cells: pd.Series[Any]) -> bool:
@@ -383,12 +397,23 @@ def _order_of_count(numbers: NDArray[np.int64], rows: EventRows) -> NDArray[np.i
     return order if counts and rows.whole else None
 
 
-def _difference(file: NDArray[np.int64], event: NDArray[np.int64], rows: EventRows, where: str) -> str:
-    """The first event that a table repeats, or that the run does not have, and the first that lacks in the table."""
+def _first_number(file: NDArray[np.int64], event: NDArray[np.int64], rows: EventRows) -> int:
+    """Whether a table numbers its events from 0, as labels.csv does, or from 1, by which more are of the run."""
     own = pd.MultiIndex.from_arrays([rows.file, rows.event])
-    counts = [pd.MultiIndex.from_arrays([file, event - first]) for first in (0, 1)]
-    first = int(counts[1].isin(own).sum() > counts[0].isin(own).sum())
-    table = counts[first]
+    known = [pd.MultiIndex.from_arrays([file, event - first]).isin(own).sum() for first in (0, 1)]
+    return int(known[1] > known[0])
+
+
+def _difference(
+    file: NDArray[np.int64], event: NDArray[np.int64], rows: EventRows, where: str, *, some: bool = False
+) -> str:
+    """The first event that a table repeats, or that the run does not have, and the first that lacks in the table.
+
+    ``some``: none lacks in a table of some events.
+    """
+    own = pd.MultiIndex.from_arrays([rows.file, rows.event])
+    first = _first_number(file, event, rows)
+    table = pd.MultiIndex.from_arrays([file, event - first])
     repeated, unknown, lacking = table.duplicated(), ~table.isin(own), ~own.isin(table)
     problems = []
     if (repeated | unknown).any():
@@ -400,7 +425,7 @@ def _difference(file: NDArray[np.int64], event: NDArray[np.int64], rows: EventRo
             if unknown[line]
             else f"{called} stands in line {before + _FIRST_LINE} and again in line {line + _FIRST_LINE}"
         ]
-    if lacking.any():
+    if lacking.any() and not some:
         row = int(np.argmax(lacking))
         problems.append(f"event {rows.event[row] + first} of {rows.names[rows.file[row]]} has no row")
     return ", and ".join(problems)

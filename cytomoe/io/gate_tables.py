@@ -13,7 +13,14 @@ import numpy as np
 import pandas as pd
 
 from cytomoe.errors import InputError, did_you_mean
-from cytomoe.io.event_rows import EventRows, counts_rows, difference_of_table, names_a_file, order_of_table
+from cytomoe.io.event_rows import (
+    EventRows,
+    counts_rows,
+    difference_of_files,
+    names_a_file,
+    order_of_some,
+    order_of_table,
+)
 from cytomoe.io.gates import Gates
 from cytomoe.io.given_tables import delimiter_of, read_text
 from cytomoe.words import counted
@@ -36,7 +43,8 @@ def read_gate_file(source: str | os.PathLike[str], rows: EventRows, say: Callabl
     """Gates from a table with one row per event, with or without a header line.
 
     A table with a column ``event`` (and ``file``, where there are several) may be in any order, as long as its events
-    are those of the run; with a column ``file`` alone, files may be in any order; any other is in that of the files.
+    are those of the run, and need not have them all: those without a row are in no gate. With a column ``file`` alone,
+    files may be in any order; any other table is in that of the files.
 
     Parameters
     ----------
@@ -62,13 +70,15 @@ def read_gate_file(source: str | os.PathLike[str], rows: EventRows, say: Callabl
     table = _read_table(path)
     header = _has_header(table, rows, path)
     names = [str(name).strip() for name in table.iloc[0]] if header else [str(i + 1) for i in range(table.shape[1])]
-    table = table.iloc[int(header) : int(header) + len(rows)]
+    table = _rows_of_events(table, header, len(rows))
     position = _column_position(names, column, header, path, table)
     what = f"--gate-file {path}"
     files, events = _which_events(table, names, rows, what, say, but=position)
+    labels = table.iloc[:, position].to_numpy(dtype=object)
+    if events is not None and len(table) != len(rows):
+        return Gates.from_labels(np.array([*labels, None])[order_of_some(files, events, rows, what, say)])
     others = {name: table.iloc[:, i] for i, name in enumerate(names) if i != position and not _is_key(name)}
     order = order_of_table(files, events, rows, what, say, others)
-    labels = table.iloc[:, position].to_numpy(dtype=object)
     return Gates.from_labels(labels if order is None else labels[order])
 
 
@@ -102,7 +112,10 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _has_header(table: pd.DataFrame, rows: EventRows, path: Path) -> bool:
-    """Whether the first line is a header, told by the number of rows and by its words; refuses any other number."""
+    """Whether the first line is a header, told by the number of rows and by its words.
+
+    Refuses any other number of rows, unless they say which events they are.
+    """
     first, rest = tuple(table.iloc[0]), table.iloc[1:]
     names_a_gate = (rest == first).all(axis=1).any()  # a header would not occur again below
     headed = len(rest) > 0 and not names_a_gate
@@ -115,12 +128,24 @@ def _has_header(table: pd.DataFrame, rows: EventRows, path: Path) -> bool:
             return False
     what, under = f"--gate-file {path}", " under a header line" if headed else ""
     names = [cell.strip() for cell in first] if headed else []
-    which = difference_of_table(*_which_events(rest, names, rows, what, _ignore), rows, what)
+    files, events = _which_events(_rows_of_events(table, headed, len(rows)), names, rows, what, _ignore)
+    if events is not None and (files is not None or len(rows.names) == 1):
+        return True
+    which = difference_of_files(files, rows, what)
     raise InputError(
         f"{what}: {counted(len(table) - headed, 'row')}{under} for {counted(len(rows), 'event')}"
         f"{f' ({which})' if which else ''}; it needs one row per event, in the order of the files"
         f"{'' if headed else ' (and at most one header line)'}"
     )
+
+
+def _rows_of_events(table: pd.DataFrame, header: bool, n_events: int) -> pd.DataFrame:
+    """The rows below a header, or as many as there are events; blank ones are none where they number their events."""
+    if not header:
+        return table.iloc[:n_events]
+    named = table.iloc[0].astype(str).str.strip().str.casefold().isin(["event"]).any()
+    table = table.iloc[1:]
+    return table[~table.isin(["", np.nan]).all(axis=1)] if named else table
 
 
 def _which_events(

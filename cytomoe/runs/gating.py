@@ -27,6 +27,7 @@ from cytomoe.words import counted, percent
 _WORDS_OF_PRIOR = {
     "--gate-file": "--prior",
     "--gate-channel": "--prior-channel",
+    "count as in no gate": "count as unknown",
     "which column holds the gates?": "which column holds the populations?",
 }
 
