@@ -348,6 +348,8 @@ def test_samples_by_name_by_pattern_and_by_sheet(tmp_path):
     sheet.write_text("file,sample,condition\nexp_B7.fcs,one,drug\nexp_A12.fcs,one,drug\n")
     (sample,) = find_samples([sheet])
     assert (sample.name, len(sample.paths), sample.fields) == ("one", 2, (("condition", "drug"),))
+    sheet.write_text("Filename,sample\nexp_B7,one\n")
+    assert find_samples([sheet])[0].paths == (tmp_path / "exp_B7.fcs",)
     sheet.write_text("file,sample,condition\nexp_B7.fcs,one,drug\nexp_A12.fcs,one,none\n")
     with pytest.raises(InputError, match="disagree"):
         find_samples([sheet])

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import anndata
 import flowio
@@ -14,6 +15,8 @@ from cytomoe.cli.main import run
 from cytomoe.comparison import compare_abundance
 from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
+from cytomoe.runs.events import open_events
+from cytomoe.runs.samples import with_samples
 
 FILES = [f"example_data/example_A0{i}.fcs" for i in (1, 2, 3)]
 
@@ -84,6 +87,37 @@ def test_a_wrong_table_of_samples_is_refused(example_run, table, message, tmp_pa
     arguments = ["predict", str(example_run / "model.cytomoe"), *FILES, "--samples", str(tmp_path / "samples.csv")]
     assert run([*arguments, "--out", str(tmp_path / "x")]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "names"),
+    [
+        ("sample,condition", "example_A0{n},c{n}", "example_A0{n}"),
+        ("Sample,condition", "example_A0{n}.fcs,c{n}", "example_A0{n}"),
+        ("file,sample,condition", "example_A0{n},s{n},c{n}", "s{n}"),
+        ("Filename,sample,condition", "example_A0{n}.fcs,s{n},c{n}", "s{n}"),
+    ],
+)
+def test_samples_of_a_run_are_named_by_sample_or_file_with_or_without_the_suffix(header, row, names, tmp_path):
+    table = tmp_path / "samples.csv"
+    table.write_text("\n".join([header, *(row.format(n=n) for n in (3, 2, 1))]))
+    events = with_samples(open_events([Path(file) for file in FILES]), table)
+    wells = [int(Path(file).stem[-1]) for file in FILES]
+    assert [events.samples[i] for i in events.file_sample] == [names.format(n=n) for n in wells]
+    assert events.conditions["condition"].to_dict() == {names.format(n=n): f"c{n}" for n in (3, 2, 1) if n in wells}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("sample,c\nexample_A01,1\nexample_A01,2\n", "sample example_A01 stands in it twice"),
+        ("sample,c\nexample_A01,1\n", "no row for the sample example_A02; nearest: example_A01"),
+    ],
+)
+def test_a_table_of_samples_without_files_is_held_against_the_run(table, message, tmp_path):
+    (tmp_path / "samples.csv").write_text(table)
+    with pytest.raises(InputError, match=message):
+        with_samples(open_events([Path(file) for file in FILES]), tmp_path / "samples.csv")
 
 
 def test_merged_populations_have_their_names_everywhere(example_run, mapping, tmp_path):

@@ -188,8 +188,8 @@ samples_option = click.option(
     "--samples",
     type=FILE,
     metavar="CSV",
-    help="Table of the samples with the columns file, sample and any others (condition, batch, patient), which are "
-    "carried into the tables of the result.",
+    help="Table of the samples with the columns sample (as in abundance.csv, or the name of the file), file where a "
+    "sample is to be called otherwise, and any others (condition, batch, patient), carried into the results.",
 )
 
 data_set_option = click.option(

@@ -16,6 +16,8 @@ from cytomoe.io.fcs_names import without_suffix
 from cytomoe.io.tables import plain_cell
 from cytomoe.words import counted, listed
 
+# How tables call the column that names a file, compared without regard to case.
+FILE_COLUMNS = ("file", "filename", "file_name", "file name")
 _FIRST_LINE = 2  # of a table's rows, below its header
 _NAMED = 4  # files that a message names
 _FEWEST = 3  # rows of a table of which a column is taken for their count

@@ -14,6 +14,7 @@ import pandas as pd
 
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.event_rows import (
+    FILE_COLUMNS,
     EventRows,
     counts_rows,
     difference_of_files,
@@ -27,7 +28,7 @@ from cytomoe.words import counted
 
 # Columns that name the file of a row, the surest first.
 _SAMPLE = "sample"
-_FILES = ("file", "filename", "file_name", "file name", _SAMPLE)
+_FILES = (*FILE_COLUMNS, _SAMPLE)
 # Columns of tables of events that hold gates, the likeliest first, and such as never do.
 _CALLED_GATES = ("gate", "population", "cluster")
 _NO_GATES = frozenset({*_FILES, "event", "confidence", "outlyingness"})

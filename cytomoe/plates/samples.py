@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from cytomoe.errors import InputError, did_you_mean
+from cytomoe.io.event_rows import FILE_COLUMNS
 from cytomoe.io.fcs_names import SUFFIXES, without_suffix
 from cytomoe.io.given_tables import read_table, refuse_reserved
 from cytomoe.words import counted
@@ -175,7 +176,8 @@ def _expression(pattern: str, option: str) -> re.Pattern[str]:
 def read_sheet(path: Path) -> list[Sample]:
     """Samples of a table with the column file and, where wanted, sample, plate, well and any others.
 
-    Paths are relative to the folder of the sheet. Rows that name the same sample are files of one sample.
+    Paths are relative to the folder of the sheet, with or without .fcs. Rows that name the same sample are files of
+    one sample.
 
     Raises
     ------
@@ -184,17 +186,19 @@ def read_sheet(path: Path) -> list[Sample]:
         sample disagree.
     """
     table = read_table(path, str(path))
-    if "file" not in table.columns:
+    called = next((c for name in FILE_COLUMNS for c in map(str, table.columns) if c.casefold() == name), None)
+    if called is None:
         raise InputError(
             f"{path}: has no column file{did_you_mean('file', map(str, table.columns))}; it names the files"
         )
+    table = table.rename(columns={called: "file"})
     others = [str(column) for column in table.columns if column not in _SHEET_COLUMNS]
     refuse_reserved(others, str(path))
     if not table["file"].all():
         raise InputError(f"{path}, line {table.index[table['file'] == ''][0]}: names no file")
     samples: dict[str, Sample] = {}
     for row in table.to_dict("records"):
-        found = _by_name(path.parent / row["file"])
+        found = _by_name(_file_of(path.parent / row["file"]))
         name = row.get("sample") or found.name
         about = {"plate": row.get("plate", found.plate), "well": _spell(row.get("well", found.well))}
         fields = tuple((other, row[other]) for other in others)
@@ -211,6 +215,13 @@ def read_sheet(path: Path) -> list[Sample]:
     if not samples:
         raise InputError(f"{path}: names no file")
     return list(samples.values())
+
+
+def _file_of(path: Path) -> Path:
+    """The file that a sheet names with or without the suffix of FCS files."""
+    if path.exists():
+        return path
+    return next((file for s in SUFFIXES if (file := path.with_name(path.name + s)).is_file()), path)
 
 
 def _distinct(samples: Sequence[Sample]) -> list[Sample]:

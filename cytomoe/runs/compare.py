@@ -156,7 +156,7 @@ def _tables(job: CompareJob) -> tuple[pd.DataFrame, pd.Series[int], pd.DataFrame
         counts = population_abundance(abundance, names)[list(dict.fromkeys(names))]
     counts, totals = counts.set_index(abundance["sample"]), abundance.set_index("sample")["events"]
     if job.samples is not None:
-        table = read_samples(job.samples, by_file=False)
+        table = read_samples(job.samples)
         for column in {"sample", "file"} & set(table):  # a sample may be given by the name of its file
             table[column] = [name if name in counts.index else without_suffix(name) for name in table[column]]
         chosen = table.drop_duplicates("sample").set_index("sample")

@@ -10,24 +10,29 @@ import numpy as np
 import pandas as pd
 
 from cytomoe.errors import InputError, did_you_mean
+from cytomoe.io.event_rows import FILE_COLUMNS
+from cytomoe.io.fcs_names import without_suffix
 from cytomoe.io.given_tables import read_table, refuse_reserved
 from cytomoe.runs.events import Events
 
 
-def read_samples(path: Path, *, by_file: bool = True) -> pd.DataFrame:
-    """Read a table with the columns file, sample and any others, such as condition and batch; all as text.
+def read_samples(path: Path) -> pd.DataFrame:
+    """Read a table with the columns sample, file and any others, such as condition and batch; all as text.
 
-    Without ``by_file`` the column file may be missing.
+    The column file may be missing, and is also found as ``filename``.
 
     Raises
     ------
     InputError
-        If it can't be read, lacks the column file or sample, or names a file twice.
+        If it can't be read, lacks the column sample, or names a file twice.
     """
     table = read_table(path, f"--samples {path}")
-    for column in ("file", "sample") if by_file else ("sample",):
-        if column not in table:
-            raise InputError(f"--samples {path}: no column {column}; it needs file, sample and, if you like, condition")
+    table = table.rename(columns=_usual_names(list(map(str, table.columns))))
+    if "sample" not in table:
+        raise InputError(
+            f"--samples {path}: no column sample; it needs sample, file where samples are called otherwise, and, if "
+            "you like, condition"
+        )
     if "file" not in table:
         return table
     repeated = table["file"][table["file"].duplicated()]
@@ -44,7 +49,8 @@ def with_samples(events: Events, path: Path) -> Events:
     events
         Of the run.
     path
-        The table; files that the run does not have are left out.
+        The table; files that the run does not have are left out. Where it has no column file, its samples are those
+        of the run, or called by their file.
 
     Raises
     ------
@@ -52,16 +58,22 @@ def with_samples(events: Events, path: Path) -> Events:
         If a file of the run is missing in the table or has no sample there, a column differs between files of one
         sample, has no name, or the name of a column that cytomoe writes.
     """
-    table = read_samples(path).set_index("file")
+    table = read_samples(path)
+    by_file = "file" in table
+    table = table.set_index("file") if by_file else table.drop_duplicates().set_index("sample", drop=False)
     refuse_reserved(table.columns.drop("sample"), f"--samples {path}")
-    by_name = [name if name in table.index else Path(name).name for name in events.names]
-    for name in by_name:
-        if name not in table.index:
-            raise InputError(f"--samples {path}: no row for the file {name}{did_you_mean(name, table.index)}")
-    rows = table.loc[by_name]
+    twice = table.index[table.index.duplicated()]
+    if len(twice):
+        raise InputError(f"--samples {path}: sample {twice[0]} stands in it twice")
+    own = [events.samples[i] for i in events.file_sample]
+    keys = [_row_of(file, None if by_file else own[i], table.index, path) for i, file in enumerate(events.names)]
+    if not by_file:  # the run calls them without .fcs, whatever the table does
+        called = dict(zip(keys, own, strict=True))
+        table = table.assign(sample=[called.get(key, key) for key in table.index])
+    rows = table.loc[keys]
     if not rows["sample"].all():
         raise InputError(f"--samples {path}: no sample is named for the file {rows.index[rows['sample'] == ''][0]}")
-    used = table[table.index.isin(by_name)]
+    used = table[table.index.isin(keys)]
     samples = list(dict.fromkeys(used["sample"]))
     conditions = used.drop_duplicates().set_index("sample")
     twice = conditions.index[conditions.index.duplicated()]
@@ -70,6 +82,28 @@ def with_samples(events: Events, path: Path) -> Events:
         raise InputError(f"--samples {path}: the files of sample {twice[0]} differ in {', '.join(differing)}")
     file_sample = np.array([samples.index(sample) for sample in rows["sample"]])
     return replace(events, samples=samples, file_sample=file_sample, conditions=conditions.loc[samples])
+
+
+def _usual_names(columns: list[str]) -> dict[str, str]:
+    """The columns file and sample by the names that a table gives them."""
+    found = {}
+    for usual, names in (("file", FILE_COLUMNS), ("sample", ("sample",))):
+        called = [column for name in names for column in columns if column.casefold() == name]
+        if called and usual not in columns:
+            found[called[0]] = usual
+    return found
+
+
+def _row_of(file: str, sample: str | None, rows: pd.Index[str], path: Path) -> str:
+    """The row of a file, which is named with or without its folder and .fcs, or by its sample where that is given."""
+    names = [file, Path(file).name] if sample is None else [sample, file]
+    if sample is None:
+        names += [without_suffix(name) for name in names]
+    found = next((name for name in names if name in rows), None)
+    if found is None:
+        what = f"the file {file}" if sample is None else f"the sample {sample}"
+        raise InputError(f"--samples {path}: no row for {what}{did_you_mean(names[0], rows)}")
+    return found
 
 
 def refuse_marker_columns(events: Events, markers: Sequence[str]) -> None:
