@@ -47,6 +47,15 @@ def test_predict_warns_of_a_file_that_holds_events_of_another(example_run, expor
     assert kept in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("pattern", [[], ["--gate-pattern", "{gate}.fcs"]], ids=["no pattern", "pattern"])
+def test_the_number_of_distinct_events_is_told_where_it_is_known(example_run, exports, pattern, tmp_path, capsys):
+    arguments = ["predict", str(example_run), *map(str, exports), "--out", str(tmp_path / "out"), "--no-report"]
+    assert run([*arguments, *pattern, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert summary["events"] == 4000
+    assert summary.get("distinct_events") == (3000 if pattern else None)
+
+
 def test_predict_in_pieces_finds_the_same(example_run, exports, tmp_path, monkeypatch):
     monkeypatch.setattr("cytomoe.runs.events.HELD_BYTES", 0)
     monkeypatch.setattr("cytomoe.runs.events.CHUNK_BYTES", 20_000)

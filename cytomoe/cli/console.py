@@ -87,7 +87,7 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool, mapped: bool 
         summary: dict[str, Any] = {
             "out": str(result.out),
             "events": result.n_events,
-            "distinct_events": result.n_distinct,
+            **({} if result.repeats else {"distinct_events": result.n_distinct}),
             "clusters": result.n_clusters,
             **({} if result.unassigned is None else {"unassigned": result.unassigned}),
             **({} if result.dropped is None else {"dropped": result.dropped}),

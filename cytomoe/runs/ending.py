@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from cytomoe.runs.manifest import write_manifest
 from cytomoe.runs.mapping import MappedEvents
 from cytomoe.runs.orders import RunJob
 from cytomoe.runs.report import report_of_run
+from cytomoe.twins import tells_of_twins
 
 
 def end_run(
@@ -63,7 +65,8 @@ def end_run(
     wanted = job.report and writes_cells(mapped.events, job.h5ad)  # the report is made from the cells
     report = report_of_run(job.out, listener) if wanted else None
     watch.lap("report")
-    return _result(mapped, job.out, evaluation, watch.seconds, report)
+    result = _result(mapped, job.out, evaluation, watch.seconds, report)
+    return replace(result, repeats=tells_of_twins(warnings))
 
 
 def describe_not_numbers(mapped: MappedEvents) -> list[str]:

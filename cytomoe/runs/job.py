@@ -61,6 +61,8 @@ class RunResult:
         Events that fit no cluster; None where none were looked for.
     dropped
         Events left out of all clusters for values that are not numbers; None unless that was asked for.
+    repeats
+        Whether files repeat events and were not told apart, so that the number of distinct ones is not known.
     """
 
     out: Path
@@ -73,6 +75,7 @@ class RunResult:
     report: Path | None = None
     unassigned: int | None = None
     dropped: int | None = None
+    repeats: bool = False
 
 
 class Stopwatch:
