@@ -9,7 +9,7 @@ from handmade import make_adata
 
 from cytomoe.cli.main import run
 from cytomoe.io import read_fcs, write_fcs
-from cytomoe.twins import SharedEvents, hash_events, warn_of_shared_samples
+from cytomoe.twins import SharedEvents, hash_events, warn_of_shared_samples, warn_of_twins
 
 EXAMPLE = Path(__file__).parent.parent / "example_data"
 CHANNELS = [("Pr141Di", "CD3"), ("Nd142Di", "CD19"), ("Nd143Di", "CD4"), ("Nd144Di", "CD8")]
@@ -76,12 +76,19 @@ def test_files_that_share_nothing_are_no_warning(example_run, tmp_path):
     assert warnings_of(tmp_path / "out") == []
 
 
-def test_a_batch_that_maps_warns_of_samples_that_hold_the_same_events(example_run, exports, tmp_path, capsys):
-    model = ["--model", str(example_run / "model.cytomoe")]
-    assert run(["batch", *map(str, exports), *model, "--out", str(tmp_path / "out")]) == 0
+@pytest.mark.parametrize("mode", ["--model", "--per-sample"])
+def test_a_batch_warns_of_samples_that_hold_the_same_events(mode, example_run, exports, tmp_path, capsys):
+    choice = [mode, *([str(example_run / "model.cytomoe")] if mode == "--model" else [])]
+    assert run(["batch", *map(str, exports), *choice, "--out", str(tmp_path / "out")]) == 0
     (kept,) = warnings_of(tmp_path / "out")
     assert "stand in more than one sample and count in each (ungated and nk)" in kept
     assert kept in capsys.readouterr().err
+
+
+def test_the_advice_of_a_fit_suits_every_command():
+    values = some_events(100)
+    (line,) = warn_of_twins([file_of(values), file_of(values[:50])])
+    assert line.endswith("add --gate-pattern, which counts each event once (see cytomoe check)")
 
 
 def test_many_events_are_compared_by_a_draw_that_keeps_equal_ones(monkeypatch):

@@ -79,8 +79,8 @@ def write_tables(
 
 
 def shared_between(job: BatchJob, results: dict[str, WellResult]) -> list[str]:
-    """A warning where samples hold the same events, which only a batch that maps may not have heard from its fit."""
-    if job.mode != "model":
+    """A warning where samples hold the same events, of which a fit of all samples has told already."""
+    if job.mode == "pooled":
         return []
     good = [sample for sample in job.samples if not results[sample.name].problem]
     return warn_of_shared_samples({s.name: str(read_manifest(_folder(job, s)).get("sketch", "")) for s in good})

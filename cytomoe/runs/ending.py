@@ -22,7 +22,7 @@ from cytomoe.runs.manifest import write_manifest
 from cytomoe.runs.mapping import MappedEvents
 from cytomoe.runs.orders import RunJob
 from cytomoe.runs.report import report_of_run
-from cytomoe.twins import tells_of_twins
+from cytomoe.twins import sketch_of, tells_of_twins
 
 
 def end_run(
@@ -61,6 +61,8 @@ def end_run(
         _write_results(folder, mapped, gated, evaluation, job.h5ad)
         write_own(folder)
         watch.lap("write")
+        if job.key is not None and "sketch" not in further:  # by which a batch compares its samples
+            further = {**further, "sketch": sketch_of(mapped.events)}
         write_manifest(folder, job, mapped, gated, warnings=warnings, seconds=watch.seconds, further=further)
     wanted = job.report and writes_cells(mapped.events, job.h5ad)  # the report is made from the cells
     report = report_of_run(job.out, listener) if wanted else None
