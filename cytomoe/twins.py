@@ -15,8 +15,6 @@ from cytomoe.words import listed, percent
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from cytomoe.runs.events import Events
-
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, spreads bits
 # Fewer than this share of the events may be alike by chance, where there are few channels of whole numbers.
 SHARE = 0.001
@@ -107,15 +105,6 @@ def warn_of_twins(adatas: Sequence[AnnData]) -> list[str]:
 def tells_of_twins(warnings: Iterable[str]) -> bool:
     """Whether one of the warnings of a run is of events that stand in several of its files."""
     return any(_TWINS in warning for warning in warnings)
-
-
-def sketch_of(events: Events) -> str:
-    """What :meth:`SharedEvents.sketch` gives of all events of a sample."""
-    shared = SharedEvents(events.names, events.n_events)
-    for i in range(len(events.files)):
-        for _, adata in events.chunks(i):
-            shared.look(i, adata)
-    return shared.sketch()
 
 
 class SharedEvents:

@@ -281,7 +281,7 @@ def _refuse_shuffled(others: Mapping[str, pd.Series[Any]], file: NDArray[np.int6
             raise InputError(
                 f"{what}: its column {name or '(without a name)'} counts the events, but not in the order of its rows; "
                 f"call it event if it counts through {'all files' if through else 'each file'} as the run does, else "
-                "sort the table by it"
+                f"sort the table by {'it' if through else 'file and then by it'}"
             )
 
 

@@ -16,13 +16,14 @@ from cytomoe.io.written import write_csv
 from cytomoe.preprocessing import describe_non_finite
 from cytomoe.runs import outputs
 from cytomoe.runs.cells import H5adChoice, write_cells, writes_cells
+from cytomoe.runs.events import Events
 from cytomoe.runs.gating import GatedEvents
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.manifest import write_manifest
 from cytomoe.runs.mapping import MappedEvents
 from cytomoe.runs.orders import RunJob
 from cytomoe.runs.report import report_of_run
-from cytomoe.twins import sketch_of, tells_of_twins
+from cytomoe.twins import SharedEvents, tells_of_twins
 
 
 def end_run(
@@ -62,13 +63,22 @@ def end_run(
         write_own(folder)
         watch.lap("write")
         if job.key is not None and "sketch" not in further:  # by which a batch compares its samples
-            further = {**further, "sketch": sketch_of(mapped.events)}
+            further = {**further, "sketch": _sketch(mapped.events)}
         write_manifest(folder, job, mapped, gated, warnings=warnings, seconds=watch.seconds, further=further)
     wanted = job.report and writes_cells(mapped.events, job.h5ad)  # the report is made from the cells
     report = report_of_run(job.out, listener) if wanted else None
     watch.lap("report")
     result = _result(mapped, job.out, evaluation, watch.seconds, report)
     return replace(result, repeats=tells_of_twins(warnings))
+
+
+def _sketch(events: Events) -> str:
+    """What tells whether other samples of a batch hold the same events."""
+    shared = SharedEvents(events.names, events.n_events)
+    for i in range(len(events.files)):
+        for _, adata in events.chunks(i):
+            shared.look(i, adata)
+    return shared.sketch()
 
 
 def describe_not_numbers(mapped: MappedEvents) -> list[str]:
