@@ -11,7 +11,10 @@ from cytomoe.cli.main import run
 from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
 from cytomoe.io import read_fcs
+from cytomoe.io.gates import Gates
+from cytomoe.io.overlaps import Overlaps
 from cytomoe.runs.cluster import describe_known, known_alone
+from cytomoe.runs.fitting import on_all_copies
 from cytomoe.similarity.prior import KnownPairs, Prior, name_by_types, share_out_parts, trusted_types, type_means
 
 SAMPLE = "example_data/example_A01.fcs"
@@ -25,6 +28,67 @@ def test_a_part_with_known_cells_of_one_type_becomes_that_type():
     shared = share_out_parts(partition, values, known, np.zeros((2, 2), np.float32))
     assert shared[:5].tolist() == [1] * 5  # both parts of type 1 are joined
     assert shared[5] not in (0, 1)  # nobody named the last: the data decides
+
+
+def test_a_large_part_does_not_become_a_small_population_for_one_known_cell_in_it():
+    """Were the part of 5,000 of the population, most of its known cells would have been taken there."""
+    partition = np.repeat([0, 1, 2], [50, 5000, 1000])
+    known = np.full(len(partition), -1)
+    known[[0, 1, 2, 3, 50]] = 0
+    shared = share_out_parts(partition, np.zeros((len(known), 2), np.float32), known, np.zeros((1, 2), np.float32))
+    assert (shared[:50] == 0).all()
+    assert (shared[50:] != 0).all()
+
+
+def test_parts_of_a_population_are_joined_where_its_known_cells_are_spread_over_them():
+    partition = np.repeat([0, 1, 2], [1000, 5000, 1000])
+    known = np.full(len(partition), -1)
+    known[[0, 1, 1000, 1001, 1002, 1003, 1004]] = 0
+    shared = share_out_parts(partition, np.zeros((len(known), 2), np.float32), known, np.zeros((1, 2), np.float32))
+    assert (shared == 0).tolist() == (partition < 2).tolist()
+
+
+def test_a_few_known_cells_of_a_small_population_do_not_rename_a_large_one(data, tmp_path, capsys):
+    """A real well: half of the known cells lie in a splinter that the clusters on which partitions agree swallow."""
+    wells = sorted(map(str, (data / "bodenmiller").glob("*_H05.fcs")))
+    chosen = ["--markers", "CD3,CD45,CD4,CD20,CD33,CD123,CD14,IgM,HLA-DR,CD7", "--no-report", "--h5ad", "no"]
+    chosen += ["--gate-pattern", "{plate}_{gate}_{well}.fcs"]
+    names = []
+    for path in wells:
+        own = np.full(read_fcs(path).n_obs, "", dtype=object)
+        if "dendritic" in path:
+            own[np.linspace(0, len(own) - 1, 10).astype(int)] = "dendritic"
+        names.append(own)
+    pd.DataFrame({"population": np.concatenate(names)}).to_csv(tmp_path / "known.csv", index=False)
+    arguments = ["cluster", *wells, *chosen, "--prior", str(tmp_path / "known.csv"), "--out", str(tmp_path / "out")]
+    assert run(arguments) == 0
+    assert "10 events are known: dendritic 10" in capsys.readouterr().err  # from whichever copy names them
+    clusters = pd.read_csv(tmp_path / "out" / "clusters.csv")
+    assert clusters.loc[clusters["population"] == "dendritic", "events"].sum() < 300
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())["unique"]
+    assert found["f_measure"] > 0.98
+
+
+def test_known_cells_count_from_any_row_of_an_event_and_not_where_rows_differ():
+    names = np.array([None, "T", None, "B", "NK", "B", None], dtype=object)
+    event = np.array([0, 0, 2, 2, 2, 5, 6])
+    known, differing = on_all_copies(Gates.from_labels(names), Overlaps(event, np.ones(7, dtype=bool), {}))
+    assert [None if code < 0 else known.names[code] for code in known.codes] == ["T", "T", None, None, None, "B", None]
+    assert differing == 1
+
+
+def test_known_cells_that_were_not_followed_are_told(tmp_path, capsys):
+    gates = read_fcs(SAMPLE)[:, "gate"].X[:, 0]
+    names = np.full(len(gates), "", dtype=object)
+    names[np.flatnonzero(gates == 5)[:12]] = "NK"
+    names[np.flatnonzero(gates == 1)[:2]] = "NK"
+    names[np.flatnonzero(gates == 1)[2:8]] = "helpers"
+    pd.DataFrame({"population": names}).to_csv(tmp_path / "known.csv", index=False)
+    arguments = ["cluster", SAMPLE, "--prior", str(tmp_path / "known.csv"), "--out", str(tmp_path / "out")]
+    assert run([*arguments, "--no-report", "--h5ad", "no"]) == 0
+    assert "lie among cells of another kind, and whose clusters are not called so: NK 2 of 14 (most in cluster 1)" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_part_with_known_cells_of_two_types_is_shared_out_between_them():

@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe.errors import InputError
 from cytomoe.preparation import Prepared
 from cytomoe.reference import Population, read_reference
 from cytomoe.runs import outputs
 from cytomoe.runs.ending import describe_not_numbers, end_run
 from cytomoe.runs.events import Events
-from cytomoe.runs.fitting import get_ready, hold_out, known_cells, prepare_fit, rows_that_train, train, unstable
+from cytomoe.runs.fitting import (
+    get_ready,
+    hold_out,
+    known_cells,
+    on_all_copies,
+    prepare_fit,
+    rows_that_train,
+    train,
+    unstable,
+)
 from cytomoe.runs.gating import GatedEvents, find_prior
 from cytomoe.runs.inputs import MODEL_FILE
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
@@ -26,6 +36,7 @@ from cytomoe.runs.sampling import FITTED_EVENTS
 from cytomoe.saturation import warn_of_saturation
 from cytomoe.similarity import OTHER, Prior
 from cytomoe.twins import warn_of_twins
+from cytomoe.words import counted
 
 if TYPE_CHECKING:
     from cytomoe.clusterer import Clusterer
@@ -90,7 +101,7 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
     reference = None if job.reference is None else read_reference(job.reference)
     watch = Stopwatch()
     events, gated = open_run(job, listener, fitted=job.subsample or FITTED_EVENTS)
-    known = find_prior(events, job.prior, listener)
+    known = _known(job, events, gated, listener)
     held_out = hold_out(job, events, gated)
     rows = rows_that_train(job, events, gated, held_out, known)
     n_fitted = sum(map(len, rows))
@@ -110,6 +121,22 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
     return Begun(job, listener, watch, events, gated, held_out, n_fitted, known, prior, reference, prepared, notes)
 
 
+def _known(job: ClusterJob, events: Events, gated: GatedEvents | None, listener: Listener) -> Gates | None:
+    """Known populations of the rows, the same for all rows of an event; None where nobody knows any."""
+    known = find_prior(events, job.prior, listener)
+    if known is None or gated is None:
+        return known
+    known, differing = on_all_copies(known, gated.overlaps)
+    if differing:
+        listener.warn(
+            f"{counted(differing, 'event')} that the files of several gates hold, known as one population in one file "
+            "and as another in the next: taken for unknown"
+        )
+    if not known.names:
+        raise InputError("--prior: every known event is known as different populations in several files")
+    return known
+
+
 def finish(begun: Begun, model: Clusterer) -> RunResult:
     """Map the events of a run with the model that it made, and write the results."""
     job, events, gated, watch, listener = begun.job, begun.events, begun.gated, begun.watch, begun.listener
@@ -124,6 +151,7 @@ def finish(begun: Begun, model: Clusterer) -> RunResult:
         *model.notes_,
         *known_alone(begun.prior),
         *_without_cluster(begun.prior, model.known_as_),
+        *_not_followed(known, mapped.nearest, model.known_as_, mapped.counted),
         *unstable(model),
     ]
     return end_run(
@@ -170,4 +198,27 @@ def _without_cluster(prior: Prior | None, known_as: Sequence[str]) -> list[str]:
         f"the known population {name} ({count} events) has no cluster of its own: its cells lie among those of others"
         for name, count in counts.items()
         if name not in known_as and name != OTHER
+    ]
+
+
+def _not_followed(
+    known: Gates | None, clusters: NDArray[np.int32], known_as: Sequence[str], once: NDArray[np.bool_] | None
+) -> list[str]:
+    """A warning of known events that are in no cluster called as they are, of populations that have one."""
+    if known is None:
+        return []
+    rows = np.flatnonzero((known.gated if once is None else known.gated & once) & (clusters > 0))
+    called = np.array(["", *known_as], dtype=object)[clusters[rows]]
+    told = np.array(known.names, dtype=object)[known.codes[rows]]
+    parts = []
+    for name in known.names:
+        own = told == name
+        apart = int(np.count_nonzero(called[own] != name))
+        if apart and name in known_as:
+            most = int(np.bincount(clusters[rows[own & (called != name)]]).argmax())
+            parts.append(f"{name} {apart} of {int(own.sum())} (most in cluster {most})")
+    if not parts:
+        return []
+    return [
+        f"known events that lie among cells of another kind, and whose clusters are not called so: {'; '.join(parts)}"
     ]

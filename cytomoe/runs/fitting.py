@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from cytomoe.clusterer import Clusterer
     from cytomoe.io.gates import Gates
+    from cytomoe.io.overlaps import Overlaps
     from cytomoe.preprocessing import Preprocessor
 
 # Share of the cells in unstable clusters above which a run warns of them.
@@ -69,6 +70,36 @@ def rows_that_train(
     if known is None:
         return rows
     return with_rows(events, rows, known.gated if eligible is None else known.gated & eligible)
+
+
+def on_all_copies(known: Gates, overlaps: Overlaps) -> tuple[Gates, int]:
+    """Known populations on every row of an event of which some row names one; where rows name several, on none.
+
+    Parameters
+    ----------
+    known
+        Known population of each row.
+    overlaps
+        Which rows hold the same event.
+
+    Returns
+    -------
+    known : Gates
+        The same for all rows of an event.
+    differing : int
+        Events whose rows name different populations.
+    """
+    from cytomoe.io.gates import Gates
+
+    rows = np.flatnonzero(known.gated)
+    events, codes = overlaps.event[rows], known.codes[rows]
+    n_events = int(overlaps.event.max(initial=-1)) + 1
+    lowest, highest = np.full(n_events, len(known.names), dtype=np.int32), np.full(n_events, -1, dtype=np.int32)
+    np.minimum.at(lowest, events, codes)
+    np.maximum.at(highest, events, codes)
+    differing = (highest >= 0) & (lowest != highest)
+    agreed = np.where(differing, np.int32(-1), highest)[overlaps.event]
+    return Gates.from_labels(np.array([*known.names, None], dtype=object)[agreed]), int(differing.sum())
 
 
 def known_cells(events: Events, rows: Sequence[NDArray[np.int64]], known: Gates) -> Prior:

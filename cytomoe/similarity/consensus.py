@@ -6,6 +6,8 @@ in how many partitions two cells meet is quicker than the product.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,11 +30,18 @@ class ConsensusSimilarity:
         The partition from which training starts, shape (cells,).
     weights
         Sampling weight of each cell, shape (cells,).
+    agree
+        Gives the clusters on which partitions of these cells agree; None where training starts from the first of them.
     """
 
     def __init__(
-        self, partitions: NDArray[np.int64], partition: NDArray[np.int64], weights: NDArray[np.float64]
+        self,
+        partitions: NDArray[np.int64],
+        partition: NDArray[np.int64],
+        weights: NDArray[np.float64],
+        agree: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None,
     ) -> None:
+        self.agree = agree
         self.weights = weights
         self.partition: NDArray[np.int64] | None = partition
         self.partitions = partitions
@@ -92,9 +101,13 @@ def valley_similarity(
 
     partitions = valley_partitions(expression, settings, rng)
     apart = settings.agreement**settings.resolution
-    agreed = agreed_clusters(partitions, expression, most=settings.experts, smallest=SMALLEST, apart=apart)
+
+    def agree(partitions: NDArray[np.int64]) -> NDArray[np.int64]:
+        return agreed_clusters(partitions, expression, most=settings.experts, smallest=SMALLEST, apart=apart)
+
+    agreed = agree(partitions)
     weights = np.bincount(agreed).astype(np.float64)[agreed] ** -settings.sampling_power
-    return ConsensusSimilarity(partitions, agreed, weights)
+    return ConsensusSimilarity(partitions, agreed, weights, agree)
 
 
 def hierarchy_similarity(

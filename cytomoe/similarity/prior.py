@@ -3,7 +3,9 @@
 Partitions of the cells are made to agree with the known ones. A part with known cells of one type belongs to that type;
 a part with several is shared out among them; parts of one type are joined; a part without known cells stays as it is,
 so that a population nobody named is still found. A known cell that lies among those of other types, and few against
-many, do not count: labels may be wrong. A type of which a single cell is known only names the part in which it lies.
+many, do not count: labels may be wrong. Nor does one in a part where its type's known cells are too thin for the
+population that they were taken from to be there. A type of which a single cell is known only names the part in which
+it lies.
 
 Cells called ``other`` are known to be of none of the named types. They are no type of their own: they keep the named
 ones from spreading over their parts, and stay where the data puts them. So a rare population without a valley around
@@ -30,6 +32,8 @@ TRUST = 1.5
 # A type takes part in a part's sharing out if it has this share of the known cells there; where cells of none of the
 # types lie, of those of a type, and of its own that are known anywhere.
 SHARE = 0.15
+# Share of the known cells that are expected to be called after a type which they are not of.
+WRONG = 0.05
 # Weight of a type's mean over all its known cells beside those in a part, in cells.
 TYPE_MEAN_CELLS = 2.0
 # Weight of a part's own covariance beside that of its known cells, in cells, and shrinkage towards the diagonal.
@@ -142,13 +146,14 @@ def with_prior(
         return KnownPairs(base, prior), np.where(prior.types == prior.other, -1, prior.types)
     trusted = trusted_types(expression, prior.types)
     means = type_means(expression, prior)
-    agreed = share_out_parts(base.partition, expression, trusted, means, prior.other)
-    partitions = [share_out_parts(part, expression, trusted, means, prior.other) for part in base.partitions]
+    shared = [share_out_parts(part, expression, trusted, means, prior.other) for part in base.partitions]
+    partitions = np.stack([np.unique(part, return_inverse=True)[1].astype(np.int64) for part in shared])
+    start = base.partition if base.agree is None else base.agree(partitions)
+    agreed = share_out_parts(start, expression, trusted, means, prior.other)
     types = np.where(agreed < len(prior.names), agreed, -1)
     numbered = np.unique(agreed, return_inverse=True)[1].astype(np.int64)
     weights = np.bincount(numbered).astype(np.float64)[numbered] ** -sampling_power
-    stacked = np.stack([np.unique(part, return_inverse=True)[1].astype(np.int64) for part in partitions])
-    return ConsensusSimilarity(stacked, numbered, weights), types
+    return ConsensusSimilarity(partitions, numbered, weights), types
 
 
 def trusted_types(expression: FloatArray, types: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -213,6 +218,7 @@ def share_out_parts(
         The type of cells whose part belongs to types, else the part plus the number of types; shape (cells,).
     """
     shared = partition + len(means)
+    trusted = np.where(_of_own_parts(partition, trusted, len(means), other), trusted, -1)
     totals = np.bincount(trusted[trusted >= 0], minlength=len(means))
     order = np.argsort(partition, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(partition[order])) + 1):
@@ -230,6 +236,30 @@ def share_out_parts(
             found = present[_share_out(expression[rows], expression[known], trusted[known], present, centres)]
             shared[rows] = np.where(found == other, shared[rows], found)
     return shared
+
+
+def _of_own_parts(
+    partition: NDArray[np.int64], trusted: NDArray[np.int64], n_types: int, other: int
+) -> NDArray[np.bool_]:
+    """Whether each cell lies in a part that its type's known cells were likely taken from, shape (cells,).
+
+    Known cells are a draw of their population, so that parts of it hold about the same share of them, but for the wrong
+    ones, which may lie anywhere. Of each type the parts are chosen that make its known cells likeliest, from that where
+    they are densest on.
+    """
+    own = np.ones(len(trusted), dtype=bool)
+    sizes = np.bincount(partition)
+    for type_ in range(n_types):
+        cells = np.flatnonzero(trusted == type_)
+        counts = np.bincount(partition[cells], minlength=len(sizes))
+        parts = np.flatnonzero(counts)
+        if type_ == other or len(parts) < 2:
+            continue
+        parts = parts[np.argsort(-counts[parts] / sizes[parts], kind="stable")]
+        right, held = counts[parts].cumsum(), sizes[parts].cumsum()
+        likely = -right * np.log(held) + (len(cells) - right) * np.log(WRONG / len(trusted))
+        own[cells] = np.isin(partition[cells], parts[: int(likely.argmax()) + 1])
+    return own
 
 
 def _present(counts: NDArray[np.int64], totals: NDArray[np.int64], other: int) -> NDArray[np.int64]:
