@@ -130,7 +130,8 @@ def print_some(wells) -> None:
     print("\n## A few populations by example\n")
     print(
         f"One to three gates drawn at random, 5 or 10 cells of each, nothing else: {DRAWS} draws for each well. "
-        "Changes against the run without known cells, of the F-measure over all gates and of the mean F1 of the known ones.\n"
+        "Changes against the run without known cells, of the F-measure over all gates and of the mean F1 of the known "
+        "ones.\n"
     )
     print("| well | F-measure, mean | worst draw | F1 of the known, mean | worst draw |")
     print("|---|---|---|---|---|", flush=True)
