@@ -148,7 +148,8 @@ def with_prior(
     means = type_means(expression, prior)
     shared = [share_out_parts(part, expression, trusted, means, prior.other) for part in base.partitions]
     partitions = np.stack([np.unique(part, return_inverse=True)[1].astype(np.int64) for part in shared])
-    start = base.partition if base.agree is None else base.agree(partitions)
+    # Cells that are none of the types bound them in each partition in another place, on which the partitions disagree.
+    start = base.partition if base.agree is None or prior.other >= 0 else base.agree(partitions)
     agreed = share_out_parts(start, expression, trusted, means, prior.other)
     types = np.where(agreed < len(prior.names), agreed, -1)
     numbered = np.unique(agreed, return_inverse=True)[1].astype(np.int64)
@@ -218,7 +219,8 @@ def share_out_parts(
         The type of cells whose part belongs to types, else the part plus the number of types; shape (cells,).
     """
     shared = partition + len(means)
-    trusted = np.where(_of_own_parts(partition, trusted, len(means), other), trusted, -1)
+    if other < 0:  # cells that are none of the types bound them better
+        trusted = np.where(_of_own_parts(partition, trusted, len(means)), trusted, -1)
     totals = np.bincount(trusted[trusted >= 0], minlength=len(means))
     order = np.argsort(partition, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(partition[order])) + 1):
@@ -238,9 +240,7 @@ def share_out_parts(
     return shared
 
 
-def _of_own_parts(
-    partition: NDArray[np.int64], trusted: NDArray[np.int64], n_types: int, other: int
-) -> NDArray[np.bool_]:
+def _of_own_parts(partition: NDArray[np.int64], trusted: NDArray[np.int64], n_types: int) -> NDArray[np.bool_]:
     """Whether each cell lies in a part that its type's known cells were likely taken from, shape (cells,).
 
     Known cells are a draw of their population, so that parts of it hold about the same share of them, but for the wrong
@@ -253,7 +253,7 @@ def _of_own_parts(
         cells = np.flatnonzero(trusted == type_)
         counts = np.bincount(partition[cells], minlength=len(sizes))
         parts = np.flatnonzero(counts)
-        if type_ == other or len(parts) < 2:
+        if len(parts) < 2:
             continue
         parts = parts[np.argsort(-counts[parts] / sizes[parts], kind="stable")]
         right, held = counts[parts].cumsum(), sizes[parts].cumsum()
