@@ -137,7 +137,8 @@ class Clusterer:
             types = prepared.types
             decided = np.flatnonzero(types >= 0) if similarity.partition is None else np.arange(len(types))
             self.known_as_ = name_by_types(experts[decided], types[decided], prepared.known.names, self.n_clusters_)
-        self.labels_ = self.number_by_size(self.map_all(prepared.expression)[1])
+        clusters = (experts + 1).astype(np.int32) if prepared.rows is None else self.map_all(prepared.expression)[1]
+        self.labels_ = self.number_by_size(clusters)
         return self
 
     def _keep_used_experts(

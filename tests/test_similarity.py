@@ -192,6 +192,28 @@ def test_splinters_that_meet_no_cluster_join_the_one_with_like_markers():
     assert adjusted_rand_score([0] * 100 + [1] * 63, agreed) == 1
 
 
+def test_rare_combinations_join_the_one_that_they_meet_most_often(monkeypatch):
+    monkeypatch.setattr("cytomoe.similarity.consensus._MOST_COMBINATIONS", 2)
+    monkeypatch.setattr("cytomoe.similarity.consensus._JOINED_AT_ONCE", 1)
+    partitions = np.repeat([[0, 1, 0, 1], [0, 1, 0, 2], [0, 1, 3, 1]], [60, 50, 2, 1], axis=1)
+    agreed = agreed_clusters(partitions, np.zeros((113, 1), dtype=np.float32), most=10)
+    assert adjusted_rand_score([0] * 60 + [1] * 50 + [0] * 2 + [1], agreed) == 1
+
+
+@given(arrays(np.float32, (40, 3), elements=st.floats(-3, 3, width=32)))
+@settings(max_examples=50)
+def test_a_part_that_is_not_looked_at_is_no_wider_than_the_widest(cells):
+    """Cells of which no two are as far apart as a wide part's halves need no hierarchy to say so."""
+    from scipy.spatial.distance import pdist
+
+    from cytomoe.similarity.valleys import are_within
+
+    for distance in (0.1, 1.0, 3.0, 8.0):
+        if are_within(cells, distance):
+            assert pdist(cells).max() < distance
+    assert are_within(cells, 2.01 * float(np.sqrt(27 * 4)))
+
+
 @pytest.mark.parametrize("metric", ["correlation", "cosine"])
 def test_metric_rows_turn_a_metric_into_euclidean_distance(metric):
     from scipy.spatial.distance import pdist

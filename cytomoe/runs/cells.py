@@ -135,13 +135,18 @@ def _write_matrices(file: h5py.File, mapped: MappedEvents, others: Sequence[str]
             ("obsm/X_moesimvae", model.settings_.code_size),
         )
     }
+    whole = mapped.whole
     for i in range(len(events.files)):
         for rows, adata in events.chunks(i):
-            expression = model.preprocessor_.expression(adata, judge_scale=False, nan=model.nan)
+            if whole is None:
+                expression = model.preprocessor_.expression(adata, judge_scale=False, nan=model.nan)
+                codes = model.transform(expression)
+            else:
+                expression, codes = whole.expression[rows], whole.codes[rows]
             used = adata.var_names.get_indexer(model.preprocessor_.locate(adata))
             matrices["X"][rows] = expression
             matrices["layers/raw"][rows] = adata.X[:, used]
-            matrices["obsm/X_moesimvae"][rows] = model.transform(expression)
+            matrices["obsm/X_moesimvae"][rows] = codes
             for written, name in zip(flat, others, strict=True):
                 channels[written][rows] = adata.X[:, adata.var_names.get_loc(name)]
 

@@ -23,7 +23,7 @@ from cytomoe.runs.orders import ClusterJob
 from cytomoe.runs.sampling import rows_to_fit, with_rows
 from cytomoe.saturation import warn_of_saturation
 from cytomoe.similarity import Prior
-from cytomoe.similarity.valleys import start_processes
+from cytomoe.similarity.valleys import blas, start_processes
 from cytomoe.twins import warn_of_twins
 from cytomoe.words import plural
 
@@ -43,6 +43,7 @@ def get_ready(job: ClusterJob) -> None:
     """Start what a fit will need, while files are still to be read."""
     if job.settings.similarity == "valleys":
         start_processes()
+        blas()
 
 
 def hold_out(job: ClusterJob, events: Events, gated: GatedEvents | None) -> NDArray[np.bool_] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,33 @@ class KeptEvents:
 
 
 @dataclass(frozen=True, eq=False)
+class WholeEvents:
+    """All events of a small run, kept in memory so that nothing is worked out twice; NaN where one was dropped.
+
+    Attributes
+    ----------
+    expression
+        Transformed marker values, shape (events, markers).
+    codes
+        Codes, shape (events, L).
+    """
+
+    expression: NDArray[np.float32]
+    codes: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What a model finds of each event; as in :class:`MappedEvents`."""
+
+    nearest: NDArray[np.int32]
+    confidence: NDArray[np.float32]
+    outlying: NDArray[np.float32] | None
+    not_numbers: NotNumbers
+    whole: WholeEvents | None
+
+
+@dataclass(frozen=True, eq=False)
 class MappedEvents:
     """Events of a run with what the model says of them.
 
@@ -74,6 +101,8 @@ class MappedEvents:
     counted
         One row of each event where events stand in several files, shape (events,): those that tables count. None where
         every row is an event of its own.
+    whole
+        Markers and codes of all events where they are few enough to be kept in memory, else None.
     """
 
     events: Events
@@ -86,6 +115,7 @@ class MappedEvents:
     names: ClusterNames
     not_numbers: NotNumbers
     counted: NDArray[np.bool_] | None = None
+    whole: WholeEvents | None = None
 
     @cached_property
     def clusters(self) -> NDArray[np.int32]:
@@ -146,12 +176,8 @@ def map_events(
 
     ``shared`` looks at the values as they go by.
     """
-    nearest, confidence, outlying, not_numbers = _map(model, events, unassigned, shared)
-    kept = _keep(model, events, nearest)
-    counted = _counted(events, gated)
-    found = _enrichment(model, kept, nearest, outlying, counted)
-    names = model.names_ or ClusterNames(tuple(labels(found)))  # models of version 0.1.0 may have none
-    return MappedEvents(events, model, nearest, confidence, outlying, kept, found, names, not_numbers, counted)
+    found = _map(model, events, unassigned, shared)
+    return _described(model, events, found, found.nearest, _counted(events, gated))
 
 
 def map_and_name(
@@ -177,18 +203,38 @@ def map_and_name(
     unassigned
         Whether events that fit no cluster are left out of all.
     """
-    nearest, confidence, outlying, not_numbers = _map(model, events, unassigned)
-    counted = _counted(events, gated)
-    assigned = np.ones(len(nearest), dtype=bool) if outlying is None else outlying <= 1
-    nearest = model.number_by_size(nearest, assigned if counted is None else assigned & counted)
-    kept = _keep(model, events, nearest)
-    found = _enrichment(model, kept, nearest, outlying, counted)
-    names = ClusterNames(tuple(labels(found)))
+    found, counted = _map(model, events, unassigned), _counted(events, gated)
+    assigned = np.ones(events.n_events, dtype=bool) if found.outlying is None else found.outlying <= 1
+    nearest = model.number_by_size(found.nearest, assigned if counted is None else assigned & counted)
+    model.names_ = None
+    mapped = _described(model, events, found, nearest, counted)
+    names = mapped.names
     if reference is not None:
-        names = with_populations(names, name_clusters(found, reference))
-    names = with_known(names, model.known_as_)
-    model.names_ = names
-    return MappedEvents(events, model, nearest, confidence, outlying, kept, found, names, not_numbers, counted)
+        names = with_populations(names, name_clusters(mapped.enrichment, reference))
+    model.names_ = with_known(names, model.known_as_)
+    return replace(mapped, names=model.names_)
+
+
+def _described(
+    model: Clusterer, events: Events, found: _Found, nearest: NDArray[np.int32], counted: NDArray[np.bool_] | None
+) -> MappedEvents:
+    """Events with their clusters, how the markers stand in these, and the names that the model has or that follow."""
+    kept = _keep(model, events, nearest, found.whole)
+    levels = _enrichment(model, kept, nearest, found.outlying, counted)
+    names = model.names_ or ClusterNames(tuple(labels(levels)))  # models of version 0.1.0 may have none
+    return MappedEvents(
+        events,
+        model,
+        nearest,
+        found.confidence,
+        found.outlying,
+        kept,
+        levels,
+        names,
+        found.not_numbers,
+        counted,
+        found.whole,
+    )
 
 
 def _counted(events: Events, gated: GatedEvents | None) -> NDArray[np.bool_] | None:
@@ -217,9 +263,7 @@ def name_fitted(model: Clusterer, training: Sequence[AnnData], reference: Sequen
     model.names_ = names if reference is None else with_populations(names, name_clusters(found, reference))
 
 
-def _map(
-    model: Clusterer, events: Events, unassigned: bool, shared: SharedEvents | None = None
-) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32] | None, NotNumbers]:
+def _map(model: Clusterer, events: Events, unassigned: bool, shared: SharedEvents | None = None) -> _Found:
     """Cluster and confidence of each event, its outlyingness if that is wanted, and what is no number."""
     from cytomoe.training.loop import single_thread
 
@@ -227,10 +271,16 @@ def _map(
     clusters = np.empty(events.n_events, dtype=np.int32)
     confidence = np.empty(events.n_events, dtype=np.float32)
     outlying = np.empty(events.n_events, dtype=np.float32) if unassigned else None
+    whole = None
+    if events.n_events <= sampling.KEPT_EVENTS:
+        widths = (len(model.preprocessor_.markers), model.settings_.code_size)
+        whole = WholeEvents(*(np.empty((events.n_events, width), dtype=np.float32) for width in widths))
 
     def place(piece: tuple[slice, NDArray[np.float32]]) -> None:
         rows, expression = piece
-        _, clusters[rows], confidence[rows] = model.map_all(expression)
+        codes, clusters[rows], confidence[rows] = model.map_all(expression)
+        if whole is not None:
+            whole.expression[rows], whole.codes[rows] = expression, codes
         if outlying is not None:
             outlying[rows] = model.outlyingness(expression)
 
@@ -243,10 +293,16 @@ def _map(
         on_threads(place, pieces, None if model.on_cpu else 1)
     if events.n_events and not clusters.any():
         raise InputError(f"{', '.join(events.names)}: no event has numbers in all markers, so none can get a cluster")
-    return clusters, confidence, outlying, not_numbers
+    return _Found(clusters, confidence, outlying, not_numbers, whole)
 
 
-def _keep(model: Clusterer, events: Events, clusters: NDArray[np.int32]) -> KeptEvents:
+def _keep(
+    model: Clusterer, events: Events, clusters: NDArray[np.int32], whole: WholeEvents | None = None
+) -> KeptEvents:
+    """Markers of all events that have a cluster or, where these are too many, of a sample of every cluster."""
+    if whole is not None:
+        there = np.flatnonzero(clusters)
+        return KeptEvents(there, whole.expression if len(there) == len(clusters) else whole.expression[there])
     rows = sampling.rows_of_clusters(clusters, sampling.KEPT_EVENTS, np.random.default_rng([model.seed, 2]))
     expression = np.empty((len(rows), len(model.preprocessor_.markers)), dtype=np.float32)
     for i, start in enumerate(events.starts.tolist()):

@@ -7,6 +7,7 @@ in how many partitions two cells meet is quicker than the product.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from cytomoe.settings import Settings
 
 # Distinct combinations of parts that are merged by a hierarchy; the rest are few cells each and join the nearest.
 _MOST_COMBINATIONS = 500
+# The rest are compared with the hierarchy this many at once, to bound the memory.
+_JOINED_AT_ONCE = 10_000
 # How much the markers weigh beside the partitions: less than any disagreement between them.
 _TIE_BREAK = 1e-3
 
@@ -49,11 +52,8 @@ class ConsensusSimilarity:
 
     def batch(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
         """Share of partitions in which the cells of the batch meet, shape (B, B)."""
-        memberships = self._memberships[cells].T.copy()
-        meetings = np.zeros((len(cells), len(cells)), dtype=np.min_scalar_type(len(memberships)))
-        for parts in memberships:
-            meetings += parts[:, None] == parts
-        return meetings.astype(np.float32) / np.float32(len(memberships))
+        memberships = self._memberships[cells]
+        return _meetings(memberships, memberships).astype(np.float32) / np.float32(memberships.shape[1])
 
     def stability(self, clusters: NDArray[np.int64]) -> NDArray[np.float64]:
         """How surely each cluster is found again: its Jaccard index with the part most like it, mean over partitions.
@@ -197,13 +197,11 @@ def agreed_clusters(
     rest = np.setdiff1d(np.arange(len(combinations)), kept)
     merged = np.empty(len(combinations), dtype=np.int64)
     means = np.stack([np.bincount(inverse, values) for values in expression.T], axis=1) / counts[:, None]
-    distances = _disagreement(combinations[kept]) + _TIE_BREAK * _unlikeness(means[kept])
+    parted = len(partitions) - _meetings(combinations[kept], combinations[kept])
+    distances = parted / len(partitions) + _TIE_BREAK * _unlikeness(means[kept])
     merged[kept] = _weighted_average_linkage(distances, counts[kept].astype(float), most, smallest, apart)
-    if len(rest):
-        nearest = np.array(
-            [(combinations[kept] != combination).sum(axis=1).argmin() for combination in combinations[rest]]
-        )
-        merged[rest] = merged[kept][nearest]
+    for some in np.split(rest, range(_JOINED_AT_ONCE, len(rest), _JOINED_AT_ONCE)):
+        merged[some] = merged[kept][_meetings(combinations[some], combinations[kept]).argmax(axis=1)]
     return np.unique(merged[inverse], return_inverse=True)[1].astype(np.int64)
 
 
@@ -220,18 +218,20 @@ def _combinations(
     return partitions.T[first], inverse, counts
 
 
-def _disagreement(combinations: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of the partitions in which two combinations of parts differ, shape (n, n)."""
-    from scipy.spatial.distance import pdist, squareform
-
-    return squareform(pdist(combinations, "hamming"))
+def _meetings(some: NDArray[Any], others: NDArray[Any]) -> NDArray[np.unsignedinteger[Any]]:
+    """In how many partitions one meets the other, shape (n, m), from the parts of each, (n, R) and (m, R)."""
+    meetings = np.zeros((len(some), len(others)), dtype=np.min_scalar_type(some.shape[1]))
+    for own, theirs in zip(some.T.copy(), others.T.copy(), strict=True):
+        meetings += own[:, None] == theirs
+    return meetings
 
 
 def _unlikeness(means: NDArray[np.float64]) -> NDArray[np.float64]:
     """Euclidean distances, the largest being 1, shape (n, n)."""
-    from scipy.spatial.distance import pdist, squareform
-
-    distances = squareform(pdist(means))
+    squares = np.zeros((len(means), len(means)))
+    for values in means.T:
+        squares += np.square(values[:, None] - values)
+    distances = np.sqrt(squares)
     return distances / max(distances.max(), 1e-12)
 
 

@@ -6,6 +6,7 @@ Histograms are smoothed at several bandwidths, the wider ones on wider bins, whi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -151,13 +152,13 @@ class Tree:
         column_of
             Column of each row, shape (rows,).
         """
-        from scipy.ndimage import gaussian_filter1d
+        from scipy.ndimage import correlate1d
 
         n_columns = [len(counts) if bandwidth >= FINEST_OF_MEANS else self.n_markers for bandwidth in bandwidths]
         seen = np.empty((sum(n_columns), counts.shape[1]), dtype=np.float32)
         for rows, n, bandwidth in zip(np.split(seen, np.cumsum(n_columns)[:-1]), n_columns, bandwidths, strict=True):
             spread = bandwidth / (width * BIN)  # in bins
-            gaussian_filter1d(counts[:n], spread, axis=1, mode="constant", truncate=3, output=rows)
+            correlate1d(counts[:n], _gaussian(spread), axis=1, mode="constant", output=rows)
             rows *= np.float32(2 * np.sqrt(np.pi) * spread)
             rows[self.n_markers :] *= np.float32(MEANS_WEIGHT)
         from_left = np.maximum.accumulate(seen, axis=1)
@@ -171,6 +172,17 @@ class Tree:
         below = counts.cumsum(axis=1)
         from_zero = np.abs(places - zeros[:, None])
         return (np.minimum(below, below[:, -1:] - below) >= self.smallest) & (from_zero > NEAR_ZERO / BIN)
+
+
+@cache
+def _gaussian(spread: float) -> NDArray[np.float64]:
+    """Weights of a Gaussian of a standard deviation in bins, as far as three of them."""
+    from scipy.ndimage import gaussian_filter1d
+
+    reach = int(3 * spread + 0.5)
+    one = np.zeros(2 * reach + 1)
+    one[reach] = 1
+    return np.asarray(gaussian_filter1d(one, spread, mode="constant", truncate=3))
 
 
 def _middle_of_valley(seen: NDArray[np.float32], may_be_cut: NDArray[np.bool_], lowest: int) -> int:

@@ -11,7 +11,10 @@ divided where a hierarchy of micro-clusters says so.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +24,9 @@ from cytomoe.cores import cores, on_threads
 from cytomoe.settings import Settings
 from cytomoe.similarity.neighbours import nearest_neighbours
 from cytomoe.similarity.valley_tree import BIN, Tree
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 FloatArray = NDArray[np.float32]
 
@@ -64,11 +70,9 @@ def valley_partitions(expression: FloatArray, settings: Settings, rng: np.random
         Part of each cell, from 0, in each partition; shape (partitions, cells). Partitions of many cells are made side
         by side, in a process for each core; each has a generator of its own, so the result does not depend on theirs.
     """
-    from threadpoolctl import threadpool_limits
-
     started_here = len(expression) >= _WORTH_PROCESSES and start_processes()
     try:
-        with threadpool_limits(1):
+        with blas().limit(limits=1):
             values = widen_noise(spread_ties(expression, rng))
             means = neighbour_means(values, rng)
             tasks = list(enumerate(rng.spawn(settings.partitions)))
@@ -104,6 +108,14 @@ class _Partitions:
         which = number % len(self.means)
         parts = _tree(self.views[which], self.depth, self.confidence, rng).grow()
         return divide_wide_parts(parts, self.means[which], self.widest, rng)
+
+
+@cache
+def blas() -> ThreadpoolController:
+    """The libraries that multiply matrices for numpy; looked for once, as that takes long beside an import."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def start_processes() -> bool:
@@ -171,14 +183,21 @@ def spread_ties(expression: FloatArray, rng: np.random.Generator) -> FloatArray:
     Counts are a comb, whose gaps are no valleys. A value that one cell has stays as it is.
     """
     spread = expression.copy()
-    for marker in range(expression.shape[1]):
+
+    def draws() -> Iterator[tuple[int, NDArray[np.float64]]]:
+        for marker in range(expression.shape[1]):
+            if np.ptp(expression[:, marker]) > 0:
+                yield marker, rng.random(len(expression)) - 0.5
+
+    def spread_marker(draw: tuple[int, NDArray[np.float64]]) -> None:
+        marker, places = draw
         distinct, inverse, counts = np.unique(expression[:, marker], return_inverse=True, return_counts=True)
-        if len(distinct) < 2:
-            continue
         gaps = np.diff(distinct)
         width = np.minimum(np.append(gaps, gaps[-1]), np.insert(gaps, 0, gaps[0]))
         width[counts == 1] = 0
-        spread[:, marker] += (width[inverse] * (rng.random(len(expression)) - 0.5)).astype(np.float32)
+        spread[:, marker] += (width[inverse] * places).astype(np.float32)
+
+    on_threads(spread_marker, draws())
     return spread
 
 
@@ -189,13 +208,16 @@ def widen_noise(expression: FloatArray) -> FloatArray:
     cofactor it becomes the cofactor: otherwise noise alone has two peaks, one on either side of zero.
     """
     widened = expression.copy()
-    for marker in range(expression.shape[1]):
+
+    def widen_marker(marker: int) -> None:
         values = expression[:, marker]
         negative = -np.sinh(values[values < 0])
         if len(negative) > _ENOUGH_NEGATIVE:
             factor = 2 * np.percentile(negative, 95)
             if factor > 1:
                 widened[:, marker] = np.arcsinh(np.sinh(values) / factor)
+
+    on_threads(widen_marker, range(expression.shape[1]))
     return widened
 
 
@@ -257,14 +279,22 @@ def _pieces(values: FloatArray, height: float, rng: np.random.Generator) -> NDAr
     from scipy.cluster.hierarchy import average, fcluster
 
     n_micro = min(MICRO_CLUSTERS, len(values) // MICRO_CLUSTER_CELLS)
-    if n_micro < 4 or not np.ptp(values, axis=0).any():
+    if n_micro < 4:
         return np.zeros(len(values), dtype=np.int64)
     fitted = values[rng.permutation(len(values))[: n_micro * MICRO_CLUSTER_CELLS]]
+    if are_within(values, height):  # and so are all centres
+        return np.zeros(len(values), dtype=np.int64)
     centres = micro_clusters(fitted, n_micro)
     joined = fcluster(average(centres), height, "distance")
     if joined.max() == 1:
         return np.zeros(len(values), dtype=np.int64)
     return np.unique(joined[_nearest(values, centres)], return_inverse=True)[1].astype(np.int64)
+
+
+def are_within(values: FloatArray, distance: float) -> bool:
+    """Whether no two cells can be ``distance`` apart, from how far they lie from their mean."""
+    from_mean = values - values.mean(axis=0)
+    return 2.001 * float(np.sqrt(np.einsum("ij,ij->i", from_mean, from_mean).max())) < distance
 
 
 def micro_clusters(cells: FloatArray, number: int) -> FloatArray:
