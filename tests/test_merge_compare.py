@@ -66,7 +66,8 @@ def test_medians_are_of_the_cells_of_sample_and_cluster(plate):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("file,condition\na.fcs,x\n", "no column sample"),
+        ("well,condition\nA01,x\n", "no column sample"),
+        ("file,condition\na.fcs,x\na.fcs,y\n", "file a.fcs stands in it twice"),
         ("file,sample\nexample_A02.fcs,x\n", "no row for the file example_A01.fcs"),
         ("file,sample,c\nexample_A01.fcs,x,1\nexample_A02.fcs,x,2\nexample_A03.fcs,x,2\n", "differ in c"),
         ("file,sample,gate\nexample_A01.fcs,x,1\n", "column gate is written by cytomoe"),
@@ -384,9 +385,17 @@ def test_compare_takes_conditions_given_later(example_run, plate, tmp_path, caps
     assert "all samples have batch 1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("row", ["example_A0{},s{},{}", "example_A0{}.fcs,s{},{}", "x{},example_A0{}.fcs,{}"])
-def test_samples_of_a_table_are_found_by_their_name_or_that_of_their_file(example_run, row, tmp_path, capsys):
-    (tmp_path / "samples.csv").write_text("\n".join(["file,sample,arm", row.format(1, 1, "a"), row.format(2, 2, "b")]))
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("file,sample,arm", "example_A0{0},s{0},{1}"),
+        ("file,sample,arm", "example_A0{0}.fcs,s{0},{1}"),
+        ("file,sample,arm", "x{0},example_A0{0}.fcs,{1}"),
+        ("file,arm", "example_A0{0}.fcs,{1}"),
+    ],
+)
+def test_samples_of_a_table_are_found_by_their_name_or_that_of_their_file(example_run, header, row, tmp_path, capsys):
+    (tmp_path / "samples.csv").write_text("\n".join([header, row.format(1, "a"), row.format(2, "b")]))
     arguments = ["compare", str(example_run), "--by", "arm", "--samples", str(tmp_path / "samples.csv")]
     assert run([*arguments, "--out", str(tmp_path / "out")]) == 2
     assert "2 samples are too few to compare" in capsys.readouterr().err  # so both were found

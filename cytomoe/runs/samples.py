@@ -19,25 +19,29 @@ from cytomoe.runs.events import Events
 def read_samples(path: Path) -> pd.DataFrame:
     """Read a table with the columns sample, file and any others, such as condition and batch; all as text.
 
-    The column file may be missing, and is also found as ``filename``.
+    The column file may be missing, and is also found as ``filename``. Without a column sample each file is one, and is
+    called by its name.
 
     Raises
     ------
     InputError
-        If it can't be read, lacks the column sample, or names a file twice.
+        If it can't be read, has neither column, or names a file twice.
     """
     table = read_table(path, f"--samples {path}")
     table = table.rename(columns=_usual_names(list(map(str, table.columns))))
-    if "sample" not in table:
+    if "file" in table:
+        repeated = table["file"][table["file"].duplicated()]
+        if len(repeated):
+            raise InputError(f"--samples {path}: file {repeated.iloc[0]} stands in it twice")
+    elif "sample" not in table:
         raise InputError(
             f"--samples {path}: no column sample; it needs sample, file where samples are called otherwise, and, if "
             "you like, condition"
         )
-    if "file" not in table:
-        return table
-    repeated = table["file"][table["file"].duplicated()]
-    if len(repeated):
-        raise InputError(f"--samples {path}: file {repeated.iloc[0]} stands in it twice")
+    if "sample" not in table:
+        table = table.rename(columns={"file": "sample"})
+        alone = table["sample"].map(lambda name: Path(name).name)
+        table["sample"] = table["sample"] if alone.duplicated().any() else alone
     return table
 
 
