@@ -255,6 +255,24 @@ def test_projection_keeps_populations_apart(blobs):
     assert classifier.score(points[300:], populations[300:600]) > 0.98
 
 
+def test_a_disk_that_takes_no_compiled_functions_costs_no_projection(blobs, monkeypatch):
+    import umap
+    from numba.core.caching import NullCache
+
+    fit, kept = umap.UMAP.fit_transform, []
+
+    def fit_on_a_full_disk(mapper, *arguments):
+        kept.append(not isinstance(umap.umap_.smooth_knn_dist._cache, NullCache))
+        if kept[-1]:
+            raise OSError(28, "No space left on device")
+        return fit(mapper, *arguments)
+
+    monkeypatch.setattr(umap.UMAP, "fit_transform", fit_on_a_full_disk)
+    points = umap_projection(blobs[0][:100], metric="euclidean", neighbours=5, rng=np.random.default_rng(0))
+    assert np.isfinite(points).all()
+    assert kept == [True, False]
+
+
 def test_a_higher_resolution_parts_more_and_a_lower_one_less(blobs):
     cells = blobs[0]
     found = [

@@ -7,6 +7,7 @@ own to compile.
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,15 +98,37 @@ def umap_projection(
         warnings.simplefilter("ignore")  # on a fixed seed meaning one thread, and a graph that is precomputed
         import umap
 
-        projection = umap.UMAP(
+        mapper = umap.UMAP(
             n_neighbors=neighbours,
             metric=metric,
             n_epochs=epochs,
             init=start,
             random_state=seed,
             precomputed_knn=(indices.astype(np.int32), distances.astype(np.float32)),
-        ).fit_transform(expression)
+        )
+        keep_compiled(True)
+        try:
+            projection = mapper.fit_transform(expression)
+        except OSError:  # what was compiled can't be written
+            keep_compiled(False)
+            projection = mapper.fit_transform(expression)
     return np.asarray(projection, dtype=np.float32)
+
+
+def keep_compiled(keep: bool) -> None:
+    """Whether numba writes what it compiles of UMAP beside it: to compile it again takes five seconds in each run."""
+    from numba.core.caching import NullCache
+    from numba.core.dispatcher import Dispatcher
+    from umap import layouts, umap_
+
+    for function in [*vars(layouts).values(), *vars(umap_).values()]:
+        if not isinstance(function, Dispatcher):
+            continue
+        if keep:
+            with suppress(RuntimeError):  # no folder can be written, neither UMAP's nor the user's
+                function.enable_caching()
+        else:
+            function._cache = NullCache()  # type: ignore[attr-defined]
 
 
 def projection_similarity(
