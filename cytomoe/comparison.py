@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,9 @@ def compare_abundance(
     DataFrame
         One row per population: population, a mean percentage per condition, the logarithm of each condition's mean over
         the baseline's (``log2_b_over_a``: above 0, more frequent under b), dispersion, F, p, p_adjusted; the surest
-        first. Populations too rare to be tested have no p.
+        first. With ``adjust`` the logarithm is of the means that the model expects if all samples were of the one
+        condition, or of the other: as p, it leaves out what the columns of ``adjust`` explain. Populations too rare to
+        be tested have no p.
 
     Raises
     ------
@@ -68,23 +71,27 @@ def compare_abundance(
     rank = int(np.linalg.matrix_rank(full))
     gained = rank - int(np.linalg.matrix_rank(reduced))
     if gained < len(groups) - 1:
-        raise InputError(f"{by} can't be told from {', '.join(adjust)}: they go together in these samples")
+        raise InputError(_not_told_apart(conditions, by, adjust))
     if len(counts) <= rank:
         raise InputError(
             f"{counted(len(counts), 'sample')} {'is' if len(counts) == 1 else 'are'} too few to compare "
             f"{len(groups)} conditions; each needs two samples or more"
         )
     shares = counts.div(totals, axis=0)
+    smallest = 50 / float(totals.mean())  # half an event, so that an absent population has a finite change
     rows = []
     for population in counts.columns:
         means = [float(100 * shares[population][conditions[by] == group].mean()) for group in groups]
         row = {"population": population, **{f"percent_{g}": round(m, 4) for g, m in zip(groups, means, strict=True)}}
-        smallest = 50 / float(totals.mean())  # half an event, so that an absent population has a finite change
+        test = None
+        if counts[population].max() >= FEWEST_EVENTS:
+            test = _test(counts[population], totals, reduced, full, gained, rank)
+            if adjust:
+                means = _expected(test.effects, reduced, conditions[by], groups)
         for group, mean in zip(groups[1:], means[1:], strict=True):
             change = float(np.log2((mean + smallest) / (means[0] + smallest)))
             row[f"log2_{group}_over_{groups[0]}"] = round(change, 4)
-        tested = counts[population].max() >= FEWEST_EVENTS
-        found = _test(counts[population], totals, reduced, full, gained, rank) if tested else (np.nan,) * 3
+        found = (np.nan,) * 3 if test is None else (test.dispersion, test.ratio, test.p)
         rows.append({**row, **dict(zip(("dispersion", "F", "p"), found, strict=True))})
     table = pd.DataFrame(rows)
     table["p_adjusted"] = _corrected(table["p"].to_numpy(dtype=np.float64))
@@ -107,6 +114,17 @@ def conditions_of(values: pd.Series[str], baseline: str | None = None) -> list[s
     return [baseline, *(group for group in groups if group != baseline)]
 
 
+def _not_told_apart(conditions: pd.DataFrame, by: str, adjust: Sequence[str]) -> str:
+    """Why conditions can't be compared within the groups of the samples."""
+    own = [name for name in adjust if conditions[name].is_unique]
+    if own:
+        return (
+            f"every sample has its own {own[0]}, so nothing is left to compare; --adjust takes each value for a "
+            f"group, numbers too: put {own[0]} into a few groups, or leave it out"
+        )
+    return f"{by} can't be told from {', '.join(adjust)}: they go together in these samples"
+
+
 def _dummies(values: pd.Series[str]) -> NDArray[np.float64]:
     """Indicator columns of all values but the first."""
     return pd.get_dummies(values, drop_first=True).to_numpy(dtype=np.float64)
@@ -117,6 +135,16 @@ def _design(conditions: pd.DataFrame, adjust: Sequence[str]) -> NDArray[np.float
     return np.column_stack(columns)
 
 
+@dataclass(frozen=True, eq=False)
+class _Test:
+    """What the test of one population found; ``effects`` belong to the columns of the full design."""
+
+    dispersion: float
+    ratio: float
+    p: float
+    effects: NDArray[np.float64]
+
+
 def _test(
     counts: pd.Series[int],
     totals: pd.Series[int],
@@ -124,8 +152,8 @@ def _test(
     full: NDArray[np.float64],
     gained: int,
     rank: int,
-) -> tuple[float, float, float]:
-    """Dispersion, F and p of one population."""
+) -> _Test:
+    """Test one population."""
     import statsmodels.api as sm
     from scipy.stats import f as f_distribution
 
@@ -138,7 +166,21 @@ def _test(
     # Below 1 the samples would vary less than counting alone makes them.
     dispersion = max(1.0, float(larger.pearson_chi2) / freedom)
     ratio = max(0.0, float(smaller.deviance - larger.deviance)) / gained / dispersion
-    return round(dispersion, 4), round(ratio, 4), float(f_distribution.sf(ratio, gained, freedom))
+    p = float(f_distribution.sf(ratio, gained, freedom))
+    return _Test(round(dispersion, 4), round(ratio, 4), p, np.asarray(larger.params, dtype=np.float64))
+
+
+def _expected(
+    effects: NDArray[np.float64], reduced: NDArray[np.float64], by: pd.Series[str], groups: Sequence[str]
+) -> list[float]:
+    """Mean percentage over the samples that the model expects if all of them were of one condition, for each."""
+    from scipy.special import expit
+
+    means = []
+    for group in groups:
+        indicators = _dummies(pd.concat([by, pd.Series([group] * len(by))], ignore_index=True))[len(by) :]
+        means.append(float(100 * expit(np.column_stack([reduced, indicators]) @ effects).mean()))
+    return means
 
 
 def _corrected(p: NDArray[np.float64]) -> NDArray[np.float64]:

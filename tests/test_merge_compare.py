@@ -94,6 +94,7 @@ def test_a_wrong_table_of_samples_is_refused(example_run, table, message, tmp_pa
     ("header", "row", "names"),
     [
         ("sample,condition", "example_A0{n},c{n}", "example_A0{n}"),
+        ("file,condition", "example_A0{n}.fcs,c{n}", "example_A0{n}"),
         ("Sample,condition", "example_A0{n}.fcs,c{n}", "example_A0{n}"),
         ("file,sample,condition", "example_A0{n},s{n},c{n}", "s{n}"),
         ("Filename,sample,condition", "example_A0{n}.fcs,s{n},c{n}", "s{n}"),
@@ -335,6 +336,28 @@ def test_what_goes_with_the_batch_is_not_taken_for_the_condition():
         compare_abundance(counts, totals, conditions, "condition", ["batch"])
 
 
+def test_the_change_is_that_within_the_batches():
+    """Most cases lie in the batch that has more of the population; within each batch they have less of it."""
+    batch = ["B"] * 4 + ["A"] + ["A"] * 4 + ["B"]
+    conditions = pd.DataFrame({"condition": ["case"] * 5 + ["control"] * 5, "batch": batch})
+    share = np.where(conditions["batch"] == "B", 0.25, 0.10) * np.where(conditions["condition"] == "case", 0.7, 1.0)
+    noise = 1 + 0.02 * np.array([1, -1, 1, -1, 0, 1, -1, 1, -1, 0])
+    totals = pd.Series([5000] * 10)
+    counts = pd.DataFrame({"p": (5000 * share * noise).astype(int)})
+    crude = compare_abundance(counts, totals, conditions, "condition", baseline="control")
+    assert crude["log2_case_over_control"][0] > 0.2
+    within = compare_abundance(counts, totals, conditions, "condition", ["batch"], "control")
+    assert within["p"][0] < 0.001
+    assert within["log2_case_over_control"][0] == pytest.approx(np.log2(0.7), abs=0.05)
+
+
+def test_a_covariate_of_which_every_sample_has_its_own_is_told_to_be_grouped():
+    counts, totals, conditions = simulated(1.0)
+    conditions["age"] = [str(30 + k) for k in range(len(conditions))]
+    with pytest.raises(InputError, match=r"every sample has its own age.*numbers too: put age into a few groups"):
+        compare_abundance(counts, totals, conditions, "condition", ["age"])
+
+
 def test_compare_writes_table_and_figure(plate, tmp_path, capsys):
     out = tmp_path / "comparison"
     assert run(["compare", str(plate), "--by", "condition", "--out", str(out)]) == 0
@@ -399,6 +422,78 @@ def test_samples_of_a_table_are_found_by_their_name_or_that_of_their_file(exampl
     arguments = ["compare", str(example_run), "--by", "arm", "--samples", str(tmp_path / "samples.csv")]
     assert run([*arguments, "--out", str(tmp_path / "out")]) == 2
     assert "2 samples are too few to compare" in capsys.readouterr().err  # so both were found
+
+
+@pytest.fixture(scope="module")
+def twelve():
+    """Counts and events of twelve samples."""
+    counts, totals, _ = simulated(1.0)
+    counts.index = totals.index = [f"s{k + 1}" for k in range(12)]
+    return counts, totals
+
+
+def compared(monkeypatch, twelve, tmp_path, rows, *options):
+    """``cytomoe compare`` of the twelve samples with a table of these rows."""
+    counts, totals = twelve
+    clusters = pd.DataFrame({"cluster": range(1, 21), "label": list(counts.columns)})
+    abundance = counts.set_axis([f"cluster_{k}" for k in range(1, 21)], axis=1).assign(events=totals)
+    abundance = abundance.rename_axis("sample").reset_index()
+    monkeypatch.setattr("cytomoe.runs.compare.is_batch", lambda run: True)
+    monkeypatch.setattr("cytomoe.runs.compare.read_batch", lambda run: (clusters, abundance))
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("sample,condition,batch\n" + "\n".join(rows) + "\n")
+    arguments = ["compare", str(tmp_path), "--by", "condition", "--samples", str(sheet), *options]
+    return run([*arguments, "--force", "--out", str(tmp_path / "x")])
+
+
+ROWS = [f"s{k},{'case' if k > 6 else 'control'},{'AB'[k % 2]}" for k in range(1, 13)]
+
+
+@pytest.mark.parametrize("missing", ["", "NA"])
+def test_a_sample_without_condition_is_left_out_and_told(monkeypatch, twelve, missing, tmp_path, capsys):
+    rows = [f"s3,{missing},A" if row.startswith("s3,") else row for row in ROWS]
+    assert compared(monkeypatch, twelve, tmp_path, rows) == 0
+    assert "Warning: left out, no condition is given: s3\n" in capsys.readouterr().err
+    found = pd.read_csv(tmp_path / "x" / "comparison.csv")
+    kept = [k for k in range(12) if k != 2]
+    counts, totals = (table.iloc[kept] for table in twelve)
+    conditions = pd.DataFrame({"condition": ["control"] * 5 + ["case"] * 6}, index=counts.index)
+    expected = compare_abundance(counts, totals, conditions, "condition")
+    np.testing.assert_allclose(found["p"], expected["p"], rtol=1e-6)
+    assert "s3" not in json.loads((tmp_path / "x" / "comparison.json").read_text())["samples"]
+
+
+def test_a_sample_without_a_value_to_adjust_for_is_left_out(monkeypatch, twelve, tmp_path, capsys):
+    rows = ["s3,control," if row.startswith("s3,") else row for row in ROWS]
+    assert compared(monkeypatch, twelve, tmp_path, rows, "--adjust", "batch") == 0
+    assert "left out, no batch is given: s3" in capsys.readouterr().err
+
+
+def test_a_sample_without_events_is_left_out(monkeypatch, twelve, tmp_path, capsys):
+    counts, totals = (table.copy() for table in twelve)
+    counts.loc["s12"], totals["s12"] = 0, 0
+    assert compared(monkeypatch, (counts, totals), tmp_path, ROWS) == 0
+    assert "left out, no events: s12" in capsys.readouterr().err
+
+
+def test_rows_of_a_sample_that_disagree_are_refused(monkeypatch, twelve, tmp_path, capsys):
+    assert compared(monkeypatch, twelve, tmp_path, [*ROWS, "s1,case,B"]) == 2
+    assert "the rows of sample s1 differ in condition" in capsys.readouterr().err
+    assert compared(monkeypatch, twelve, tmp_path, [*ROWS, ROWS[0]]) == 0
+
+
+def test_conditions_that_differ_in_capital_letters_alone_are_told(monkeypatch, twelve, tmp_path, capsys):
+    rows = [row.replace("control", "Control") if row[1] in "12" else row for row in ROWS]
+    assert compared(monkeypatch, twelve, tmp_path, rows) == 0
+    assert "condition: Control and control differ in capital letters alone" in capsys.readouterr().err
+
+
+def test_numbers_to_adjust_for_are_told_to_be_groups(monkeypatch, twelve, tmp_path, capsys):
+    rows = [f"{row[:-1]}{30 + k // 2 + 6 * (k % 2)}" for k, row in enumerate(ROWS)]
+    rows[-1] = rows[-1][:-2] + "30"
+    rows[-2] = rows[-2][:-2] + "31"
+    compared(monkeypatch, twelve, tmp_path, rows, "--adjust", "batch")
+    assert "--adjust batch: its values are taken for" in capsys.readouterr().err
 
 
 def test_a_run_that_knows_no_conditions_asks_for_them(example_run, tmp_path, capsys):

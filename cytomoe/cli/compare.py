@@ -18,7 +18,10 @@ _LEVEL = 0.05
 @click.argument("run", type=options.FILE)
 @click.option("--by", required=True, metavar="COLUMN", help="Column of the samples to compare, such as condition.")
 @click.option(
-    "--adjust", multiple=True, metavar="COLUMN", help="Column to account for, such as batch or patient; repeatable."
+    "--adjust",
+    multiple=True,
+    metavar="COLUMN",
+    help="Column to account for, such as batch or patient; each value is a group, numbers too. Repeatable.",
 )
 @click.option(
     "--baseline",
@@ -72,7 +75,8 @@ def compare(
     if len(changes) == 1:
         heads.append("log2")
         other = means[1].removeprefix("percent_")
-        click.echo(f"log2: {other} over {found.baseline}; above 0, more frequent under {other}")
+        within = f", adjusted for {' and '.join(adjust)}" if adjust else ""
+        click.echo(f"log2: {other} over {found.baseline}{within}; above 0, more frequent under {other}")
     click.echo("  ".join([" " * width, *(f"{head:>9}" for head in heads), f"{'p':>9}", f"{'adjusted':>9}"]))
     for row in table.to_dict("records"):
         numbers = [

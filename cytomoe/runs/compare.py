@@ -26,6 +26,8 @@ from cytomoe.runs.samples import read_samples
 
 # Populations that the figure shows, the surest first.
 SHOWN = 12
+# How tables say that a value is not known: nothing, or what R, pandas and spreadsheets write.
+_MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan")
 # Colours that colour-blind readers can tell apart (Okabe & Ito 2008).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 
@@ -103,22 +105,17 @@ def _compare(job: CompareJob, listener: Listener) -> Comparison:
     if job.out.exists() and not (job.force and (job.out / "comparison.csv").is_file()):
         raise InputError(f"{job.out} exists already; give another --out, or --force to replace an earlier comparison")
     counts, totals, conditions = _tables(job)
-    for column in (job.by, *job.adjust):
-        if column not in conditions:
-            if conditions.columns.empty:
-                raise InputError(
-                    f"{job.run} knows no {column} of its samples: give --samples with a table of the columns "
-                    f"sample and {column}"
-                )
-            near = did_you_mean(column, conditions.columns) or f"; it has {', '.join(conditions.columns)}"
-            raise InputError(f"the table of samples has no column {column}{near}")
+    columns = (job.by, *job.adjust)
+    _need_columns(job, conditions, columns)
+    left_out = _unfit(totals, conditions, columns)
+    fit = ~totals.index.isin([sample for samples in left_out.values() for sample in samples])
+    counts, totals, conditions = counts[fit], totals[fit], conditions[fit]
+    if not fit.any():
+        raise InputError(f"no sample is left to compare: {', '.join(left_out)}")
     groups = conditions_of(conditions[job.by], job.baseline)
+    warnings = [f"left out, {why}: {', '.join(samples)}" for why, samples in left_out.items()]
+    warnings += _doubts(conditions, job.by, job.adjust)
     table = compare_abundance(counts, totals, conditions, job.by, job.adjust, groups[0])
-    sizes = conditions[job.by].value_counts(sort=False)
-    warnings = [
-        f"{group} has one sample: how much its samples vary is unknown, so no p-value can be relied on"
-        for group in sizes.index[sizes == 1]
-    ]
     for warning in warnings:
         listener.warn(warning)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
@@ -139,6 +136,45 @@ def _compare(job: CompareJob, listener: Listener) -> Comparison:
     return Comparison(table, groups[0], warnings)
 
 
+def _need_columns(job: CompareJob, conditions: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse columns that the table of samples lacks."""
+    for column in columns:
+        if column not in conditions:
+            if conditions.columns.empty:
+                raise InputError(
+                    f"{job.run} knows no {column} of its samples: give --samples with a table of the columns "
+                    f"sample and {column}"
+                )
+            near = did_you_mean(column, conditions.columns) or f"; it has {', '.join(conditions.columns)}"
+            raise InputError(f"the table of samples has no column {column}{near}")
+
+
+def _unfit(totals: pd.Series[int], conditions: pd.DataFrame, columns: Sequence[str]) -> dict[str, list[str]]:
+    """Samples that can't be compared, by the reason."""
+    found = {f"no {column} is given": conditions[column].isin(_MISSING) for column in columns}
+    found["no events"] = totals == 0
+    return {why: totals.index[unfit].tolist() for why, unfit in found.items() if unfit.any()}
+
+
+def _doubts(conditions: pd.DataFrame, by: str, adjust: Sequence[str]) -> list[str]:
+    """What speaks against relying on a comparison of these samples."""
+    sizes = conditions[by].value_counts(sort=False)
+    doubts = [
+        f"{group} has one sample: how much its samples vary is unknown, so no p-value can be relied on"
+        for group in sizes.index[sizes == 1]
+    ]
+    for column in (by, *adjust):
+        values = pd.Series(conditions[column].unique())
+        alike = values[values.str.casefold().duplicated(keep=False)]
+        if len(alike):
+            doubts.append(f"{column}: {' and '.join(alike)} differ in capital letters alone, and count as different")
+    for column in adjust:
+        values = conditions[column]
+        if 2 * values.nunique() > len(values) and pd.to_numeric(values, errors="coerce").notna().all():
+            doubts.append(f"--adjust {column}: its values are taken for {values.nunique()} groups, not for numbers")
+    return doubts
+
+
 def _tables(job: CompareJob) -> tuple[pd.DataFrame, pd.Series[int], pd.DataFrame]:
     """Counts (samples x populations), events and conditions of the samples."""
     if is_batch(job.run):
@@ -156,21 +192,32 @@ def _tables(job: CompareJob) -> tuple[pd.DataFrame, pd.Series[int], pd.DataFrame
         counts = population_abundance(abundance, names)[list(dict.fromkeys(names))]
     counts, totals = counts.set_index(abundance["sample"]), abundance.set_index("sample")["events"]
     if job.samples is not None:
-        table = read_samples(job.samples)
-        for column in {"sample", "file"} & set(table):  # a sample may be given by the name of its file
-            table[column] = [name if name in counts.index else without_suffix(name) for name in table[column]]
-        chosen = table.drop_duplicates("sample").set_index("sample")
-        if "file" in table and not set(counts.index) <= set(chosen.index):
-            chosen = table.set_index("file")
-        missing = [sample for sample in counts.index if sample not in chosen.index]
-        if missing:
-            raise InputError(f"--samples {job.samples}: no row for the sample {missing[0]} of the run")
-        own = chosen.loc[counts.index].drop(columns=["file", "sample"], errors="ignore")
-        # In the order of the table, in which the first condition is the baseline.
-        order = counts.index[np.argsort(chosen.index.get_indexer(counts.index), kind="stable")]
-        return counts.loc[order], totals.loc[order], own.loc[order]
+        rows = _given_rows(job.samples, counts.index)
+        return counts.loc[rows.index], totals.loc[rows.index], rows
     own = [c for c in abundance.columns if c not in (*counted, "sample", "unassigned") and c not in RESERVED]
     return counts, totals, abundance.set_index("sample")[own].astype(str)
+
+
+def _given_rows(path: Path, samples: pd.Index) -> pd.DataFrame:
+    """What a table says of each sample of a run, in the order of the table: its first condition is the baseline."""
+    table = read_samples(path)
+    for column in {"sample", "file"} & set(table):  # a sample may be given by the name of its file
+        table[column] = [name if name in samples else without_suffix(name) for name in table[column]]
+    by_file = "file" in table and not set(samples) <= set(table["sample"])
+    called = table["file" if by_file else "sample"]
+    missing = [sample for sample in samples if sample not in set(called)]
+    if missing:
+        raise InputError(
+            f"--samples {path}: no row for the sample {missing[0]} of the run; to leave it out, give it a row with "
+            "nothing in the column that is compared"
+        )
+    rows = table.drop(columns=["file", "sample"], errors="ignore").set_axis(pd.Index(called, name="sample"))
+    rows = rows[rows.index.isin(samples)]
+    for sample, same in rows[rows.index.duplicated(keep=False)].groupby(level=0, sort=False):
+        differing = [str(column) for column in same if same[column].nunique() > 1]
+        if differing:
+            raise InputError(f"--samples {path}: the rows of sample {sample} differ in {', '.join(differing)}")
+    return rows[~rows.index.duplicated()]
 
 
 def _figure(
