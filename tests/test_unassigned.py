@@ -1,6 +1,7 @@
 """Cells that fit no cluster: told from the others, given no cluster, and never left out of a file."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import flowio
@@ -150,6 +151,17 @@ def test_unassigned_events_stay_so_when_clusters_are_merged(mapped, tmp_path):
     written = flowio.FlowData(str(tmp_path / "three" / "fcs" / "well.fcs"))
     populations = written.as_array(preprocess=False)[:, written.pnn_labels.index("population")]
     assert ((populations == 0) == (labels["cluster"] == 0)).all()
+
+
+def test_the_shares_of_merged_populations_are_of_all_events(mapped, tmp_path, capsys):
+    out = tmp_path / "three"
+    assert run(["recut", str(mapped[0]), "--clusters", "3", "--no-report", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    first, unassigned = (re.search(rf"^ +{k} +([\d,]+) +([\d.]+) %", printed, re.MULTILINE) for k in (1, 0))
+    table = pd.read_csv(out / "populations.csv").iloc[0]
+    assert int(unassigned[1].replace(",", "")) == table["unassigned"]
+    for events, share in (first.groups(), unassigned.groups()):
+        assert float(share) == pytest.approx(100 * int(events.replace(",", "")) / table["events"], abs=0.06)
 
 
 def test_evaluate_measures_them_in_the_population_of_their_nearest_cluster(mapped, tmp_path, capsys):

@@ -139,11 +139,12 @@ def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict
         click.echo(json.dumps({**content, **tree, **measures}))
         return
     width = max(len(each.name) for each in populations)
-    total = max(sum(each.events for each in populations), 1)
     for number, each in enumerate(populations, start=1):
         held = f"{plural('cluster', len(each.clusters))} {', '.join(map(str, each.clusters))}"
-        share = each.events / total
+        share = each.events / max(result.n_events, 1)
         click.echo(f"  {number:>3} {each.events:>10,} {percent(share):>7}  {each.name:<{width}}  {held}")
+    if (unassigned := result.n_events - sum(each.events for each in populations)) > 0:
+        click.echo(f"    0 {unassigned:>10,} {percent(unassigned / result.n_events):>7}  unassigned")
     _print_joins(result.tree, populations)
     if result.evaluation is not None:
         print_evaluation(result.evaluation, "population")

@@ -17,6 +17,7 @@ from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.fcs_h5ad import write_h5ad
 from cytomoe.io.given_tables import read_table
 from cytomoe.io.run_folder import (
+    distinct_events,
     read_abundance,
     read_clusters,
     read_evaluation,
@@ -129,6 +130,8 @@ class MergeResult:
     ----------
     populations
         The largest first; their numbers count through them.
+    n_events
+        Events of the run, each once; those that fit no population among them.
     evaluation
         Measures of the populations against the gates of the run; None where they can't be made.
     report
@@ -140,6 +143,7 @@ class MergeResult:
     """
 
     populations: list[Population]
+    n_events: int
     evaluation: dict[str, Any] | None
     report: Path | None
     tree: list[dict[str, Any]] = field(default_factory=list)
@@ -170,7 +174,8 @@ def run_merge(job: MergeJob, listener: Listener | None = None) -> MergeResult:
             listener.warn(warning)
         drawn = job.report and (job.out / "cells.h5ad").is_file()
         report = report_of_run(job.out, listener) if drawn else None
-        return MergeResult(populations, evaluation, report, provenance.get("tree", []), warnings)
+        n_events = distinct_events(manifest)
+        return MergeResult(populations, n_events, evaluation, report, provenance.get("tree", []), warnings)
 
 
 def _called_apart(manifest: dict[str, Any], clusters: pd.DataFrame) -> pd.Series[str]:
