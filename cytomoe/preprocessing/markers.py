@@ -232,13 +232,17 @@ def _counts_up(first: str, second: str) -> bool:
     return bool(a and b and a[1] == b[1] and int(b[2]) == int(a[2]) + 1)
 
 
-def locate_marker(var: pd.DataFrame, marker: str, channel: str, antigen: str) -> tuple[str | None, str]:
+def locate_marker(
+    var: pd.DataFrame, names: tuple[list[str], list[str]], marker: str, channel: str, antigen: str
+) -> tuple[str | None, str]:
     """Find a marker of a model, or of a run's first file, in another file.
 
     Parameters
     ----------
     var
         The channels of the other file.
+    names
+        Their $PnN and $PnS, as :func:`channel_names` gives them.
     marker, channel, antigen
         What the marker is called, the $PnN it was measured on, and the $PnS it had; an empty antigen says that the
         channel alone decides.
@@ -249,7 +253,7 @@ def locate_marker(var: pd.DataFrame, marker: str, channel: str, antigen: str) ->
         Name in ``var.index``, and an empty string; or None and what stands in the way. The channel of the same name is
         taken unless it carries another antigen here: then, and when there is none, the channel with the antigen is.
     """
-    channels, antigens = channel_names(var)
+    channels, antigens = names
     at = [i for i, name in enumerate(channels) if name == channel]
     here = antigens[at[0]] if len(at) == 1 else ""
     if len(at) == 1 and _one_antigen(given_name(channel, here), given_name(channel, antigen)):

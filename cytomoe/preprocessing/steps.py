@@ -136,7 +136,8 @@ def locate_steps(adata: AnnData, steps: Sequence[MarkerStep]) -> list[str]:
     InputError
         The file lacks markers; lists them all.
     """
-    found = [locate_marker(adata.var, step.marker, step.channel, step.antigen) for step in steps]
+    of_file = channel_names(adata.var)
+    found = [locate_marker(adata.var, of_file, step.marker, step.channel, step.antigen) for step in steps]
     problems = [problem for _, problem in found if problem]
     if problems:
         which = f"{len(problems)} of the {len(steps)} markers" if len(steps) > 1 else "the marker"

@@ -7,7 +7,7 @@ parametrisation, given in decades, as flowCore and FlowSOM give it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -105,7 +105,7 @@ class MarkerTransform:
         return {"t": self.top, "m": LOGICLE_DECADES, "w": LOGICLE_LINEAR, "a": LOGICLE_NEGATIVE}
 
 
-def log_amplification(channel: pd.Series[Any]) -> tuple[float, float] | None:
+def log_amplification(channel: Mapping[Hashable, Any] | pd.Series[Any]) -> tuple[float, float] | None:
     """Decades and offset of a logarithmic amplifier ($PnE), for integer channels that had one.
 
     Parameters
@@ -159,8 +159,7 @@ def linear_values(adata: AnnData, positions: Sequence[int], nan: NanPolicy = "re
         values[~np.isfinite(values)] = 0.0
     else:
         values[~np.isfinite(values).all(axis=1)] = np.nan
-    for i, position in enumerate(positions):
-        channel = adata.var.iloc[position]
+    for i, channel in enumerate(adata.var.iloc[list(positions)].to_dict("records")):
         amplified = log_amplification(channel)
         if amplified is not None:
             decades, offset = amplified
