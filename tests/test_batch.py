@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -69,6 +70,17 @@ def test_two_processes_give_the_same(pooled, plate, tmp_path):
     out = tmp_path / "out"
     assert run(["batch", str(plate), "--out", str(out), "--quiet", "--jobs", "2", *QUICK]) == 0
     assert contents(out) == contents(pooled)
+
+
+def test_a_sample_with_swapped_channels_is_told(plate, tmp_path, capsys):
+    sample = read_fcs(plate / "p1_A01.fcs")
+    channels = sample.var_names.get_indexer(["CD3", "CD20"])
+    sample.X[:, channels] = sample.X[:, channels[::-1]]
+    write_fcs(sample, tmp_path / "swapped.fcs")
+    files = [str(plate / f"p1_A0{k}.fcs") for k in (2, 3, 4)]
+    assert run(["batch", *files, str(tmp_path / "swapped.fcs"), "--out", str(tmp_path / "out"), *QUICK]) == 0
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "lie far from those of the fit" in line)
+    assert set(re.findall(r"(CD\d+) 0\.\d\d", line.split(": swapped (")[1])) == {"CD3", "CD20"}
 
 
 def test_a_bad_file_is_reported_and_the_others_go_on(plate, tmp_path, capsys):

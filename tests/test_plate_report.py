@@ -108,7 +108,12 @@ def test_the_verdict_tells_failures_unstable_clusters_and_samples_unlike_the_fit
     found = told(summary(drift=drift()))
     assert found["1 of 5 samples failed"].level == "check"
     assert "2 (0.40)" in found["1 of 2 clusters is less than stable"].detail
-    assert "CD3 in <script>" in found["The markers of all samples stay in the range of the fit"].detail
+    far = found["Markers of some samples lie far from those of the fit"]
+    assert far.level == "check"
+    assert far.detail.startswith("<script>")
+    assert "(CD3 0.40): distance of the distribution above 0.3" in far.detail
+    near = told(summary(drift=drift(distance=drift().distance / 2)))
+    assert "CD3 in <script>" in near["The markers of all samples stay in the range of the fit"].detail
     moved = drift(left_range=drift().distance > 0.3, unfit=pd.Series({"one": 0.2, "two": 0.0, HOSTILE: 0, "loose": 0}))
     found = told(summary(drift=moved))
     assert found["In 1 sample values left the range of the fit"].detail == f"{HOSTILE}: CD3."

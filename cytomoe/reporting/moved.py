@@ -29,7 +29,7 @@ _REPLICATES = 0.02  # of angles: about 1.4 points of a share of 15 %
 # Samples of other donors differ from the fit without being wrong: only angles this far apart are told, which is 35 %
 # in place of 50 %, or 2.9 % in place of 10 %.
 _FROM_FIT = 0.15
-_FAR = 0.3  # distance of a marker's distribution from that of the fit, above which a mapped sample is not like it
+FAR = 0.3  # distance of a marker's distribution from that of the fit, above which a sample is not like it
 _CAUSES = "A true difference, another stain, or other events gated out beforehand: compare the markers."
 
 
@@ -188,7 +188,7 @@ def judge_markers(markers: pd.DataFrame, unfit: Mapping[str, Any]) -> list[Findi
     if markers["left_range"].any() or max(shares.values()) > MOST_UNFIT:
         return []
     many = len(shares) > 1
-    far = markers[markers["distance"] > _FAR].sort_values("distance", ascending=False)
+    far = markers[markers["distance"] > FAR].sort_values("distance", ascending=False)
     if len(far):
         told = ", ".join(
             f"{row.marker} {row.distance:.2f}" + (f" ({row.sample})" if many else "") for row in far.itertuples()
@@ -198,7 +198,7 @@ def judge_markers(markers: pd.DataFrame, unfit: Mapping[str, Any]) -> list[Findi
             Finding(
                 "note",
                 f"{counted(n, 'marker')} {'lies' if n == 1 else 'lie'} far from the model's training",
-                f"Distance of the distribution above {_FAR:g}: {told}; 0 is the same, 1 has no value in common.",
+                f"Distance of the distribution above {FAR:g}: {told}; 0 is the same, 1 has no value in common.",
                 "Other proportions of the populations do this, and so does another stain: see Drift and the histograms "
                 "before you compare abundances.",
             )

@@ -12,14 +12,20 @@ from cytomoe.io.remarks import is_remark
 from cytomoe.reporting.doublets import tell_doublets
 from cytomoe.reporting.findings import Finding, by_weight, mostly_lost, named
 from cytomoe.reporting.judges import judge_one_sample, judge_stability
-from cytomoe.reporting.moved import judge_moved
-from cytomoe.words import counted, percent
+from cytomoe.reporting.moved import FAR, judge_moved
+from cytomoe.words import counted, listed, percent
 
 if TYPE_CHECKING:
-    from cytomoe.reporting.plates import BatchSummary
+    import pandas as pd
+
+    from cytomoe.reporting.plates import BatchSummary, PlateDrift
 
 # A sample with less than this share of the median number of events is told.
 _FEW = 0.2
+_LIE_FAR = (
+    "Another scale, swapped channels or another stain do this, and very different proportions of the populations: see "
+    "Drift, and look at the files before you compare."
+)
 
 
 def judge_batch(summary: BatchSummary) -> list[Finding]:
@@ -68,8 +74,11 @@ def _warnings(summary: BatchSummary) -> list[Finding]:
 
 
 def _drift(summary: BatchSummary) -> list[Finding]:
-    """Samples that are not like the cells of the fit."""
-    drift = summary.drift
+    return judge_drift(summary.drift)
+
+
+def judge_drift(drift: PlateDrift | None) -> list[Finding]:
+    """Findings about samples that are not like the cells of the fit; none where the drift is not known."""
     if drift is None:
         return []
     found = []
@@ -94,6 +103,10 @@ def _drift(summary: BatchSummary) -> list[Finding]:
                 "They may be populations that the fit has not seen, or damaged cells.",
             )
         )
+    found += [
+        Finding("check", "Markers of some samples lie far from those of the fit", f"{line}.", _LIE_FAR)
+        for line in _tell_far(drift.distance)
+    ]
     if not found:
         highest = drift.distance.stack()
         sample, marker = highest.idxmax()
@@ -106,6 +119,21 @@ def _drift(summary: BatchSummary) -> list[Finding]:
             )
         )
     return found
+
+
+def _tell_far(distance: pd.DataFrame) -> list[str]:
+    """A line that names the samples with a marker far from that of the fit, the furthest first, if there are some."""
+    furthest = distance.max(axis=1).sort_values(ascending=False, kind="stable")
+    far = furthest.index[furthest > FAR]
+    if far.empty:
+        return []
+    told = []
+    for sample in far:
+        markers = distance.loc[sample].sort_values(ascending=False, kind="stable")
+        told.append(
+            f"{sample} ({', '.join(f'{name} {value:.2f}' for name, value in markers[:3].items() if value > FAR)})"
+        )
+    return [f"{listed(told, 6)}: distance of the distribution above {FAR:g}; 0 is the same, 1 has no value in common"]
 
 
 def _stability(summary: BatchSummary) -> list[Finding]:

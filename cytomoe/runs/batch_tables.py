@@ -15,6 +15,7 @@ from cytomoe.naming import UNKNOWN, is_known
 from cytomoe.plates.matching import match_clusters, one_spelling
 from cytomoe.plates.samples import Sample
 from cytomoe.reporting.findings import lost_gates
+from cytomoe.reporting.plate_verdict import judge_drift
 from cytomoe.reporting.plates import BatchSummary, PlateDrift, write_plate_report
 from cytomoe.runs.manifest import software
 from cytomoe.twins import warn_of_shared_samples
@@ -84,6 +85,17 @@ def shared_between(job: BatchJob, results: dict[str, WellResult]) -> list[str]:
         return []
     good = [sample for sample in job.samples if not results[sample.name].problem]
     return warn_of_shared_samples({s.name: str(read_manifest(_folder(job, s)).get("sketch", "")) for s in good})
+
+
+def unlike_the_fit(job: BatchJob, results: dict[str, WellResult]) -> list[str]:
+    """Warnings of samples whose markers or cells are unlike those that the model of all was fitted on."""
+    good = [sample for sample in job.samples if not results[sample.name].problem]
+    drift = _drift(job, {s.name: read_manifest(_folder(job, s)) for s in good})
+    return [
+        f"{finding.title[0].lower()}{finding.title[1:]}: {finding.detail.rstrip('.')}"
+        for finding in judge_drift(drift)
+        if finding.level == "check"
+    ]
 
 
 def _write_clusters(
