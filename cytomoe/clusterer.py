@@ -14,17 +14,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.annotation import ClusterNames
+from cytomoe.cores import on_threads
 from cytomoe.errors import InputError
 from cytomoe.fit_summary import misfit, summarise
 from cytomoe.generation import Spread, draw_own, draw_unit
-from cytomoe.model.inference import CHUNK, codes_and_experts, decode, map_cells
+from cytomoe.model.inference import CHUNK, codes_and_experts, decode, map_all_cells
 from cytomoe.outlyingness import outlyingness
 from cytomoe.preparation import Prepared, as_expression, as_prior, complete, fit_preprocessor, prepare
 from cytomoe.preprocessing import NanPolicy, Preprocessor
 from cytomoe.saved_model import SavedModel
 from cytomoe.settings import CHANGES, Settings, preset
 from cytomoe.similarity import Prior, name_by_types
-from cytomoe.training.loop import History, Progress
+from cytomoe.training.loop import History, Progress, single_thread
 from cytomoe.training.recovery import Trained, train_safely
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ class Clusterer:
         self.settings_, self.notes_ = trained.settings, trained.notes
         self.names_: ClusterNames | None = None
         training = prepared.training
-        experts = self._keep_used_experts(training, self.preprocessor_.scale(training), similarity)
+        with single_thread():
+            experts = self._keep_used_experts(training, self.preprocessor_.scale(training), similarity)
         self.known_as_ = [""] * self.n_clusters_
         if prepared.known is not None and prepared.types is not None:
             types = prepared.types
@@ -203,8 +205,11 @@ class Clusterer:
         """Probability of each cluster for each cell; shape (cells, clusters), column k - 1 for cluster k."""
         expression = self._expression(X)
         found = np.full((len(expression), self.n_clusters_), np.nan, dtype=np.float32)
-        for rows, _, probabilities in self._map_expression(expression):
-            found[rows] = probabilities
+
+        def place(rows: NDArray[np.int64], part: NDArray[np.float32]) -> None:
+            found[rows] = map_all_cells(self.network_, self.preprocessor_.scale(part))[1]
+
+        self._on_parts(place, expression)
         return found
 
     def transform(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
@@ -212,9 +217,16 @@ class Clusterer:
         return self.map_all(X)[0]
 
     def map_all(
-        self, X: NDArray[np.floating[Any]] | AnnData
+        self, X: NDArray[np.floating[Any]] | AnnData, *, threads: int | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
         """Codes, clusters and confidence in one pass.
+
+        Parameters
+        ----------
+        X
+            As in :meth:`predict`.
+        threads
+            Pieces that are mapped side by side; None for as many as there are cores. The result does not depend on it.
 
         Returns
         -------
@@ -225,26 +237,32 @@ class Clusterer:
         codes = np.full((len(expression), self.settings_.code_size), np.nan, dtype=np.float32)
         clusters = np.zeros(len(expression), dtype=np.int32)
         confidence = np.zeros(len(expression), dtype=np.float32)
-        for rows, chunk, probabilities in self._map_expression(expression):
-            codes[rows], clusters[rows], confidence[rows] = chunk, probabilities.argmax(1) + 1, probabilities.max(1)
+
+        def place(rows: NDArray[np.int64], part: NDArray[np.float32]) -> None:
+            own_codes, probabilities = map_all_cells(self.network_, self.preprocessor_.scale(part))
+            codes[rows], clusters[rows] = own_codes, probabilities.argmax(1) + 1
+            confidence[rows] = probabilities.max(1)
+
+        self._on_parts(place, expression, threads)
         return codes, clusters, confidence
 
-    def _map_expression(
-        self, expression: NDArray[np.float32]
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]]:
-        """Rows that are not dropped, a chunk at a time, with their codes and probabilities."""
-        for rows, part in self._parts(expression):
-            start = 0
-            for codes, probabilities in map_cells(self.network_, self.preprocessor_.scale(part)):
-                yield rows[start : start + len(codes)], codes, probabilities
-                start += len(codes)
+    def _on_parts(
+        self,
+        work: Callable[[NDArray[np.int64], NDArray[np.float32]], None],
+        expression: NDArray[np.float32],
+        threads: int | None = None,
+    ) -> None:
+        """Do some work on the rows that are not dropped, chunks of them side by side where no device does it."""
+        with single_thread():
+            on_threads(lambda part: work(*part), self._parts(expression), threads if self.on_cpu else 1)
 
     def _parts(self, expression: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Rows that are not dropped and their markers, a chunk at a time."""
         for start in range(0, len(expression), CHUNK):
             part = expression[start : start + CHUNK]
             rows = np.flatnonzero(complete(part))
-            yield rows + start, part if len(rows) == len(part) else part[rows]
+            if len(rows):
+                yield rows + start, part if len(rows) == len(part) else part[rows]
 
     def _expression(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
         """Transformed marker values: from raw ones in an AnnData, or the array itself, checked."""
@@ -307,18 +325,24 @@ class Clusterer:
         """
         expression = self._expression(X)
         found = np.full(len(expression), np.nan)
-        for rows, part in self._parts(expression):
+
+        def place(rows: NDArray[np.int64], part: NDArray[np.float32]) -> None:
             scaled = self.preprocessor_.scale(part)
             codes, experts = codes_and_experts(self.network_, scaled)
             residuals = scaled - decode(self.network_, codes, experts)
             found[rows] = misfit(self.summary_, codes, experts, residuals)
+
+        self._on_parts(place, expression)
         return found
 
-    def outlyingness(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
+    def outlyingness(
+        self, X: NDArray[np.floating[Any]] | AnnData, *, threads: int | None = None
+    ) -> NDArray[np.float32]:
         """How far the markers of each cell lie outside its cluster's ranges, shape (cells,); above 1: unassigned.
 
         The largest distance from a median of the cluster over the markers (see :mod:`cytomoe.outlyingness`), over the
         limit that 4 % of cells like those of the fit exceed, and most of a population that the fit never saw.
+        ``threads`` as in :meth:`map_all`.
 
         Raises
         ------
@@ -333,9 +357,12 @@ class Clusterer:
             )
         expression = self._expression(X)
         found = np.zeros(len(expression), dtype=np.float32)
-        for rows, part in self._parts(expression):
+
+        def place(rows: NDArray[np.int64], part: NDArray[np.float32]) -> None:
             _, experts = codes_and_experts(self.network_, self.preprocessor_.scale(part))
             found[rows] = outlyingness(self.summary_.ranges, part, experts)
+
+        self._on_parts(place, expression, threads)
         return found / max(limit, np.float32(1e-6))
 
     # ---------------------------------------------------------------- saving

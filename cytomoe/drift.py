@@ -78,8 +78,9 @@ def distance(values: NDArray[np.float32], quantiles: NDArray[np.float32]) -> NDA
     ndarray
         Between 0 (the same) and 1 (no value in common), shape (markers,).
     """
-    shares = np.array([np.mean(values <= quantile, axis=0) for quantile in quantiles])
-    below = np.array([np.mean(values < quantile, axis=0) for quantile in quantiles])
+    columns = list(zip(np.sort(values, axis=0).T, quantiles.T, strict=True))
+    shares = np.stack([np.searchsorted(*column, side="right") for column in columns], axis=1) / len(values)
+    below = np.stack([np.searchsorted(*column, side="left") for column in columns], axis=1) / len(values)
     # Many cells may share a value: the fit's share lies anywhere between those below and those at most there.
     expected = QUANTILES[:, None]
     return np.asarray(np.maximum(np.maximum(below - expected, expected - shares), 0).max(axis=0))

@@ -8,6 +8,8 @@ import pytest
 from test_plate_report import summary
 
 from cytomoe.cli.main import run
+from cytomoe.drift import distance
+from cytomoe.fit_summary import QUANTILES
 from cytomoe.io import read_fcs, write_fcs
 from cytomoe.reporting.moved import judge_moved, moved_among, moved_from_fit
 from cytomoe.reporting.plate_verdict import judge_batch
@@ -35,6 +37,20 @@ def test_a_well_without_a_population_is_told_with_what_took_its_place():
 def test_replicates_are_not_told(n):
     told = [seed for seed in range(50) if moved_among(plate(n, seed=seed))]
     assert len(told) <= 1
+
+
+@pytest.mark.parametrize("decimals", [6, 0])
+def test_the_drift_of_a_marker_is_the_largest_distance_of_its_distribution(decimals):
+    rng = np.random.default_rng(0)
+    fitted, values = rng.normal(2, 1, (3000, 2)), rng.normal([2, 2.6], [1, 1.2], (800, 2))
+    fitted, values = (np.maximum(cells, 0).round(decimals).astype(np.float32) for cells in (fitted, values))
+    quantiles = np.quantile(fitted, QUANTILES, axis=0).astype(np.float32)
+    farthest = np.zeros(2)
+    for share, quantile in zip(QUANTILES, quantiles, strict=True):
+        below, at_most = (values < quantile).mean(axis=0), (values <= quantile).mean(axis=0)
+        farthest = np.maximum(farthest, np.maximum(below - share, share - at_most))
+    np.testing.assert_allclose(distance(values, quantiles), farthest, atol=1e-12)
+    assert farthest[0] < 0.05 < 0.15 < farthest[1]
 
 
 def test_a_plate_of_two_treatments_has_no_outliers():

@@ -197,7 +197,8 @@ def test_gates_are_measured_on_events_that_have_a_cluster(holes, dropped, capsys
     assert "4 of 800 events have no cluster" in output.err
 
 
-def test_python(blobs):
+def test_python(blobs, monkeypatch):
+    monkeypatch.setattr("cytomoe.clusterer.CHUNK", 500)  # of which one holds no cell that is not dropped, below
     cells, _ = blobs
     cells = cells.copy()
     cells[[0, 7], [1, 2]] = np.nan, np.inf
@@ -208,6 +209,10 @@ def test_python(blobs):
     assert model.predict(cells).tolist() == model.labels_.tolist()
     assert np.isnan(model.predict_proba(cells)[[0, 7]]).all()
     assert np.isnan(model.transform(cells)).any(axis=1).nonzero()[0].tolist() == [0, 7]
+    lost = cells.copy()
+    lost[500:1000] = np.nan
+    for found in (model.predict(lost) == 0, np.isnan(model.predict_proba(lost)[:, 0]), np.isnan(model.misfit(lost))):
+        assert np.flatnonzero(found).tolist() == [0, 7, *range(500, 1000)]
     zeros = np.where(np.isfinite(cells), cells, 0)
     assert MoESimVAE(nan="zero").fit(cells).labels_.tolist() == MoESimVAE().fit(zeros).labels_.tolist()
     with pytest.raises(InputError, match="unknown nan='skip'"):

@@ -71,6 +71,14 @@ def map_cells(
     return in_chunks(len(scaled), mapped)
 
 
+def map_all_cells(
+    network: MoESimVAENetwork, scaled: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Codes (cells, L) and probabilities (cells, K) of all cells; see :func:`map_cells`."""
+    codes, probabilities = zip(*map_cells(network, scaled), strict=True)
+    return np.concatenate(codes), np.concatenate(probabilities)
+
+
 def codes_and_experts(
     network: MoESimVAENetwork, scaled: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -278,11 +278,11 @@ def _map(model: Clusterer, events: Events, unassigned: bool, shared: SharedEvent
 
     def place(piece: tuple[slice, NDArray[np.float32]]) -> None:
         rows, expression = piece
-        codes, clusters[rows], confidence[rows] = model.map_all(expression)
+        codes, clusters[rows], confidence[rows] = model.map_all(expression, threads=1)
         if whole is not None:
             whole.expression[rows], whole.codes[rows] = expression, codes
         if outlying is not None:
-            outlying[rows] = model.outlyingness(expression)
+            outlying[rows] = model.outlyingness(expression, threads=1)
 
     pieces = (
         piece
