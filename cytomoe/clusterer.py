@@ -310,11 +310,12 @@ class Clusterer:
         if not 1 <= cluster <= self.n_clusters_:
             raise InputError(f"no cluster {cluster}; the model has clusters 1 to {self.n_clusters_}")
         rng = np.random.default_rng([self.seed if seed is None else seed, cluster])
-        if spread == "unit":
-            scaled = draw_unit(self.network_, self.summary_, cluster - 1, n, rng)
-        else:
-            lowest = 0.0 if self.preprocessor_.clip else -np.inf
-            scaled = draw_own(self.network_, self.summary_, cluster - 1, n, rng, lowest=lowest)
+        with single_thread():
+            if spread == "unit":
+                scaled = draw_unit(self.network_, self.summary_, cluster - 1, n, rng)
+            else:
+                lowest = 0.0 if self.preprocessor_.clip else -np.inf
+                scaled = draw_own(self.network_, self.summary_, cluster - 1, n, rng, lowest=lowest)
         return self.preprocessor_.inverse_expression(self.preprocessor_.inverse_scale(scaled))
 
     def misfit(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float64]:
