@@ -381,12 +381,71 @@ def test_sample_names_never_leave_the_folder_and_never_meet(tmp_path):
     assert not any("/" in name or name.startswith(".") for name in names)
 
 
-def test_files_of_one_name_and_one_called_like_their_numbers_are_three_samples(tmp_path):
-    for name in ("x/a.fcs", "y/a.fcs", "z/a.2.fcs"):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).touch()
-    found = {sample.name: str(sample.paths[0].relative_to(tmp_path)) for sample in find_samples([tmp_path])}
-    assert found == {"a": "x/a.fcs", "a.3": "y/a.fcs", "a.2": "z/a.2.fcs"}
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+@pytest.mark.parametrize("pattern", [None, "{well}.fcs"])
+def test_wells_of_one_name_in_the_folders_of_two_plates_are_samples_of_their_own(pattern, tmp_path):
+    touch(tmp_path, "plate 1/A01.fcs", "plate 1/A02.fcs", "plate 2/A01.fcs")
+    found = find_samples([tmp_path], pattern)
+    assert [(s.name, s.plate, s.well, len(s.paths)) for s in found] == [
+        ("plate 1_A01", "plate 1", "A01", 1),
+        ("plate 1_A02", "plate 1", "A02", 1),
+        ("plate 2_A01", "plate 2", "A01", 1),
+    ]
+
+
+def test_folders_are_no_plates_where_their_files_are_called_differently(tmp_path):
+    touch(tmp_path, "one/p1_A01.fcs", "two/p2_A01.fcs")
+    assert [(s.name, s.plate) for s in find_samples([tmp_path])] == [("p1_A01", "p1"), ("p2_A01", "p2")]
+    touch(tmp_path / "gates", "cd4/x_cd4_A01.fcs", "cd8/x_cd8_A01.fcs")
+    (sample,) = find_samples([tmp_path / "gates"], "{plate}_{gate}_{well}.fcs")
+    assert (sample.name, len(sample.paths)) == ("x_A01", 2)
+
+
+def test_what_a_pattern_passes_over_does_not_join_the_wells_of_two_folders(tmp_path):
+    touch(tmp_path, "p1/0103_A01.fcs", "p2/0203_A01.fcs")
+    assert [s.name for s in find_samples([tmp_path], "{_date}_{well}.fcs")] == ["p1_A01", "p2_A01"]
+
+
+def test_a_sheet_of_files_of_one_name_in_two_folders_has_two_samples(tmp_path):
+    touch(tmp_path, "p1/A01.fcs", "p2/A01.fcs")
+    (tmp_path / "sheet.csv").write_text("file,condition\np1/A01.fcs,x\np2/A01.fcs,x\n")
+    found = find_samples([tmp_path / "sheet.csv"])
+    assert [(s.name, s.plate, len(s.paths)) for s in found] == [("p1_A01", "p1", 1), ("p2_A01", "p2", 1)]
+
+
+def test_samples_keep_their_names_where_a_folder_can_be_called_so(tmp_path):
+    names = ["Müller, Jörg (1)", "a b", "a_b", "=x", "5;5"]
+    touch(tmp_path, *(f"{name}.fcs" for name in names))
+    assert {s.name: s.paths[0].stem for s in find_samples([tmp_path])} == {name: name for name in names}
+
+
+def test_names_that_only_differ_in_what_a_folder_can_not_be_called_are_numbered(tmp_path):
+    (tmp_path / "sheet.csv").write_text("file,sample\n1.fcs,a/b\n2.fcs,a_b\n3.fcs,A_B\n4.fcs,a_b.2\n")
+    found = {s.name: s.paths[0].stem for s in find_samples([tmp_path / "sheet.csv"])}
+    assert found == {"a_b": "2", "A_B.3": "3", "a_b.2": "4", "a_b.4": "1"}
+
+
+def test_compare_finds_the_samples_of_a_sheet_by_the_names_that_it_has(plate, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rows = []
+    for k, name in enumerate(["Pat 1/pre", "Größe 5,5", "a b", "a_b"], start=1):
+        shutil.copy(plate / f"p1_A0{k}.fcs", folder / f"{k}.fcs")
+        rows.append(f'{k}.fcs,"{name}",{"xy"[k % 2]}')
+    (folder / "sheet.csv").write_text("file,sample,arm\n" + "\n".join(rows) + "\n")
+    out = str(tmp_path / "out")
+    assert run(["batch", str(folder / "sheet.csv"), "--out", out, "--quiet", "--subsample", "800"]) == 0
+    names = pd.read_csv(tmp_path / "out" / "abundance.csv")["sample"].tolist()
+    assert names == ["Pat 1_pre", "Größe 5,5", "a b", "a_b"]
+    arguments = ["--by", "arm", "--samples", str(folder / "sheet.csv"), "--out", str(tmp_path / "x")]
+    assert run(["compare", out, *arguments]) == 0
+    found = json.loads((tmp_path / "x" / "comparison.json").read_text())["samples"]
+    assert found == dict(zip(names, "yxyx", strict=True))
 
 
 def test_a_sheet_with_a_column_of_ours_or_without_a_file_is_refused(tmp_path):

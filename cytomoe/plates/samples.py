@@ -6,7 +6,7 @@ import glob
 import os
 import re
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -23,6 +23,9 @@ _PASSED_OVER = "_"
 # Folders that hold this are results of cytomoe: the FCS files in them are no input.
 _RESULTS = ("run.json", "batch.json")
 _SHEET_COLUMNS = ("file", "sample", "plate", "well")
+# What can't stand in the name of a folder everywhere: separators, wildcards, quotes, what can't be seen or written.
+_UNFIT = r"""[/\\:*?"<>|\x00-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u2028-\u202e\ufeff]+"""
+_LONGEST = 200  # bytes, of the 255 that file systems take
 # A01 to P24, as 96- and 384-well plates are labelled, with nothing but separators around it.
 _WELL = re.compile(r"(?<![A-Za-z0-9])([A-P])(0?[1-9]|1[0-9]|2[0-4])(?![A-Za-z0-9])")
 
@@ -62,7 +65,8 @@ def find_samples(
     well_pattern
         Pattern of file names with the fields ``{plate}``, ``{well}``, ``{sample}``, ``{gate}``, and such as ``{_date}``
         for what is passed over; files that agree in the first three are one sample. Without it each file is a sample,
-        and its well is looked for in its name.
+        and its well is looked for in its name. Where files of one name stand in several folders, the folders tell
+        samples and plates apart.
     gate_pattern
         Pattern of files that hold a gate each, in the place of ``well_pattern`` where there is none.
 
@@ -84,7 +88,8 @@ def find_samples(
         return _distinct(_grouped(files, well_pattern, "--well-pattern"))
     if gate_pattern is not None:
         return _distinct(_grouped(files, gate_pattern, "--gate-pattern"))
-    return _distinct([_by_name(path) for path in files])
+    folders = _folders(files, [without_suffix(file.name) for file in files])
+    return _distinct([_by_name(file, folder) for file, folder in zip(files, folders, strict=True)])
 
 
 def more_plates_than_wells(samples: Sequence[Sample]) -> str:
@@ -114,14 +119,28 @@ def _is_result(file: Path, below: Path) -> bool:
     return hidden or any((folder / name).is_file() for folder in folders for name in _RESULTS)
 
 
-def _by_name(path: Path) -> Sample:
+def _folders(files: Sequence[Path], called: Sequence[Hashable]) -> list[str]:
+    """The folder of each file where files that are called the same stand in several, as those of plates do."""
+    at = [Path(os.path.normpath(file.absolute())).parent for file in files]
+    if len(set(zip(called, at, strict=True))) == len(set(called)):
+        return [""] * len(files)
+    common = os.path.commonpath(at)
+    return ["_".join(folder.relative_to(common).parts) for folder in at]
+
+
+def _by_name(path: Path, folder: str = "") -> Sample:
     """A sample of one file; the last well in its name is its well, what stands before it names the plate."""
     stem = without_suffix(path.name)
     wells = list(_WELL.finditer(stem))
+    name = _joined(folder, stem)
     if not wells:
-        return Sample(stem, (path,))
+        return Sample(name, (path,), plate=folder)
     last = wells[-1]
-    return Sample(stem, (path,), plate=_before(stem[: last.start()]), well=_spell(last.group()))
+    return Sample(name, (path,), plate=_joined(folder, _before(stem[: last.start()])), well=_spell(last.group()))
+
+
+def _joined(*parts: str) -> str:
+    return "_".join(filter(None, parts))
 
 
 def _before(text: str) -> str:
@@ -137,17 +156,20 @@ def _spell(well: str) -> str:
 
 def _grouped(files: Sequence[Path], pattern: str, option: str) -> list[Sample]:
     expression = _expression(pattern, option)
-    groups: dict[tuple[str, str, str], list[Path]] = {}
+    fields = []
     for path in files:
         match = expression.fullmatch(path.name)
         if match is None:
             raise InputError(f"{path.name} does not match {option} '{pattern}'")
-        fields = match.groupdict()
-        key = fields.get("sample") or "", fields.get("plate") or "", _spell(fields.get("well") or "")
-        groups.setdefault(key, []).append(path)
+        found = {field: match.groupdict().get(field) or "" for field in _FIELDS}
+        fields.append({**found, "well": _spell(found["well"])})
+    folders = _folders(files, [tuple(found.values()) for found in fields])
+    groups: dict[tuple[str, str, str, str], list[Path]] = {}
+    for path, folder, found in zip(files, folders, fields, strict=True):
+        groups.setdefault((folder, found["sample"], found["plate"], found["well"]), []).append(path)
     return [
-        Sample(sample or "_".join(filter(None, (plate, well))), tuple(paths), plate, well)
-        for (sample, plate, well), paths in groups.items()
+        Sample(_joined(folder, sample or _joined(plate, well)), tuple(paths), _joined(folder, plate), well)
+        for (folder, sample, plate, well), paths in groups.items()
     ]
 
 
@@ -197,8 +219,10 @@ def read_sheet(path: Path) -> list[Sample]:
     if not table["file"].all():
         raise InputError(f"{path}, line {table.index[table['file'] == ''][0]}: names no file")
     samples: dict[str, Sample] = {}
-    for row in table.to_dict("records"):
-        found = _by_name(_file_of(path.parent / row["file"]))
+    files = [_file_of(path.parent / file) for file in table["file"]]
+    folders = _folders(files, [without_suffix(file.name) for file in files])
+    for file, folder, row in zip(files, folders, table.to_dict("records"), strict=True):
+        found = _by_name(file, folder)
         name = row.get("sample") or found.name
         about = {"plate": row.get("plate", found.plate), "well": _spell(row.get("well", found.well))}
         fields = tuple((other, row[other]) for other in others)
@@ -224,15 +248,20 @@ def _file_of(path: Path) -> Path:
     return next((file for s in SUFFIXES if (file := path.with_name(path.name + s)).is_file()), path)
 
 
+def folder_name(name: str) -> str:
+    """The name of a sample without what no folder should be called; most names stay as they are."""
+    return re.sub(_UNFIT, "_", name).strip(" .").encode()[:_LONGEST].decode(errors="ignore") or "sample"
+
+
 def _distinct(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples with names that are fit for folders and all different."""
-    bases = [re.sub(r"[^\w.+-]+", "_", sample.name).strip("._") or "sample" for sample in samples]
+    """The samples with names that are fit for folders and all different; those that are so stay as they are."""
+    bases = [folder_name(sample.name) for sample in samples]
     taken: set[str] = set()
     given = {base.casefold() for base in bases}  # which no numbered name may be
-    result = []
-    for sample, base in zip(samples, bases, strict=True):
+    names = {}
+    for i in sorted(range(len(samples)), key=lambda i: bases[i] != samples[i].name):
+        base = bases[i]
         free = (f"{base}.{n}" for n in count(2) if f"{base}.{n}".casefold() not in taken | given)
-        name = base if base.casefold() not in taken else next(free)
-        taken.add(name.casefold())
-        result.append(replace(sample, name=name))
-    return result
+        names[i] = base if base.casefold() not in taken else next(free)
+        taken.add(names[i].casefold())
+    return [replace(sample, name=names[i]) for i, sample in enumerate(samples)]

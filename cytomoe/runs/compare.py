@@ -19,6 +19,7 @@ from cytomoe.io.fcs_names import without_suffix
 from cytomoe.io.given_tables import RESERVED
 from cytomoe.io.lock import alone
 from cytomoe.io.run_folder import is_batch, read_abundance, read_batch, read_clusters, read_manifest
+from cytomoe.plates.samples import folder_name
 from cytomoe.runs import outputs
 from cytomoe.runs.job import Listener
 from cytomoe.runs.merge import keep_unknown_apart, population_abundance
@@ -202,7 +203,7 @@ def _given_rows(path: Path, samples: pd.Index) -> pd.DataFrame:
     """What a table says of each sample of a run, in the order of the table: its first condition is the baseline."""
     table = read_samples(path)
     for column in {"sample", "file"} & set(table):  # a sample may be given by the name of its file
-        table[column] = [name if name in samples else without_suffix(name) for name in table[column]]
+        table[column] = [_called(name, samples) for name in table[column]]
     by_file = "file" in table and not set(samples) <= set(table["sample"])
     called = table["file" if by_file else "sample"]
     missing = [sample for sample in samples if sample not in set(called)]
@@ -218,6 +219,12 @@ def _given_rows(path: Path, samples: pd.Index) -> pd.DataFrame:
         if differing:
             raise InputError(f"--samples {path}: the rows of sample {sample} differ in {', '.join(differing)}")
     return rows[~rows.index.duplicated()]
+
+
+def _called(name: str, samples: pd.Index) -> str:
+    """What a run calls a sample that is given by its name or that of its file."""
+    plain = without_suffix(name)
+    return next((each for each in (name, plain, folder_name(name)) if each in samples), folder_name(plain))
 
 
 def _figure(
