@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Self, get_args
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from cytomoe.cores import on_threads
 from cytomoe.errors import InputError
 from cytomoe.fit_summary import misfit, summarise
 from cytomoe.generation import Spread, draw_own, draw_unit
+from cytomoe.inputs import Cells, as_cells, named_columns, refuse_raw_array
 from cytomoe.model.inference import CHUNK, codes_and_experts, decode, map_all_cells
 from cytomoe.outlyingness import outlyingness
 from cytomoe.preparation import Prepared, as_expression, as_prior, complete, fit_preprocessor, prepare
@@ -29,8 +30,6 @@ from cytomoe.training.loop import History, Progress, single_thread
 from cytomoe.training.recovery import Trained, train_safely
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from cytomoe.similarity import Similarity
 
 
@@ -70,16 +69,15 @@ class Clusterer:
 
     labels_: NDArray[np.int32]
 
-    def fit(
-        self, X: NDArray[np.floating[Any]] | AnnData, y: None = None, *, prior: Prior | ArrayLike | None = None
-    ) -> Self:
+    def fit(self, X: Cells, y: None = None, *, prior: Prior | ArrayLike | None = None) -> Self:
         """Learn the clusters of cells.
 
         Parameters
         ----------
         X
-            Either an AnnData of raw values as :func:`cytomoe.read_fcs` returns it, or an array of transformed marker
-            values (arcsinh or logicle), shape (cells, markers).
+            Either an AnnData of raw values as :func:`cytomoe.read_fcs` returns it (``layers["raw"]`` goes before its
+            ``X``), or an array or table of transformed marker values (arcsinh or logicle), shape (cells, markers). The
+            columns of a table name the markers, and are found by these names in other tables.
         y
             Ignored: clustering sees no labels.
         prior
@@ -98,8 +96,9 @@ class Clusterer:
         if self.nan not in get_args(NanPolicy):
             raise InputError(f"unknown nan={self.nan!r}; use {', '.join(get_args(NanPolicy))}")
         find_device(self.device)
-        self.preprocessor_ = self.preprocessor or fit_preprocessor(X, chosen, self.nan)
-        expression, known = self._expression(X), None
+        cells = as_cells(X)
+        self.preprocessor_ = self.preprocessor or fit_preprocessor(cells, chosen, self.nan)
+        expression, known = self._expression(cells), None
         there = complete(expression)
         if prior is not None:
             known = as_prior(prior, len(expression)).take(there)
@@ -197,11 +196,11 @@ class Clusterer:
 
     # ---------------------------------------------------------------- mapping
 
-    def predict(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.int32]:
+    def predict(self, X: Cells) -> NDArray[np.int32]:
         """Cluster of each cell, from 1, 0 where it was dropped; int32, shape (cells,)."""
         return self.map_all(X)[1]
 
-    def predict_proba(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
+    def predict_proba(self, X: Cells) -> NDArray[np.float32]:
         """Probability of each cluster for each cell; shape (cells, clusters), column k - 1 for cluster k."""
         expression = self._expression(X)
         found = np.full((len(expression), self.n_clusters_), np.nan, dtype=np.float32)
@@ -212,12 +211,12 @@ class Clusterer:
         self._on_parts(place, expression)
         return found
 
-    def transform(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
+    def transform(self, X: Cells) -> NDArray[np.float32]:
         """Code means of cells, shape (cells, L)."""
         return self.map_all(X)[0]
 
     def map_all(
-        self, X: NDArray[np.floating[Any]] | AnnData, *, threads: int | None = None
+        self, X: Cells, *, threads: int | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
         """Codes, clusters and confidence in one pass.
 
@@ -264,16 +263,20 @@ class Clusterer:
             if len(rows):
                 yield rows + start, part if len(rows) == len(part) else part[rows]
 
-    def _expression(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float32]:
-        """Transformed marker values: from raw ones in an AnnData, or the array itself, checked."""
+    def _expression(self, X: Cells) -> NDArray[np.float32]:
+        """Transformed marker values: from raw ones in an AnnData, or those of the array or table, checked."""
         if not hasattr(self, "preprocessor_"):
             raise _not_fitted()
-        if not isinstance(X, np.ndarray):
-            return self.preprocessor_.expression(X, nan=self.nan)
-        expression = as_expression(X, self.nan)
-        n_markers = len(self.preprocessor_.markers)
+        preprocessor = self.preprocessor_
+        cells = X if isinstance(X, np.ndarray) else as_cells(X, raw=not preprocessor.pretransformed)
+        if not isinstance(cells, np.ndarray) and hasattr(cells, "obs"):
+            return preprocessor.expression(cells, nan=self.nan)
+        values = cells if isinstance(cells, np.ndarray) else named_columns(cells, preprocessor.markers)
+        expression = as_expression(values, self.nan)
+        n_markers = len(preprocessor.markers)
         if expression.shape[1] != n_markers:
             raise InputError(f"{expression.shape[1]} columns given, but the model has {n_markers} markers")
+        refuse_raw_array(expression, preprocessor)
         return expression
 
     # ---------------------------------------------------------------- generation
@@ -299,7 +302,8 @@ class Clusterer:
         Returns
         -------
         ndarray
-            Marker values in the units that :meth:`fit` was given, shape (n, markers).
+            Marker values in the units that :meth:`fit` was given, shape (n, markers): of a fit on raw values raw ones,
+            which :meth:`predict` takes as an AnnData alone.
 
         Raises
         ------
@@ -318,7 +322,7 @@ class Clusterer:
                 scaled = draw_own(self.network_, self.summary_, cluster - 1, n, rng, lowest=lowest)
         return self.preprocessor_.inverse_expression(self.preprocessor_.inverse_scale(scaled))
 
-    def misfit(self, X: NDArray[np.floating[Any]] | AnnData) -> NDArray[np.float64]:
+    def misfit(self, X: Cells) -> NDArray[np.float64]:
         """How far each cell is from what its cluster held in the fit, shape (cells,); about 1 for a typical cell.
 
         See :func:`cytomoe.fit_summary.misfit`. Above ``summary_.limit``, which 0.5 % of the cells of the fit exceed, a
@@ -336,9 +340,7 @@ class Clusterer:
         self._on_parts(place, expression)
         return found
 
-    def outlyingness(
-        self, X: NDArray[np.floating[Any]] | AnnData, *, threads: int | None = None
-    ) -> NDArray[np.float32]:
+    def outlyingness(self, X: Cells, *, threads: int | None = None) -> NDArray[np.float32]:
         """How far the markers of each cell lie outside its cluster's ranges, shape (cells,); above 1: unassigned.
 
         The largest distance from a median of the cluster over the markers (see :mod:`cytomoe.outlyingness`), over the

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.errors import InputError
+from cytomoe.inputs import Cells, unnamed
 from cytomoe.preprocessing import NanPolicy, Preprocessor
 from cytomoe.preprocessing.transform import looks_raw
 from cytomoe.settings import Settings
 from cytomoe.similarity import OTHER, Prior, Similarity, build_similarity, with_prior
 from cytomoe.words import counted
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +70,10 @@ def as_expression(X: NDArray[np.floating[Any]], nan: NanPolicy = "refuse") -> ND
     """
     if X.ndim != 2:
         raise InputError(f"an array of {X.ndim} dimensions can't be clustered; give shape (cells, markers)")
-    expression = np.ascontiguousarray(X, dtype=np.float32)
+    try:
+        expression = np.ascontiguousarray(X, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the array holds values that are not numbers: {error}") from error
     finite = np.isfinite(expression)
     if finite.all():
         return expression
@@ -89,15 +90,15 @@ def complete(expression: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(~np.isnan(expression).any(axis=1))
 
 
-def fit_preprocessor(X: NDArray[np.floating[Any]] | AnnData, settings: Settings, nan: NanPolicy) -> Preprocessor:
-    """Preprocessing as the file suggests for AnnData; scaling alone for an array, which is transformed already."""
-    if not isinstance(X, np.ndarray):
-        return Preprocessor.fit([X], clip=settings.clips_noise, nan=nan)
+def fit_preprocessor(X: Cells, settings: Settings, nan: NanPolicy) -> Preprocessor:
+    """Preprocessing as the file suggests for AnnData; scaling alone for an array or table: they are transformed."""
     from anndata import AnnData
     from pandas import DataFrame
 
-    expression = as_expression(X, nan)
-    names = [f"marker {i + 1}" for i in range(expression.shape[1])]
+    if isinstance(X, AnnData):
+        return Preprocessor.fit([X], clip=settings.clips_noise, nan=nan)
+    expression = as_expression(np.asarray(X), nan)
+    names = [str(name) for name in X.columns] if isinstance(X, DataFrame) else unnamed(expression.shape[1])
     var = DataFrame({"channel": names, "antigen": ""}, index=names)
     return Preprocessor.fit([AnnData(expression, var=var)], markers=names, transform="none", compensate="no", nan=nan)
 

@@ -14,6 +14,7 @@ from cytomoe import __version__
 from cytomoe.annotation import ClusterNames, enrichment, labels
 from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
+from cytomoe.inputs import as_cells
 from cytomoe.naming import name_clusters, with_known, with_populations
 from cytomoe.preprocessing import NanPolicy, Preprocessor, TransformChoice
 from cytomoe.reference import read_reference
@@ -74,12 +75,14 @@ def cluster(
     InputError
         If a marker or column does not exist, values are not finite, or settings do not fit together.
     """
+    if not hasattr(adata, "obs"):
+        raise InputError(
+            f"cluster writes into an AnnData, and this is {type(adata).__name__}; cytomoe.read_fcs(path) reads a file, "
+            "and MoESimVAE().fit takes tables and arrays of transformed values"
+        )
     populations = None if reference is None else read_reference(reference)
     known = None if prior is None else _known(adata, prior)
-    cells = adata
-    if "raw" in adata.layers:
-        cells = adata.copy()
-        cells.X = cells.layers["raw"]
+    cells = as_cells(adata)
     numbers = {name: settings.pop(name, None) for name in CHANGES}
     chosen = preset(settings.pop("preset", "default"), **numbers)
     transform: TransformChoice = "none" if markers_are_transformed(cells, markers) else "auto"
