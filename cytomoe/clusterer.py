@@ -92,6 +92,11 @@ class Clusterer:
         RunError
             If the training collapses into one cluster whatever is tried.
         """
+        twice = [name for name in CHANGES if self.settings is not None and getattr(self, name) is not None]
+        if twice:
+            raise InputError(
+                f"{', '.join(twice)} would change the settings that are given whole; change those, or set settings=None"
+            )
         chosen = self.settings or preset(self.preset, **{name: getattr(self, name) for name in CHANGES})
         if self.nan not in get_args(NanPolicy):
             raise InputError(f"unknown nan={self.nan!r}; use {', '.join(get_args(NanPolicy))}")

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.errors import InputError
 from cytomoe.inputs import Cells, unnamed
-from cytomoe.preprocessing import NanPolicy, Preprocessor
+from cytomoe.preprocessing import NanPolicy, Preprocessor, warn_uncompensated
 from cytomoe.preprocessing.transform import looks_raw
 from cytomoe.settings import Settings
 from cytomoe.similarity import OTHER, Prior, Similarity, build_similarity, with_prior
@@ -96,7 +96,9 @@ def fit_preprocessor(X: Cells, settings: Settings, nan: NanPolicy) -> Preprocess
     from pandas import DataFrame
 
     if isinstance(X, AnnData):
-        return Preprocessor.fit([X], clip=settings.clips_noise, nan=nan)
+        preprocessor = Preprocessor.fit([X], clip=settings.clips_noise, nan=nan)
+        warn_uncompensated(X, preprocessor)
+        return preprocessor
     expression = as_expression(np.asarray(X), nan)
     names = [str(name) for name in X.columns] if isinstance(X, DataFrame) else unnamed(expression.shape[1])
     var = DataFrame({"channel": names, "antigen": ""}, index=names)

@@ -16,7 +16,7 @@ from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
 from cytomoe.inputs import as_cells
 from cytomoe.naming import name_clusters, with_known, with_populations
-from cytomoe.preprocessing import NanPolicy, Preprocessor, TransformChoice
+from cytomoe.preprocessing import CompensateMode, NanPolicy, Preprocessor, TransformChoice, warn_uncompensated
 from cytomoe.reference import read_reference
 from cytomoe.settings import CHANGES, preset
 
@@ -28,7 +28,9 @@ def cluster(
     adata: AnnData,
     *,
     markers: Sequence[str] | None = None,
+    transform: TransformChoice = "auto",
     cofactor: float | None = None,
+    compensate: CompensateMode = "auto",
     prior: str | None = None,
     reference: str | None = None,
     nan: NanPolicy = "refuse",
@@ -40,7 +42,7 @@ def cluster(
 
     Written are ``obs[key_added]`` (cluster, a categorical of "1", "2", ... by size), with ``_confidence``, ``_label``
     (``CD3+ CD4+``) and, given a prior or reference, ``_population`` behind the key; ``obsm["X_moesimvae"]`` (codes) and
-    ``uns[key_added]``. ``X`` stays as it is.
+    ``uns[key_added]``, which says under ``preprocessing`` what was done to the values. ``X`` stays as it is.
 
     Parameters
     ----------
@@ -48,9 +50,14 @@ def cluster(
         Raw values, as :func:`cytomoe.read_fcs` gives them, or values that are transformed already; ``layers["raw"]``
         goes before ``X``.
     markers
-        Antigens or channels to use; None takes every protein.
+        Antigens or channels to use, as a list or in one text with commas; None takes every protein.
+    transform
+        ``arcsinh``, ``logicle`` or ``none``; ``auto``: arcsinh, or none for values that look transformed.
     cofactor
         Of arcsinh; None takes 5 for mass and 150 for fluorescence cytometry.
+    compensate
+        ``auto``: raw fluorescence values whose file has a spillover matrix are compensated with it, and you are warned
+        where the matrix is lost or can't be used; ``yes`` insists, ``no`` takes the values as they are.
     prior
         Column of ``obs`` with the names of known cells; missing or empty: unknown; ``other``: of none that is named.
     reference
@@ -63,7 +70,8 @@ def cluster(
     key_added
         Name of the results.
     **settings
-        ``experts``, ``resolution``, ``similarity``, ``metric``, ``preset`` and ``subsample`` of :class:`MoESimVAE`.
+        ``experts``, ``resolution``, ``similarity``, ``metric``, ``preset``, ``subsample``, ``device`` and ``progress``
+        of :class:`MoESimVAE`.
 
     Returns
     -------
@@ -83,19 +91,29 @@ def cluster(
     populations = None if reference is None else read_reference(reference)
     known = None if prior is None else _known(adata, prior)
     cells = as_cells(adata)
-    numbers = {name: settings.pop(name, None) for name in CHANGES}
-    chosen = preset(settings.pop("preset", "default"), **numbers)
-    transform: TransformChoice = "none" if markers_are_transformed(cells, markers) else "auto"
+    names_given = None if markers is None else _names(markers)
+    model = MoESimVAE(seed=seed, nan=nan, **_of_the_model(settings))
+    clips = preset(model.preset).clips_noise
+    if transform == "auto" and markers_are_transformed(cells, names_given):
+        transform = "none"
     preprocessor = Preprocessor.fit(
-        [cells], markers=markers, transform=transform, cofactor=cofactor, clip=chosen.clips_noise, nan=nan
+        [cells],
+        markers=names_given,
+        transform=transform,
+        cofactor=cofactor,
+        compensate=compensate,
+        clip=clips,
+        nan=nan,
     )
-    model = MoESimVAE(settings=chosen, seed=seed, preprocessor=preprocessor, nan=nan, **settings)
+    if compensate == "auto":
+        warn_uncompensated(cells, preprocessor)
+    model.preprocessor = preprocessor
     expression = preprocessor.expression(cells, nan=nan)
     model.fit(expression, prior=known)
     codes, clusters, confidence = model.map_all(expression)
     there = clusters > 0
-    markers, zeros, glow = preprocessor.markers, preprocessor.zeros, preprocessor.glow
-    found = enrichment(expression[there], clusters[there], model.n_clusters_, markers, zeros, glow=glow)
+    used, zeros, glow = preprocessor.markers, preprocessor.zeros, preprocessor.glow
+    found = enrichment(expression[there], clusters[there], model.n_clusters_, used, zeros, glow=glow)
     names = ClusterNames(tuple(labels(found)))
     if populations is not None:
         names = with_populations(names, name_clusters(found, populations))
@@ -103,6 +121,24 @@ def cluster(
     adata.obsm["X_moesimvae"] = codes
     _write(adata, key_added, model, clusters, confidence)
     return model
+
+
+def _names(markers: str | Sequence[str]) -> list[str]:
+    """Names of markers from a list, or from one text as the command line takes it."""
+    return (
+        [name.strip() for name in markers.split(",")] if isinstance(markers, str) else [str(name) for name in markers]
+    )
+
+
+def _of_the_model(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those settings that are parameters of the model; any other raises TypeError, as a call of Python does."""
+    known = (*CHANGES, "preset", "subsample", "device", "progress")
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise TypeError(
+            f"cluster() has no parameter {', '.join(unknown)}; besides those in its help it takes {', '.join(known)}"
+        )
+    return settings
 
 
 def _write(
@@ -128,6 +164,7 @@ def _write(
         "settings": json.dumps(model.settings_.to_dict()),
         "markers": model.preprocessor_.markers,
         "labels": list(names.labels),
+        "preprocessing": model.preprocessor_.describe(),
     }
 
 

@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+import warnings
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from handmade import FLOW, make_adata
+from sklearn.base import clone
 
 import cytomoe
+from cytomoe import MoESimVAE
 from cytomoe.errors import InputError
 
 SAMPLE = "example_data/example_A01.fcs"
@@ -96,3 +100,86 @@ def test_wrong_names_are_refused(clustered):
         cytomoe.cluster(cells, prior="nothing")
     with pytest.raises(InputError, match="tables that ship"):
         cytomoe.cluster(cells, reference="blood")
+
+
+@pytest.mark.parametrize(
+    "markers", ["CD3, CD4,CD20", pd.Index(["CD3", "CD4", "CD20"]), np.array(["CD3", "CD4", "CD20"])]
+)
+def test_markers_come_as_text_or_any_list(clustered, markers):
+    model = cytomoe.cluster(clustered[0].copy(), markers=markers, subsample=1000)
+    assert model.preprocessor_.markers == ["CD3", "CD4", "CD20"]
+
+
+def test_an_unknown_parameter_is_named(clustered):
+    with pytest.raises(TypeError, match=r"cluster\(\) has no parameter n_clusters; .* it takes experts, resolution"):
+        cytomoe.cluster(clustered[0].copy(), n_clusters=5)
+
+
+def test_a_copy_of_the_model_can_be_changed(clustered):
+    """The model of cluster() held its settings whole, so that a resolution set afterwards did nothing."""
+    changed = clone(clustered[1]).set_params(resolution=0.5, preprocessor=None)
+    values = clustered[1].preprocessor_.expression(clustered[0])
+    assert changed.fit(values).settings_.resolution == 0.5
+
+
+def test_settings_that_contradict_are_refused(clustered):
+    model = clone(clustered[1]).set_params(settings=clustered[1].settings_, resolution=2)
+    with pytest.raises(InputError, match="resolution would change the settings that are given whole"):
+        model.fit(np.ones((10, 2)))
+
+
+@pytest.fixture(scope="module")
+def spilled():
+    """Fluorescence as read from a file, with a matrix that mixes two channels."""
+    matrix = "2,FITC-A,PE-A,1,0.5,0.5,1"
+    rng = np.random.default_rng(0)
+    values = rng.lognormal(9, 2, (500, len(FLOW)))
+    return make_adata(FLOW, np.where(rng.random(values.shape) < 0.5, values / 1000, values), keywords={"SPILL": matrix})
+
+
+def test_cluster_compensates_with_the_matrix_of_the_file(spilled):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = cytomoe.cluster(spilled.copy())
+        raw = cytomoe.cluster(spilled.copy(), compensate="no")
+    assert model.preprocessor_.compensate
+    assert not raw.preprocessor_.compensate
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda a: a[:, ["CD4", "CD19"]].copy(), "SPILL names channels that the file lacks: PE-A"),
+        (lambda a: anndata.concat([a, a], index_unique="-", merge="same"), "no spillover matrix"),
+    ],
+    ids=["channels left out", "record lost"],
+)
+def test_a_matrix_that_can_not_be_used_is_warned_of(spilled, change, reason):
+    with pytest.warns(UserWarning, match=f"not compensated: .*{reason}"):
+        cytomoe.cluster(change(spilled))
+    with pytest.warns(UserWarning, match=f"not compensated: .*{reason}"):
+        MoESimVAE().fit(change(spilled))
+
+
+def test_a_file_that_never_had_a_matrix_is_not_warned_of(spilled):
+    cells = make_adata(FLOW, spilled.X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cytomoe.cluster(cells)
+
+
+def test_what_was_done_to_the_values_is_written_down(spilled):
+    cells = spilled.copy()
+    cytomoe.cluster(cells, transform="logicle")
+    lines = list(cells.uns["cytomoe"]["preprocessing"])
+    assert "compensation: SPILL of 2 channels; each file with its own matrix" in lines
+    assert any(line.startswith("transform: logicle") for line in lines)
+
+
+@pytest.mark.parametrize(("largest", "lowest", "cofactor"), [(159_500, 0, 150), (9_000, -315, 150), (9_000, -1, 5)])
+def test_values_tell_the_instrument_where_nothing_else_does(largest, lowest, cofactor):
+    """An AnnData with the markers' names alone was taken for mass cytometry whatever its values."""
+    values = np.random.default_rng(0).lognormal(3, 1, (400, 3)).clip(0, 5000)
+    values[0], values[1] = largest, lowest
+    model = cytomoe.cluster(anndata.AnnData(values, var=pd.DataFrame(index=["CD3", "CD4", "CD8"])), compensate="no")
+    assert {step.transform.cofactor for step in model.preprocessor_.steps} == {cofactor}

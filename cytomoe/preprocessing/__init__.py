@@ -4,7 +4,7 @@ from cytomoe.preprocessing.channels import classify_channels, instrument_evidenc
 from cytomoe.preprocessing.compensation import CompensateMode, read_spillover
 from cytomoe.preprocessing.markers import describe_selection, find_channel, left_out, select_markers
 from cytomoe.preprocessing.panel import Panel
-from cytomoe.preprocessing.preprocessor import Preprocessor, TransformChoice, numeric
+from cytomoe.preprocessing.preprocessor import Preprocessor, TransformChoice, numeric, warn_uncompensated
 from cytomoe.preprocessing.steps import MarkerStep
 from cytomoe.preprocessing.transform import MarkerTransform, NanPolicy, describe_non_finite, looks_transformed
 
@@ -27,4 +27,5 @@ __all__ = [
     "numeric",
     "read_spillover",
     "select_markers",
+    "warn_uncompensated",
 ]

@@ -10,9 +10,12 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
+import numpy as np
+
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 ChannelKind = Literal[
     "protein",
@@ -168,6 +171,8 @@ _MASS_CYTOMETERS = re.compile(r"cytof|helios|dvs|fluidigm|standard ?bio|hyperion
 _PULSE_SUFFIX = re.compile(r"(?P<detector>.+?)[-_ ](?:lin|log)?(?P<measure>[AHW])", re.IGNORECASE)
 # The widest scale of a mass cytometer's counts is below this, that of a digital flow cytometer at or above it.
 _FLUORESCENCE_RANGE = 2.0**16
+# Counts lie little below zero, whatever noise is added to them; fluorescence less its baseline lies far below.
+_LOWEST_COUNT = -20.0
 
 
 def fold(name: str) -> str:
@@ -291,7 +296,8 @@ def instrument_evidence(adata: AnnData) -> tuple[Instrument, str]:
     -------
     tuple of Instrument and str
         The kind, and the reason in words fit for printing. From the strongest evidence to the weakest: $CYT names a
-        mass cytometer; scatter channels; channels named after metals; Cell_length; any other $CYT; the widest range.
+        mass cytometer; scatter channels; channels named after metals; Cell_length; any other $CYT; the widest range,
+        and where no range is known the values.
     """
     cytometer = keyword(adata, "$CYT").strip()
     if _MASS_CYTOMETERS.search(cytometer):
@@ -313,7 +319,21 @@ def instrument_evidence(adata: AnnData) -> tuple[Instrument, str]:
     widest = max((float(r) for r, kind in zip(ranges, kinds, strict=True) if kind == "protein"), default=0.0)
     if widest >= _FLUORESCENCE_RANGE:
         return "fluorescence", f"no instrument is named; ranges reach {widest:g}"
+    if not widest and any(kind == "protein" for kind in kinds):
+        return _instrument_of_values(adata.X[:, [kind == "protein" for kind in kinds]])
     return "mass", f"no instrument is named and there is no scatter channel; ranges reach {widest:g}"
+
+
+def _instrument_of_values(values: NDArray[np.floating[Any]]) -> tuple[Instrument, str]:
+    """Kind of instrument by the values of its proteins, for data that came without the ranges of its channels."""
+    numbers = values[np.isfinite(values)]
+    lowest, highest = (float(numbers.min()), float(numbers.max())) if numbers.size else (0.0, 0.0)
+    if highest >= _FLUORESCENCE_RANGE or lowest <= _LOWEST_COUNT:
+        return "fluorescence", f"no instrument is named; values from {lowest:,.0f} to {highest:,.0f}"
+    return (
+        "mass",
+        f"no instrument is named and there is no scatter channel; values from {lowest:,.0f} to {highest:,.0f}",
+    )
 
 
 def channel_names(var: pd.DataFrame) -> tuple[list[str], list[str]]:

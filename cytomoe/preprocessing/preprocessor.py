@@ -7,6 +7,7 @@ sees them after (`Preprocessor.transform`).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -16,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
-from cytomoe.preprocessing.channels import Instrument, source_name
+from cytomoe.preprocessing.channels import Instrument, fcs_record, source_name
 from cytomoe.preprocessing.compensation import (
     CompensateMode,
     CompensationPlan,
     Spillover,
     compensate_in_place,
     plan_compensation,
+    read_spillover,
     spillover_for,
 )
 from cytomoe.preprocessing.markers import LEAVE_STATES, NOT_CHOSEN, describe_selection, hint_of_states, left_out
@@ -380,6 +382,26 @@ class Preprocessor:
             text = "; ".join(f"{words} ({', '.join(markers)})" for words, markers in groups.items())
         clipped = self.clip and any(step.transform.name == "arcsinh" for step in self.steps)
         return text + ("; values below 0 set to 0" if clipped else "")
+
+
+def warn_uncompensated(adata: AnnData, preprocessor: Preprocessor) -> None:
+    """Warn of raw fluorescence values that are not compensated because their matrix is lost or can't be used.
+
+    A file that never had a matrix is nothing to warn of; data whose record of the file is gone (``anndata.concat``
+    drops it), or that lacks channels of its matrix, is.
+    """
+    report = read_spillover(adata)
+    lost = report.status == "absent" and not fcs_record(adata)
+    raw = any(step.transform.name != "none" for step in preprocessor.steps)
+    if preprocessor.instrument != "fluorescence" or preprocessor.compensate or not raw:
+        return
+    if lost or report.status == "unusable":
+        reason = "the AnnData brings no spillover matrix in uns['fcs']" if lost else report.reason
+        hint = "anndata.concat keeps it with uns_merge='same'" if lost else "give all channels, and name the markers"
+        warnings.warn(
+            f"{source_name(adata)}: not compensated: {reason} ({hint}); compensate='no' says that this is meant",
+            stacklevel=3,
+        )
 
 
 def numeric(expression: FloatArray) -> FloatArray:
