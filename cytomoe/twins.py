@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,16 +90,18 @@ def warn_of_twins(adatas: Sequence[AnnData]) -> list[str]:
     adatas
         Events of each file, raw.
     """
-    distinct = [np.unique(hash_events(adata)) for adata in adatas]
-    if len(distinct) < 2:
+    shared, events, together = count_shared([np.unique(hash_events(adata)) for adata in adatas])
+    if shared <= SHARE * events:
         return []
-    counts = np.unique(np.concatenate(distinct), return_counts=True)[1]
-    shared = int(np.count_nonzero(counts > 1))
-    if shared <= SHARE * len(counts):
-        return []
+    paths = [Path(str(adata.uns.get("fcs", {}).get("path", ""))) for adata in adatas]
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    where = f" ({_most(together, names)})" if all(names) else ""
     return [
-        f"{shared:,} of {len(counts):,} events fitted on {_TWINS}, and count in each; if the files "
-        "are gates of one sample, add --gate-pattern, which counts each event once (see cytomoe check)"
+        f"{shared:,} of {events:,} events fitted on {_TWINS}, and count in each{where}; leave out files that repeat "
+        "others, or, if they are gates of one sample, add --gate-pattern, which counts each event once (see cytomoe "
+        "check)"
     ]
 
 

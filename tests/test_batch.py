@@ -72,6 +72,19 @@ def test_two_processes_give_the_same(pooled, plate, tmp_path):
     assert contents(out) == contents(pooled)
 
 
+def test_results_of_samples_that_a_resumed_batch_does_not_have_are_told(plate, tmp_path, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(plate, folder)
+    arguments = ["batch", str(folder), "--out", str(out), *QUICK]
+    assert run(arguments) == 0
+    (folder / "p1_A02.fcs").unlink()
+    (folder / "p1_A03.fcs").write_bytes(b"")
+    capsys.readouterr()
+    assert run([*arguments, "--resume"]) == 1
+    said = capsys.readouterr().err
+    assert f"in {out / 'wells'} p1_A02, p1_A03 are results of an earlier batch, and in no table of this one" in said
+
+
 def test_a_sample_with_swapped_channels_is_told(plate, tmp_path, capsys):
     sample = read_fcs(plate / "p1_A01.fcs")
     channels = sample.var_names.get_indexer(["CD3", "CD20"])
@@ -115,7 +128,7 @@ def test_what_is_odd_about_the_events_of_all_samples_is_kept_through_a_resume(pl
     said = " ".join(capsys.readouterr().err.split())
     warnings = json.loads((out / "run.json").read_text())["warnings"]
     assert len(warnings) == 2
-    assert "stand in more than one file" in warnings[0]
+    assert "stand in more than one file, and count in each (p1_A01.fcs and p1_A02.fcs); leave out" in warnings[0]
     assert warnings[1].startswith("saturated: CD4 (10.0 % of the events at ")
     assert "in p1_A02.fcs" in warnings[1]
     assert all(warning in said for warning in warnings)

@@ -25,7 +25,7 @@ from cytomoe.plates.engine import Engine, check_scheduler, run_tasks
 from cytomoe.plates.samples import Sample, more_plates_than_wells
 from cytomoe.preprocessing import NanPolicy
 from cytomoe.reference import read_reference
-from cytomoe.runs.batch_tables import shared_between, unlike_the_fit, write_tables
+from cytomoe.runs.batch_tables import left_over, shared_between, unlike_the_fit, write_tables
 from cytomoe.runs.batch_tasks import choices, cluster_job, gates_key, sums_of, well_tasks
 from cytomoe.runs.cells import H5adChoice
 from cytomoe.runs.events import open_events
@@ -208,8 +208,8 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
     for line in shared_between(job, in_order):
         listener.warn(line)
         notes = [*notes, line]
-    for line in unlike_the_fit(job, in_order):
-        listener.warn(f"{line}; see the report")
+    for line in [*(f"{line}; see the report" for line in unlike_the_fit(job, in_order)), *left_over(job, in_order)]:
+        listener.warn(line)
     return BatchResult(job.out, in_order, write_tables(job, in_order, choices(job), notes))
 
 

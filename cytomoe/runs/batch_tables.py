@@ -19,6 +19,7 @@ from cytomoe.reporting.plate_verdict import judge_drift
 from cytomoe.reporting.plates import BatchSummary, PlateDrift, write_plate_report
 from cytomoe.runs.manifest import software
 from cytomoe.twins import warn_of_shared_samples
+from cytomoe.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,6 +86,20 @@ def shared_between(job: BatchJob, results: dict[str, WellResult]) -> list[str]:
         return []
     good = [sample for sample in job.samples if not results[sample.name].problem]
     return warn_of_shared_samples({s.name: str(read_manifest(_folder(job, s)).get("sketch", "")) for s in good})
+
+
+def left_over(job: BatchJob, results: dict[str, WellResult]) -> list[str]:
+    """A warning of folders that an earlier batch left for samples that this one does not have, or that failed."""
+    wells = job.out / "wells"
+    used = {name for name, result in results.items() if not result.problem}
+    found = sorted(path.parent.name for path in wells.glob(f"*/{MANIFEST}"))
+    old = [name for name in found if name not in used]
+    if not old:
+        return []
+    which = "are results" if len(old) > 1 else "is a result"
+    return [
+        f"in {wells} {listed(old)} {which} of an earlier batch, and in no table of this one; remove what you don't need"
+    ]
 
 
 def unlike_the_fit(job: BatchJob, results: dict[str, WellResult]) -> list[str]:
