@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from cytomoe.errors import InputError
 from cytomoe.preprocessing import MarkerTransform, looks_transformed
 from cytomoe.preprocessing.scaling import fit_limits, scale, unscale
-from cytomoe.preprocessing.transform import linear_values
+from cytomoe.preprocessing.transform import linear_values, logicle_linear
 
 DATA = os.environ.get("CYTOMOE_DATA")
 raw_values = hnp.arrays(np.float32, st.integers(1, 50), elements=st.floats(-1e6, 1e6, width=32))
@@ -48,6 +48,21 @@ def test_logicle_puts_zero_and_the_top_where_the_standard_does() -> None:
     # Gating-ML 2.0: with T, W = 0.5, M = 4.5, A = 0, zero lies at W / M of the scale and T at its end.
     transformed = MarkerTransform("logicle", top=262144).apply(np.array([0, 262144], dtype=np.float32))
     np.testing.assert_allclose(transformed, [0.5, 4.5], rtol=1e-6)
+
+
+def test_the_linear_part_of_logicle_is_as_wide_as_the_noise():
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(0, 300, 5000), rng.normal(20000, 3000, 1000), [np.nan]])
+    reach = -np.nanquantile(values[values < 0], 0.05)
+    linear = logicle_linear(values, 262144)
+    assert linear == pytest.approx((4.5 - np.log10(262144 / reach)) / 2)
+    noise = MarkerTransform("logicle", top=262144, linear=linear).apply(rng.normal(0, 300, 50_000))
+    dip = np.histogram(noise, bins=np.linspace(noise.mean() - noise.std(), noise.mean() + noise.std(), 8))[0]
+    assert dip[3] == pytest.approx(dip.max(), rel=0.05)  # one peak, where W = 0.5 shows two
+    assert logicle_linear(np.abs(values), 262144) == 0.5
+    assert logicle_linear(np.full(100, -1e9), 262144) == 2.25
+    with pytest.raises(InputError, match=r"0 to 2\.25 decades"):
+        MarkerTransform("logicle", top=262144, linear=3)
 
 
 def test_transforms_give_single_precision() -> None:

@@ -45,6 +45,7 @@ from cytomoe.preprocessing.transform import (
     NanPolicy,
     TransformName,
     linear_values,
+    logicle_linear,
     looks_transformed,
     non_finite_counts,
 )
@@ -162,10 +163,23 @@ class Preprocessor:
             pretransformed=pretransformed,
             clip=clip,
         )
+        fitted = fitted._fit_logicle(adatas, nan)
         expressions = [numeric(fitted.expression(adata, nan=nan)) for adata in adatas]
         if not any(map(len, expressions)):
             raise InputError(f"{', '.join(map(source_name, adatas))}: no event has numbers in all markers")
         return fitted._fit_scaling(expressions)
+
+    def _fit_logicle(self, adatas: Sequence[AnnData], nan: NanPolicy) -> Preprocessor:
+        """Fit the linear part of each logicle scale to the marker's compensated values."""
+        fitted = [i for i, step in enumerate(self.steps) if step.transform.name == "logicle"]
+        if not fitted:
+            return self
+        values = np.concatenate([self._linear(adata, self.locate(adata), nan) for adata in adatas])
+        steps = list(self.steps)
+        for i in fitted:
+            linear = logicle_linear(values[:, i], steps[i].transform.top or 1.0)
+            steps[i] = replace(steps[i], transform=replace(steps[i].transform, linear=linear))
+        return replace(self, steps=tuple(steps))
 
     def _fit_scaling(self, expressions: list[FloatArray]) -> Preprocessor:
         steps = []
@@ -375,7 +389,7 @@ class Preprocessor:
     def _describe_transforms(self) -> str:
         groups: dict[str, list[str]] = {}
         for step in self.steps:
-            groups.setdefault(step.transform.describe(), []).append(step.marker)
+            groups.setdefault(step.transform.describe(exactly=False), []).append(step.marker)
         if len(groups) == 1:
             text = next(iter(groups))
         else:

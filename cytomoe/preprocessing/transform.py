@@ -29,7 +29,7 @@ FloatArray = NDArray[np.float32]
 COFACTORS: dict[Instrument, float] = {"mass": 5.0, "fluorescence": 150.0}
 
 LOGICLE_DECADES = 4.5  # M: decades of the whole scale
-LOGICLE_LINEAR = 0.5  # W: decades of the linear part around zero
+LOGICLE_LINEAR = 0.5  # W: decades of the linear part around zero, where too few values are negative to measure it
 LOGICLE_NEGATIVE = 0.0  # A: decades added below zero
 
 # arcsinh(262144 / 5), the widest usual scale with the smallest usual cofactor, is 11.6: no usual transform goes beyond,
@@ -41,6 +41,8 @@ TRANSFORMED_TAIL = 0.25
 LARGEST_TRANSFORMED = 50.0
 # Fewer values than this say nothing about their distribution.
 MIN_VALUES_JUDGED = 200
+# Below this many negative values the width of the noise around zero can't be measured.
+_ENOUGH_NEGATIVE = 50
 _EVENTS_SAMPLED = 20_000
 
 
@@ -57,22 +59,27 @@ class MarkerTransform:
         the noise around zero together, smaller ones spread it.
     top
         Of logicle: the value at the top of the scale (T).
+    linear
+        Of logicle: decades of the linear part around zero (W); see :func:`logicle_linear`.
 
     Raises
     ------
     InputError
-        The cofactor or the top of the scale is not a positive number.
+        The cofactor or the top of the scale is not a positive number, or the linear part does not fit on the scale.
     """
 
     name: TransformName
     cofactor: float | None = None
     top: float | None = None
+    linear: float = LOGICLE_LINEAR
 
     def __post_init__(self) -> None:
         needed = {"arcsinh": self.cofactor, "logicle": self.top, "none": 1.0}[self.name]
         if not isinstance(needed, int | float) or not (np.isfinite(needed) and needed > 0):
             what = "cofactor" if self.name == "arcsinh" else "top of the scale"
             raise InputError(f"{self.name} needs a positive {what}, not {needed}")
+        if not 0 <= self.linear <= LOGICLE_DECADES / 2:
+            raise InputError(f"the linear part of logicle has 0 to {LOGICLE_DECADES / 2:g} decades, not {self.linear}")
 
     def apply(self, values: NDArray[np.floating]) -> FloatArray:
         """Transform finite values of any shape; the result is float32."""
@@ -95,14 +102,38 @@ class MarkerTransform:
             return np.asarray(logicle_inverse(scaled, None, **self._logicle())).astype(np.float32)
         return transformed.astype(np.float32)
 
-    def describe(self) -> str:
-        """Name the transform and its number: ``arcsinh, cofactor 5``."""
+    def describe(self, *, exactly: bool = True) -> str:
+        """Name the transform and its numbers: ``arcsinh, cofactor 5``; those of a marker's own only ``exactly``."""
         if self.name == "arcsinh":
             return f"arcsinh, cofactor {self.cofactor:g}"
-        return f"logicle, top of scale {self.top:g}" if self.name == "logicle" else "no transform"
+        if self.name == "logicle":
+            width = f"of {self.linear:.2g} decades" if exactly else "by the noise of each marker"
+            linear = f", linear part {width}" if exactly or self.linear != LOGICLE_LINEAR else ""
+            return f"logicle, top of scale {self.top:g}{linear}"
+        return "no transform"
 
     def _logicle(self) -> dict[str, float | None]:
-        return {"t": self.top, "m": LOGICLE_DECADES, "w": LOGICLE_LINEAR, "a": LOGICLE_NEGATIVE}
+        return {"t": self.top, "m": LOGICLE_DECADES, "w": self.linear, "a": LOGICLE_NEGATIVE}
+
+
+def logicle_linear(values: NDArray[np.floating], top: float) -> float:
+    """Decades of the linear part of a marker's logicle scale (W), as wide as its noise around zero.
+
+    ``W = (M - log10(T / -r)) / 2`` with r the 5th percentile of the negative values (Parks et al. 2006, eq. 7), as
+    flowCore's ``estimateLogicle`` has it: a narrower part shows the noise of one population as two peaks.
+
+    Parameters
+    ----------
+    values
+        Linear, compensated values of the marker; NaN where there is none.
+    top
+        Top of the scale (T).
+    """
+    negative = values[values < 0]
+    if len(negative) < _ENOUGH_NEGATIVE:
+        return LOGICLE_LINEAR
+    widest = -float(np.quantile(negative, 0.05))
+    return float(np.clip((LOGICLE_DECADES - np.log10(top / widest)) / 2, 0, LOGICLE_DECADES / 2))
 
 
 def log_amplification(channel: Mapping[Hashable, Any] | pd.Series[Any]) -> tuple[float, float] | None:
