@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 
 def percent(share: float) -> str:
@@ -24,9 +24,3 @@ def listed(names: Sequence[str], shown: int = 3, *, by: str = ", ") -> str:
     """Names one after the other, of many the first ``shown`` and how many more there are."""
     more = len(names) - shown
     return by.join(names[:shown]) + (f" and {more} more" if more > 0 else "")
-
-
-def span(numbers: Iterable[float], spell: str) -> str:
-    """Smallest and largest of numbers in a format, ``0.50 to 0.96``; once where they are spelt alike."""
-    ordered = sorted(numbers)
-    return " to ".join(dict.fromkeys(format(number, spell) for number in (ordered[0], ordered[-1])))

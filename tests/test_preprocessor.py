@@ -15,7 +15,6 @@ from handmade import FLOW, MASS, make_adata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cytomoe
 from cytomoe.errors import InputError
 from cytomoe.preprocessing import Panel, Preprocessor
 
@@ -284,46 +283,11 @@ def test_compensated_logicle_values_equal_flowsoms() -> None:
     fitted = Preprocessor.fit(
         [raw], markers=["NK1.1", "CD3", "CD19", "CD4", "CD8", "TCRb", "TCRyd"], transform="logicle"
     )
-    usual = [replace(step, transform=replace(step.transform, width=None)) for step in fitted.steps]
     columns = [theirs.var_names.get_loc(name) for name in fitted.locate(theirs)]
-<<<<<<< HEAD
     usual = tuple(replace(step, transform=replace(step.transform, linear=0.5)) for step in fitted.steps)
     np.testing.assert_allclose(replace(fitted, steps=usual).expression(raw), theirs.X[:, columns], atol=1e-3)
     assert {step.marker: round(step.transform.linear, 2) for step in fitted.steps}["CD19"] == 0.96
     assert fitted.describe()[-1] == "transform: logicle, top of scale 262144, linear part by the noise of each marker"
-=======
-    np.testing.assert_allclose(replace(fitted, steps=tuple(usual)).expression(raw), theirs.X[:, columns], atol=1e-3)
-
-
-def test_the_linear_part_of_a_logicle_scale_is_as_wide_as_compensation_spreads_its_marker() -> None:
-    """The cells without CD8 lie around zero because CD4 spills into it: more of them below than 0.5 decades hold."""
-    rng = np.random.default_rng(0)
-    values = np.abs(rng.normal(0, 5, (3000, 5)))
-    values[:, 1] = np.abs(rng.normal(20_000, 5000, 3000))
-    values[:, 2] = 0.2 * values[:, 1] + rng.normal(0, 900, 3000)
-    raw = make_adata(FLOW, values, keywords={"SPILL": "2,FITC-A,PE-A,1,0.2,0,1"})
-    fitted = Preprocessor.fit([raw], markers=["CD4", "CD8"], transform="logicle")
-    spread = -np.percentile((values[:, 2] - 0.2 * values[:, 1])[values[:, 2] < 0.2 * values[:, 1]], 5)
-    widths = [step.transform.width for step in fitted.steps]
-    assert widths == [0.5, pytest.approx((4.5 - np.log10(262144 / spread)) / 2, rel=1e-3)]
-    assert Preprocessor.from_dict(fitted.to_dict()).steps == fitted.steps
-    assert (
-        fitted.describe()[-1] == f"transform: logicle, top of scale 262144, linear part 0.50 to {widths[1]:.2f} decades"
-    )
-
-
-@pytest.mark.skipif(DATA is None, reason="CYTOMOE_DATA is not set")
-def test_logicle_finds_the_gates_of_a_fluorescence_file() -> None:
-    """With 0.5 decades for every marker the CD4 T cells fell in two at the zero of CD19: F-measure 0.79."""
-    from cytomoe.io import read_fcs
-    from cytomoe.metrics import f_measure
-
-    raw = read_fcs(Path(DATA or "", "flow", "mouse_spleen_raw.fcs"))
-    gates = np.loadtxt(Path(DATA or "", "flow", "mouse_spleen_gates.csv"), dtype=str, delimiter=",", quotechar='"')
-    model = cytomoe.cluster(raw, markers="type", transform="logicle")
-    gated = gates != "Unlabeled"
-    assert f_measure(gates[gated], model.labels_[gated]) > 0.96
->>>>>>> 8c66299 (Logicle scales have a linear part as wide as their marker needs)
 
 
 @pytest.mark.skipif(DATA is None, reason="CYTOMOE_DATA is not set")

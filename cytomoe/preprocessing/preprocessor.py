@@ -44,13 +44,8 @@ from cytomoe.preprocessing.transform import (
     MarkerTransform,
     NanPolicy,
     TransformName,
-    describe_logicle,
     linear_values,
-<<<<<<< HEAD
     logicle_linear,
-=======
-    logicle_width,
->>>>>>> 8c66299 (Logicle scales have a linear part as wide as their marker needs)
     looks_transformed,
     non_finite_counts,
 )
@@ -175,7 +170,6 @@ class Preprocessor:
         return fitted._fit_scaling(expressions)
 
     def _fit_logicle(self, adatas: Sequence[AnnData], nan: NanPolicy) -> Preprocessor:
-<<<<<<< HEAD
         """Fit the linear part of each logicle scale to the marker's compensated values."""
         fitted = [i for i, step in enumerate(self.steps) if step.transform.name == "logicle"]
         if not fitted:
@@ -185,18 +179,6 @@ class Preprocessor:
         for i in fitted:
             linear = logicle_linear(values[:, i], steps[i].transform.top or 1.0)
             steps[i] = replace(steps[i], transform=replace(steps[i].transform, linear=linear))
-=======
-        """Give each logicle scale the linear part that its marker's compensated values ask for."""
-        if all(step.transform.name != "logicle" for step in self.steps):
-            return self
-        values = np.concatenate([self._linear(adata, self.locate(adata), nan) for adata in adatas])
-        steps = [
-            replace(s, transform=replace(s.transform, width=logicle_width(values[:, i], s.transform.top)))
-            if s.transform.name == "logicle" and s.transform.top is not None
-            else s
-            for i, s in enumerate(self.steps)
-        ]
->>>>>>> 8c66299 (Logicle scales have a linear part as wide as their marker needs)
         return replace(self, steps=tuple(steps))
 
     def _fit_scaling(self, expressions: list[FloatArray]) -> Preprocessor:
@@ -406,14 +388,8 @@ class Preprocessor:
 
     def _describe_transforms(self) -> str:
         groups: dict[str, list[str]] = {}
-        logicle = [step.transform for step in self.steps if step.transform.name == "logicle"]
         for step in self.steps:
-<<<<<<< HEAD
             groups.setdefault(step.transform.describe(exactly=False), []).append(step.marker)
-=======
-            own = step.transform.describe()
-            groups.setdefault(describe_logicle(logicle) if step.transform in logicle else own, []).append(step.marker)
->>>>>>> 8c66299 (Logicle scales have a linear part as wide as their marker needs)
         if len(groups) == 1:
             text = next(iter(groups))
         else:

@@ -7,7 +7,6 @@ parametrisation, given in decades, as flowCore and FlowSOM give it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
 from cytomoe.preprocessing.channels import Instrument, channel_names, classify_channels, column, keyword, source_name
-from cytomoe.words import span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,12 +29,7 @@ FloatArray = NDArray[np.float32]
 COFACTORS: dict[Instrument, float] = {"mass": 5.0, "fluorescence": 150.0}
 
 LOGICLE_DECADES = 4.5  # M: decades of the whole scale
-<<<<<<< HEAD
 LOGICLE_LINEAR = 0.5  # W: decades of the linear part around zero, where too few values are negative to measure it
-=======
-LOGICLE_LINEAR = 0.5  # W: decades of the linear part around zero, where a marker's values ask for no more
-LOGICLE_WIDEST = 2.0  # W: the most that leaves half a decade between both ends
->>>>>>> 8c66299 (Logicle scales have a linear part as wide as their marker needs)
 LOGICLE_NEGATIVE = 0.0  # A: decades added below zero
 
 # arcsinh(262144 / 5), the widest usual scale with the smallest usual cofactor, is 11.6: no usual transform goes beyond,
@@ -48,13 +41,8 @@ TRANSFORMED_TAIL = 0.25
 LARGEST_TRANSFORMED = 50.0
 # Fewer values than this say nothing about their distribution.
 MIN_VALUES_JUDGED = 200
-<<<<<<< HEAD
 # Below this many negative values the width of the noise around zero can't be measured.
 _ENOUGH_NEGATIVE = 50
-=======
-# Fewer values below zero than this say nothing about their spread.
-MIN_VALUES_BELOW_ZERO = 30
->>>>>>> 8c66299 (Logicle scales have a linear part as wide as their marker needs)
 _EVENTS_SAMPLED = 20_000
 
 
@@ -71,13 +59,8 @@ class MarkerTransform:
         the noise around zero together, smaller ones spread it.
     top
         Of logicle: the value at the top of the scale (T).
-<<<<<<< HEAD
     linear
         Of logicle: decades of the linear part around zero (W); see :func:`logicle_linear`.
-=======
-    width
-        Of logicle: decades of the linear part around zero (W); None is 0.5. See `logicle_width`.
->>>>>>> 8c66299 (Logicle scales have a linear part as wide as their marker needs)
 
     Raises
     ------
@@ -88,24 +71,15 @@ class MarkerTransform:
     name: TransformName
     cofactor: float | None = None
     top: float | None = None
-<<<<<<< HEAD
     linear: float = LOGICLE_LINEAR
-=======
-    width: float | None = None
->>>>>>> 8c66299 (Logicle scales have a linear part as wide as their marker needs)
 
     def __post_init__(self) -> None:
         needed = {"arcsinh": self.cofactor, "logicle": self.top, "none": 1.0}[self.name]
         if not isinstance(needed, int | float) or not (np.isfinite(needed) and needed > 0):
             what = "cofactor" if self.name == "arcsinh" else "top of the scale"
             raise InputError(f"{self.name} needs a positive {what}, not {needed}")
-<<<<<<< HEAD
         if not 0 <= self.linear <= LOGICLE_DECADES / 2:
             raise InputError(f"the linear part of logicle has 0 to {LOGICLE_DECADES / 2:g} decades, not {self.linear}")
-=======
-        if self.width is not None and not 0 <= self.width <= LOGICLE_WIDEST:
-            raise InputError(f"the linear part of logicle spans 0 to {LOGICLE_WIDEST:g} decades, not {self.width}")
->>>>>>> 8c66299 (Logicle scales have a linear part as wide as their marker needs)
 
     def apply(self, values: NDArray[np.floating]) -> FloatArray:
         """Transform finite values of any shape; the result is float32."""
@@ -132,7 +106,6 @@ class MarkerTransform:
         """Name the transform and its numbers: ``arcsinh, cofactor 5``; those of a marker's own only ``exactly``."""
         if self.name == "arcsinh":
             return f"arcsinh, cofactor {self.cofactor:g}"
-<<<<<<< HEAD
         if self.name == "logicle":
             width = f"of {self.linear:.2g} decades" if exactly else "by the noise of each marker"
             linear = f", linear part {width}" if exactly or self.linear != LOGICLE_LINEAR else ""
@@ -148,38 +121,10 @@ def logicle_linear(values: NDArray[np.floating], top: float) -> float:
 
     ``W = (M - log10(T / -r)) / 2`` with r the 5th percentile of the negative values (Parks et al. 2006, eq. 7), as
     flowCore's ``estimateLogicle`` has it: a narrower part shows the noise of one population as two peaks.
-=======
-        return describe_logicle([self]) if self.name == "logicle" else "no transform"
-
-    @property
-    def linear_part(self) -> float:
-        """Decades of the linear part around zero of a logicle scale."""
-        return LOGICLE_LINEAR if self.width is None else self.width
-
-    def _logicle(self) -> dict[str, float | None]:
-        return {"t": self.top, "m": LOGICLE_DECADES, "w": self.linear_part, "a": LOGICLE_NEGATIVE}
-
-
-def describe_logicle(transforms: Sequence[MarkerTransform]) -> str:
-    """Name the logicle scales of several markers in one: where they differ, from the smallest to the largest."""
-    tops = span([transform.top or 0.0 for transform in transforms], "g")
-    if all(transform.width is None for transform in transforms):
-        return f"logicle, top of scale {tops}"
-    return f"logicle, top of scale {tops}, linear part {span([t.linear_part for t in transforms], '.2f')} decades"
-
-
-def logicle_width(values: NDArray[np.floating], top: float) -> float:
-    """Decades of the linear part of a logicle scale that keep the cells without a marker in one peak.
-
-    Compensation spreads them around zero; a linear part narrower than that spread parts them in two, one on each side
-    of zero. Parks et al. (2006) take W = (M - log10(T / |r|)) / 2, where r is the 5th percentile of the values below
-    zero.
->>>>>>> 8c66299 (Logicle scales have a linear part as wide as their marker needs)
 
     Parameters
     ----------
     values
-<<<<<<< HEAD
         Linear, compensated values of the marker; NaN where there is none.
     top
         Top of the scale (T).
@@ -189,22 +134,6 @@ def logicle_width(values: NDArray[np.floating], top: float) -> float:
         return LOGICLE_LINEAR
     widest = -float(np.quantile(negative, 0.05))
     return float(np.clip((LOGICLE_DECADES - np.log10(top / widest)) / 2, 0, LOGICLE_DECADES / 2))
-=======
-        Linear, compensated values of a marker; those that are NaN are left out.
-    top
-        Value at the top of the scale (T).
-
-    Returns
-    -------
-    float
-        W, at least 0.5 decades, the usual width, which too few values below zero leave as it is.
-    """
-    below = values[values < 0]
-    if len(below) < MIN_VALUES_BELOW_ZERO:
-        return LOGICLE_LINEAR
-    spread = -float(np.percentile(below, 5))
-    return min(max((LOGICLE_DECADES - math.log10(top / spread)) / 2, LOGICLE_LINEAR), LOGICLE_WIDEST)
->>>>>>> 8c66299 (Logicle scales have a linear part as wide as their marker needs)
 
 
 def log_amplification(channel: Mapping[Hashable, Any] | pd.Series[Any]) -> tuple[float, float] | None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cytomoe.preprocessing import MarkerTransform
-from cytomoe.preprocessing.transform import LOGICLE_DECADES
 from cytomoe.reporting.embedding import NEIGHBOURS
 from cytomoe.reporting.run_files import RunFiles
-from cytomoe.words import counted, percent, span
+from cytomoe.words import counted, percent
 
 _SOURCES = {
     "moe": "Kopf A, Fortuin V, Somnath VR, Claassen M. Mixture-of-Experts Variational Autoencoder for clustering and "
@@ -93,12 +91,6 @@ def _preprocessing(state: dict[str, Any], cite: _Citations) -> list[str]:
     ]
 
 
-def _linear_parts(steps: list[dict[str, Any]]) -> str:
-    """Width of the linear parts of logicle scales: ``W = 0.50 to 0.96 of 4.5 decades``."""
-    widths = [MarkerTransform(**step["transform"]).linear_part for step in steps]
-    return f"W = {span(widths, '.2f')} of {LOGICLE_DECADES:g} decades"
-
-
 def _transforms(steps: list[dict[str, Any]], cite: _Citations) -> str:
     parts = []
     for name in ("arcsinh", "logicle", "none"):
@@ -111,7 +103,7 @@ def _transforms(steps: list[dict[str, Any]], cite: _Citations) -> str:
             which = " and ".join(f"{cofactor:g}" for cofactor in cofactors)
             parts.append(f"transformed with arcsinh(x / {which}){who} {cite('arcsinh')}")
         elif name == "logicle":
-            parts.append(f"transformed with the logicle function ({_linear_parts(chosen)}){who} {cite('logicle')}")
+            parts.append(f"transformed with the logicle function{who} {cite('logicle')}")
         else:
             parts.append(f"taken as they stood in the files{who}")
     return ", ".join(parts)
