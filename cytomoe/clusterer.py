@@ -18,7 +18,7 @@ from cytomoe.cores import on_threads
 from cytomoe.errors import InputError
 from cytomoe.fit_summary import misfit, summarise
 from cytomoe.generation import Spread, draw_own, draw_unit
-from cytomoe.inputs import Cells, as_cells, named_columns, refuse_raw_array
+from cytomoe.inputs import Cells, as_cells, named_columns, own_channels, refuse_raw_array
 from cytomoe.model.inference import CHUNK, codes_and_experts, decode, map_all_cells
 from cytomoe.outlyingness import outlyingness
 from cytomoe.preparation import Prepared, as_expression, as_prior, complete, fit_preprocessor, prepare
@@ -102,7 +102,7 @@ class Clusterer:
             raise InputError(f"unknown nan={self.nan!r}; use {', '.join(get_args(NanPolicy))}")
         find_device(self.device)
         cells = as_cells(X)
-        self.preprocessor_ = self.preprocessor or fit_preprocessor(cells, chosen, self.nan)
+        self.preprocessor_ = self.preprocessor or fit_preprocessor(cells, chosen, self.nan, own_channels(X, cells))
         expression, known = self._expression(cells), None
         there = complete(expression)
         if prior is not None:

@@ -5,6 +5,7 @@ Tables, lists, sparse, masked and backed data are taken too, and a kind of data 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -66,6 +67,15 @@ def as_cells(X: Any, *, raw: bool = True) -> Cells:
     )
 
 
+def own_channels(X: Any, cells: Cells) -> list[str] | None:
+    """Channels of an AnnData to which `as_cells` added others for its compensation; None where it added none.
+
+    They are the markers then, unless others are named.
+    """
+    names = [str(name) for name in X.var_names] if hasattr(X, "var_names") else []
+    return names if names and np.shape(cells)[1] > len(names) else None
+
+
 def named_columns(table: DataFrame, markers: Sequence[str]) -> NDArray[np.floating[Any]]:
     """The markers of a model in a table, in the model's order; by place where the model's markers have no names.
 
@@ -112,6 +122,8 @@ def _plain(adata: AnnData, raw: bool) -> AnnData:
     """An AnnData in memory with dense numbers in ``X``; itself where it is that."""
     _refuse_twins([str(name) for name in adata.var_names])
     cells = adata.to_memory() if adata.isbacked else adata
+    if raw and "raw" in cells.layers and "channels" in cells.obsm and "cytomoe_origin" in cells.uns:
+        return _raw_of_a_run(cells)
     values = cells.layers["raw"] if raw and "raw" in cells.layers else cells.X
     if values is None:
         raise InputError("the AnnData holds no values: its X is None")
@@ -121,6 +133,31 @@ def _plain(adata: AnnData, raw: bool) -> AnnData:
     from anndata import AnnData
 
     return AnnData(dense, obs=cells.obs, var=cells.var, uns=cells.uns)
+
+
+def _raw_of_a_run(cells: AnnData) -> AnnData:
+    """The raw values of all channels in a run's ``cells.h5ad``, with the matrix that compensates them.
+
+    The markers alone could not be compensated: spillover of a channel that is no marker would be left in.
+    """
+    from anndata import AnnData
+    from pandas import concat
+
+    others, origin = cells.obsm["channels"], cells.uns["cytomoe_origin"]
+    matrices = json.loads(origin["spillover"])
+    needed = {matrices.get(str(name), "") for name in cells.obs["file"].unique()}
+    if len(needed) > 1:
+        raise InputError(
+            "the cells are of files with different spillover matrices, so their raw values can't be compensated as "
+            "one; take those of one file (obs['file']), or give the files to cytomoe cluster or predict"
+        )
+    keywords = {"$CYT": str(origin["cytometer"]), "$SPILLOVER": next(iter(needed), "")}
+    return AnnData(
+        np.column_stack([cells.layers["raw"], others.to_numpy(dtype=np.float32)]),
+        obs=cells.obs,
+        var=concat([cells.var, origin["channels"].loc[list(others.columns)]]),
+        uns={**cells.uns, "fcs": {"keywords": keywords}},
+    )
 
 
 def _refuse_twins(names: Sequence[str]) -> None:

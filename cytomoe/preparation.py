@@ -90,13 +90,15 @@ def complete(expression: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(~np.isnan(expression).any(axis=1))
 
 
-def fit_preprocessor(X: Cells, settings: Settings, nan: NanPolicy) -> Preprocessor:
+def fit_preprocessor(
+    X: Cells, settings: Settings, nan: NanPolicy, markers: Sequence[str] | None = None
+) -> Preprocessor:
     """Preprocessing as the file suggests for AnnData; scaling alone for an array or table: they are transformed."""
     from anndata import AnnData
     from pandas import DataFrame
 
     if isinstance(X, AnnData):
-        preprocessor = Preprocessor.fit([X], clip=settings.clips_noise, nan=nan)
+        preprocessor = Preprocessor.fit([X], markers=markers, clip=settings.clips_noise, nan=nan)
         warn_uncompensated(X, preprocessor)
         return preprocessor
     expression = as_expression(np.asarray(X), nan)

@@ -14,7 +14,7 @@ from cytomoe import __version__
 from cytomoe.annotation import ClusterNames, enrichment, labels
 from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
-from cytomoe.inputs import as_cells
+from cytomoe.inputs import as_cells, own_channels
 from cytomoe.naming import name_clusters, with_known, with_populations
 from cytomoe.preprocessing import CompensateMode, NanPolicy, Preprocessor, TransformChoice, warn_uncompensated
 from cytomoe.reference import read_reference
@@ -91,7 +91,7 @@ def cluster(
     populations = None if reference is None else read_reference(reference)
     known = None if prior is None else _known(adata, prior)
     cells = as_cells(adata)
-    names_given = None if markers is None else _names(markers)
+    names_given = own_channels(adata, cells) if markers is None else _names(markers)
     model = MoESimVAE(seed=seed, nan=nan, **_of_the_model(settings))
     clips = preset(model.preset).clips_noise
     if transform == "auto" and markers_are_transformed(cells, names_given):

@@ -1,14 +1,19 @@
 """The forms in which Python users hand over cells: each gives the labels of the plain array, or is refused in words."""
 
+import warnings
+
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from handmade import FLOW, make_adata
 from scipy import sparse
 
 import cytomoe
 from cytomoe import MoESimVAE
+from cytomoe.cli.main import run
 from cytomoe.errors import InputError
+from cytomoe.inputs import as_cells
 
 SAMPLE = "example_data/example_A01.fcs"
 MARKERS = ["CD3", "CD4", "CD7", "CD20", "IgM", "CD14", "CD33", "HLA-DR", "CD123", "CD45"]
@@ -114,3 +119,57 @@ def test_what_holds_no_cells_is_refused(raw_model, cells, message):
 def test_cluster_asks_for_an_anndata(transformed):
     with pytest.raises(InputError, match="cluster writes into an AnnData, and this is ndarray"):
         cytomoe.cluster(transformed)
+
+
+def spilled(seed, spill):
+    """A fluorescence file whose PE shows a part of FITC, which is no marker."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(0, 100, (600, len(FLOW)))
+    bright = rng.random(values.shape) < 0.5
+    values[bright] += rng.normal(20_000, 2000, bright.sum())
+    values[:, 2] += spill * values[:, 1]
+    return make_adata(FLOW, values, keywords={"$SPILLOVER": f"2,FITC-A,PE-A,1,{spill},0,1"}, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def flow_runs(tmp_path_factory):
+    """cells.h5ad and model of a run of one file, and of one of two files with different matrices."""
+    folder = tmp_path_factory.mktemp("flow")
+    for name, spill in (("a", 0.5), ("b", 0.3)):
+        cytomoe.write_fcs(spilled(ord(name), spill), folder / f"{name}.fcs")
+    for out, files in (("one", "a"), ("two", "ab")):
+        paths = [str(folder / f"{name}.fcs") for name in files]
+        options = ["--markers", "CD8,CD19", "--no-report", "--quiet", "--out", str(folder / out)]
+        assert run(["cluster", *paths, *options]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("how", [cytomoe.cluster, MoESimVAE().fit, lambda cells: MoESimVAE.load(cells.uns["model"])])
+def test_the_cells_of_a_run_are_compensated_again(flow_runs, how):
+    """Their raw values were clustered as they stood in the file, uncompensated; a model of the run refused them."""
+    cells = anndata.read_h5ad(flow_runs / "one" / "cells.h5ad")
+    cells.uns["model"] = flow_runs / "one" / "model.cytomoe"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = how(cells)
+    assert model.preprocessor_.markers == ["CD8", "CD19"]
+    np.testing.assert_array_equal(model.preprocessor_.expression(as_cells(cells)), cells.X)
+    clusters = pd.read_csv(flow_runs / "one" / "labels.csv")["cluster"]
+    np.testing.assert_array_equal(model.predict(cells), clusters)
+
+
+def test_cells_that_were_clustered_again_are_still_compensated(flow_runs):
+    cells = anndata.read_h5ad(flow_runs / "one" / "cells.h5ad")
+    first = cytomoe.cluster(cells).labels_
+    np.testing.assert_array_equal(cytomoe.cluster(cells).labels_, first)
+
+
+def test_cells_of_files_with_different_matrices_are_taken_file_by_file(flow_runs):
+    cells = anndata.read_h5ad(flow_runs / "two" / "cells.h5ad")
+    model = MoESimVAE.load(flow_runs / "two" / "model.cytomoe")
+    with pytest.raises(InputError, match="files with different spillover matrices"):
+        model.predict(cells)
+    clusters = pd.read_csv(flow_runs / "two" / "labels.csv")["cluster"].to_numpy()
+    for name in ("a.fcs", "b.fcs"):
+        mine = (cells.obs["file"] == name).to_numpy()
+        np.testing.assert_array_equal(model.predict(cells[mine]), clusters[mine])

@@ -55,6 +55,10 @@ class Spillover:
         """Plain lists, ready for JSON."""
         return {"channels": list(self.channels), "matrix": self.matrix.tolist()}
 
+    def to_keyword(self) -> str:
+        """Spell the matrix as the value of $SPILLOVER, without loss."""
+        return ",".join([str(len(self.channels)), *self.channels, *(repr(float(v)) for v in self.matrix.ravel())])
+
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Spillover:
         """Rebuild what `to_dict` gave."""

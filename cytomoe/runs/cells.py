@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from cytomoe import __version__
 from cytomoe.io.atomic import atomic_path, reserve
 from cytomoe.io.fcs_h5ad import hdf5_names
+from cytomoe.preprocessing.channels import keyword
+from cytomoe.preprocessing.compensation import spillover_for
 from cytomoe.runs import sampling
 from cytomoe.runs.outputs import UNASSIGNED
 
@@ -40,7 +42,9 @@ def write_cells(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> 
 
     ``X`` holds the transformed values of the markers that were used; ``layers["raw"]`` the file's values of the same
     channels; ``obsm["channels"]`` the file's values of every other channel that all files share;
-    ``obsm["X_moesimvae"]`` the codes. ``obs`` has file, event, sample, cytomoe (the cluster), confidence, label (of
+    ``obsm["X_moesimvae"]`` the codes. ``uns["cytomoe_origin"]`` says of these channels what ``var`` says of the
+    markers, and has the spillover matrix of each file, so that the raw values can be compensated again.
+    ``obs`` has file, event, sample, cytomoe (the cluster), confidence, label (of
     the cluster) and, where known, population, gate and in_one_gate (whether the event lies in no second gate);
     counted (whether the row is the first of its event) where events stand in several files;
     nearest_cluster and outlyingness where events may be unassigned. Events dropped for values that are not numbers are
@@ -98,10 +102,28 @@ def _write_tables(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -
     tables = [next(events.chunks(i))[1].var for i in range(len(events.files))]
     first = next(events.chunks(0))[1]
     used = model.preprocessor_.locate(first)
+    others = [n for n in first.var_names if n not in set(used) and all(n in table.index for table in tables)]
     uns = {"version": __version__, "settings": json.dumps(model.settings_.to_dict()), "seed": model.seed}
+    # Apart from "cytomoe", which a later clustering of the cells overwrites.
+    origin = {
+        "channels": first.var.loc[others].set_axis(pd.Index(hdf5_names(others), dtype=object), axis=0),
+        "spillover": json.dumps(_matrices(mapped)),
+        "cytometer": keyword(first, "$CYT"),
+    }
     var = first.var.loc[used].set_axis(pd.Index(markers), axis=0)
-    AnnData(obs=obs, var=var, uns={"cytomoe": uns}).write_h5ad(path)
-    return [n for n in first.var_names if n not in set(used) and all(n in table.index for table in tables)]
+    AnnData(obs=obs, var=var, uns={"cytomoe": uns, "cytomoe_origin": origin}).write_h5ad(path)
+    return others
+
+
+def _matrices(mapped: MappedEvents) -> dict[str, str]:
+    """What compensated each file, as a file's keyword has it; empty for a file that was not compensated."""
+    events, preprocessor = mapped.events, mapped.model.preprocessor_
+    if not preprocessor.compensate:
+        return {}
+    found = [spillover_for(next(events.chunks(i))[1], preprocessor.spillover) for i in range(len(events.files))]
+    return {
+        name: "" if matrix is None else matrix.to_keyword() for name, matrix in zip(events.names, found, strict=True)
+    }
 
 
 def _numbers(clusters: NDArray[np.int32], first: int, last: int) -> pd.Categorical:
