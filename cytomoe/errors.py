@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class CytomoeError(Exception):
@@ -103,3 +105,23 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Suffix of an error message that lists the names nearest to ``name``; empty when none is near."""
     found = nearest(name, names)
     return f"; nearest: {', '.join(found)}" if found else ""
+
+
+# An option of the command line, with its value where that is a word of its own.
+_OPTION = re.compile(r"--([a-z][a-z-]*)(?: (none|drop|zero|refuse|auto|yes|no|arcsinh|logicle|umap|cpu|cuda)\b)?")
+
+
+@contextmanager
+def in_words_of_python() -> Iterator[None]:
+    """Name parameters in the place of options in the errors of what Python users call: ``nan='drop'``, ``markers``."""
+    try:
+        yield
+    except CytomoeError as error:
+        if len(error.args) == 1 and isinstance(error.args[0], str):
+            error.args = (_OPTION.sub(_parameter, error.args[0]),)
+        raise
+
+
+def _parameter(option: re.Match[str]) -> str:
+    name = option[1].replace("-", "_")
+    return f"{name}={option[2]!r}" if option[2] else name

@@ -10,6 +10,7 @@ from __future__ import annotations
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 
 from cytomoe.clusterer import Clusterer
+from cytomoe.errors import in_words_of_python
 from cytomoe.words import counted
 
 
@@ -65,6 +66,12 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator, Clusterer):
     notes_
         What the user should know of the fit, such as a collapse that was recovered from.
     """
+
+    fit = in_words_of_python()(Clusterer.fit)
+    predict = in_words_of_python()(Clusterer.predict)
+    predict_proba = in_words_of_python()(Clusterer.predict_proba)
+    transform = in_words_of_python()(Clusterer.transform)
+    outlyingness = in_words_of_python()(Clusterer.outlyingness)
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         """Of a fitted model what it found, in a line; before the fit the parameters, as scikit-learn prints them."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cytomoe import __version__
 from cytomoe.annotation import ClusterNames, enrichment, labels
-from cytomoe.errors import InputError
+from cytomoe.errors import InputError, in_words_of_python
 from cytomoe.estimator import MoESimVAE
 from cytomoe.inputs import as_cells, own_channels
 from cytomoe.naming import name_clusters, with_known, with_populations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@in_words_of_python()
 def cluster(
     adata: AnnData,
     *,

@@ -1,5 +1,6 @@
 """What Python users rely on: a light import, public names, and results under the keys that scanpy expects."""
 
+import inspect
 import subprocess
 import sys
 import warnings
@@ -183,3 +184,41 @@ def test_values_tell_the_instrument_where_nothing_else_does(largest, lowest, cof
     values[0], values[1] = largest, lowest
     model = cytomoe.cluster(anndata.AnnData(values, var=pd.DataFrame(index=["CD3", "CD4", "CD8"])), compensate="no")
     assert {step.transform.cofactor for step in model.preprocessor_.steps} == {cofactor}
+
+
+def with_nan(cells):
+    cells.X[3, cells.var_names.get_loc("CD3")] = np.nan
+    return cells
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda cells: cytomoe.cluster(with_nan(cells)),
+            "nan='drop' leaves these events out .* channels out with markers",
+        ),
+        (lambda cells: MoESimVAE().fit(with_nan(cells)), "nan='drop' leaves these events out"),
+        (lambda cells: cytomoe.cluster(cells, cofactor=3, transform="logicle"), "no meaning for transform='logicle'"),
+        (lambda cells: cytomoe.cluster(cells, compensate="yes"), "leave out compensate='yes'"),
+        (lambda cells: MoESimVAE().fit(100 * cells.X), "leave out transform='none'"),
+    ],
+)
+def test_errors_speak_of_parameters_not_of_options(clustered, call, words):
+    with pytest.raises(InputError, match=words) as caught:
+        call(clustered[0].copy())
+    assert "--" not in str(caught.value)
+
+
+def test_a_model_says_of_transformed_values_what_can_be_done(clustered):
+    """Neither predict nor the command of that name can take values as they are: the model transforms them."""
+    cells = clustered[0][:, MARKERS].copy()
+    cells.X = np.arcsinh(cells.X / 5)
+    with pytest.raises(InputError, match=r"look transformed already: .*; give the raw file: the model transforms it$"):
+        clustered[1].predict(cells)
+
+
+def test_the_signature_of_cluster_is_shown():
+    parameters = inspect.signature(cytomoe.cluster).parameters
+    assert {"adata", "markers", "transform", "compensate"} <= set(parameters)
+    assert "Cluster the cells" in cytomoe.cluster.__doc__

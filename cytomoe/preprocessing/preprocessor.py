@@ -164,7 +164,9 @@ class Preprocessor:
             clip=clip,
         )
         fitted = fitted._fit_logicle(adatas, nan)
-        expressions = [numeric(fitted.expression(adata, nan=nan)) for adata in adatas]
+        for adata in adatas:
+            fitted.refuse_other_scale(adata, "give the raw file, or take the values as they are with --transform none")
+        expressions = [numeric(fitted.expression(adata, judge_scale=False, nan=nan)) for adata in adatas]
         if not any(map(len, expressions)):
             raise InputError(f"{', '.join(map(source_name, adatas))}: no event has numbers in all markers")
         return fitted._fit_scaling(expressions)
@@ -365,7 +367,7 @@ class Preprocessor:
             return None
         return spillover, matrix_positions
 
-    def refuse_other_scale(self, adata: AnnData) -> None:
+    def refuse_other_scale(self, adata: AnnData, remedy: str = "give the raw file: the model transforms it") -> None:
         """Raise InputError if a file's values look transformed when raw ones are expected, or the other way round."""
         names = self.locate(adata)
         if self.pretransformed:
@@ -381,10 +383,7 @@ class Preprocessor:
         elif any(step.transform.name != "none" for step in self.steps):
             sign = looks_transformed(adata, names)
             if sign:
-                raise InputError(
-                    f"{source_name(adata)}: values look transformed already: {sign}; give the raw file, or take the "
-                    "values as they are with --transform none"
-                )
+                raise InputError(f"{source_name(adata)}: values look transformed already: {sign}; {remedy}")
 
     def _describe_transforms(self) -> str:
         groups: dict[str, list[str]] = {}
@@ -414,7 +413,7 @@ def warn_uncompensated(adata: AnnData, preprocessor: Preprocessor) -> None:
         hint = "anndata.concat keeps it with uns_merge='same'" if lost else "give all channels, and name the markers"
         warnings.warn(
             f"{source_name(adata)}: not compensated: {reason} ({hint}); compensate='no' says that this is meant",
-            stacklevel=3,
+            stacklevel=4,  # the line that called cluster()
         )
 
 
