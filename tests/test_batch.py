@@ -65,6 +65,36 @@ def test_one_folder_per_well_and_one_table_of_all(pooled, plate):
     assert json.loads((pooled / "run.json").read_text())["failed"] == 0
 
 
+def test_clusters_of_a_batch_are_named_by_hand_for_all_its_samples(pooled, plate, tmp_path, capsys):
+    counts = pd.read_csv(pooled / "abundance.csv").set_index("sample")
+    (tmp_path / "map.csv").write_text("cluster,name\n1,mine\n2,mine\n")
+    named, mapped = tmp_path / "named", tmp_path / "mapped"
+    arguments = ["merge", str(pooled), "--map", str(tmp_path / "map.csv"), "--out", str(named)]
+    assert run(arguments) == 0
+    assert f"--model {named}" in capsys.readouterr().err
+    assert run([*arguments, "--force", "--json"]) == 0
+    named_events = json.loads(capsys.readouterr().out)["populations"]["mine"]
+    assert named_events == counts[["cluster_1", "cluster_2"]].to_numpy().sum()
+    assert run(["batch", str(plate), "--model", str(named), "--out", str(mapped), "--quiet"]) == 0
+    first = pd.read_csv(mapped / "wells" / "p1_A01" / "clusters.csv")
+    assert first["population"].tolist()[:2] == ["mine", "mine"]
+    assert pd.read_csv(mapped / "abundance.csv").set_index("sample").equals(counts)
+    assert run(["report", str(named)]) == 2
+    assert "holds the model of a batch under names" in capsys.readouterr().err
+    assert run(["merge", str(mapped), "--map", str(tmp_path / "map.csv"), "--out", str(tmp_path / "x")]) == 2
+    assert "mapped with the model of another run" in capsys.readouterr().err
+
+
+def test_clusters_of_a_batch_are_cut_by_a_tree(pooled, tmp_path, capsys):
+    assert run(["recut", str(pooled), "--json"]) == 0
+    tree = json.loads(capsys.readouterr().out)
+    assert len(tree["tree"]) == tree["clusters"] - 1
+    assert run(["recut", str(pooled), "--clusters", "3", "--out", str(tmp_path / "three"), "--json"]) == 0
+    populations = json.loads(capsys.readouterr().out)["populations"]
+    assert len(populations) == 3
+    assert sum(populations.values()) == pd.read_csv(pooled / "abundance.csv")["events"].sum()
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_same(pooled, plate, tmp_path):
     out = tmp_path / "out"

@@ -123,6 +123,6 @@ def test_the_folder_of_a_batch_is_told_from_that_of_a_run(small_plate, finished,
     arguments = ["batch", *map(str, small_plate), "--model", str(finished / "model.cytomoe"), "--quiet"]
     assert run([*arguments, "--out", str(tmp_path / "batch")]) == 0
     capsys.readouterr()
-    assert run(["recut", str(tmp_path / "batch")]) == 2
+    assert run(["report", str(tmp_path / "batch")]) == 2
     assert "is the folder of a batch" in capsys.readouterr().err
     assert pd.read_csv(tmp_path / "batch" / "abundance.csv")["sample"].tolist() == ["example_A01", "example_A02"]

@@ -123,12 +123,14 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool, mapped: bool 
 
 def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict[str, Any], *, suffix: str) -> None:
     """Copy a run with its clusters named, as ``merge_options`` say, and print the populations."""
+    from cytomoe.io.run_folder import is_batch
     from cytomoe.runs.merge import MergeJob, run_merge
+    from cytomoe.runs.merge_batch import run_merge_batch
 
     out = choices["out"] or run.with_name(f"{run.name}_{suffix}")
     job = MergeJob(run, naming, out, choices["force"], not choices["no_report"], command)
     with listening(choices["as_json"]) as listener:
-        result = run_merge(job, listener)
+        result = (run_merge_batch if is_batch(run) else run_merge)(job, listener)
     populations = result.populations
     if choices["as_json"]:
         measures = {} if result.evaluation is None else {"evaluation": result.evaluation}

@@ -28,7 +28,8 @@ def merge(command: list[str], run: Path, table: Path, **choices: Any) -> None:
     """Name the clusters of a run, and merge those that are one population, without training again.
 
     RUN stays as it is; the result is a copy with the names in every file, and the events of each population in each
-    sample in populations.csv.
+    sample in populations.csv. Of a batch it is the model with the names: cytomoe batch --model maps the samples with
+    it.
 
     \b
     Example:

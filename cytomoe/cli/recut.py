@@ -23,8 +23,9 @@ def recut(command: list[str], run: Path, clusters: int | None, **choices: Any) -
 
     Without --clusters, prints the tree of the clusters: how far apart those lie that it joins, in which marker most,
     and how many are left when it is cut there. RUN stays as it is; the result is a copy with the populations in every
-    file, and the order of the merges in run.json. You are warned where clusters that a marker parts are joined, and
-    where half of the gates lose their cluster. To choose the merges yourself, see cytomoe merge.
+    file, and the order of the merges in run.json; of a batch it is the model with them, for batch --model. You are
+    warned where clusters that a marker parts are joined, and where half of the gates lose their cluster. To choose the
+    merges yourself, see cytomoe merge.
 
     \b
     Examples:
@@ -43,10 +44,11 @@ def _print_tree(run: Path, *, as_json: bool) -> None:
     """The tree of a run's clusters, its root at the top."""
     import json
 
-    from cytomoe.io.run_folder import read_clusters, read_manifest
+    from cytomoe.io.run_folder import is_batch, read_clusters, read_manifest
+    from cytomoe.runs.merge_batch import BatchClusters
     from cytomoe.runs.recut import described_clusters, tree_of
 
-    clusters = read_clusters(run, read_manifest(run))
+    clusters = BatchClusters.read(run).table if is_batch(run) else read_clusters(run, read_manifest(run))
     merges = tree_of(clusters).to_dict("records")
     if as_json:
         click.echo(json.dumps({"clusters": len(clusters), "tree": merges}))

@@ -65,6 +65,8 @@ def read_manifest(run: Path) -> dict[str, Any]:
     manifest = read_json(path)
     if _of_batch(run, manifest):
         raise InputError(f"{run} is the folder of a batch; give that of one of its samples, in {run / 'wells'}")
+    if "model_of" in manifest:
+        raise InputError(f"{run} holds the model of a batch under names, and no events; map samples with it (--model)")
     fitted = {} if "model" in manifest else {"events_fitted": int}  # where no model of an earlier run was taken
     for name, kind in (_NEEDED | fitted).items():
         if not isinstance(manifest.get(name), kind):

@@ -237,11 +237,24 @@ def write_named(
         _rename_fcs(run, folder, names, numbers)
         evaluation = _measure_again(folder, manifest, numbers, listener)
         outputs.write_json(folder / outputs.MANIFEST, manifest)
+    return populations_of(clusters, names, numbers), evaluation
+
+
+def populations_of(clusters: pd.DataFrame, names: pd.Series[str], numbers: pd.Series[int]) -> list[Population]:
+    """Populations of the clusters of a run, in the order of their numbers.
+
+    Parameters
+    ----------
+    clusters
+        With their numbers and events.
+    names, numbers
+        Name of each cluster's population and its number, by the cluster's number from 1.
+    """
     members = clusters.set_index("cluster")["events"].groupby(names.to_numpy(), sort=False)
     populations = [
         Population(str(name), int(events.sum()), tuple(int(k) for k in events.index)) for name, events in members
     ]
-    return sorted(populations, key=lambda each: numbers[each.clusters[0]]), evaluation
+    return sorted(populations, key=lambda each: numbers[each.clusters[0]])
 
 
 def read_map(path: Path, n_clusters: int) -> pd.Series[str]:
