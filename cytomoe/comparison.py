@@ -21,6 +21,11 @@ from cytomoe.words import counted
 
 # Populations with fewer events than this in every sample can't be compared.
 FEWEST_EVENTS = 3
+# Adjusted p below which populations are said to differ.
+LEVEL = 0.05
+# Populations whose changes may move the shares of others: at most so many, each the best of the so many surest, and
+# at least this share of the events of each sample beside them.
+_MOST_MOVERS, _TRIED, _LEAST_LEFT = 4, 4, 0.2
 
 
 def compare_abundance(
@@ -96,6 +101,61 @@ def compare_abundance(
     table = pd.DataFrame(rows)
     table["p_adjusted"] = _corrected(table["p"].to_numpy(dtype=np.float64))
     return table.sort_values("p", kind="stable", ignore_index=True)
+
+
+def moved_by_others(
+    table: pd.DataFrame,
+    counts: pd.DataFrame,
+    totals: pd.Series[int],
+    conditions: pd.DataFrame,
+    by: str,
+    adjust: Sequence[str] = (),
+) -> tuple[list[str], list[str]]:
+    """Populations that differ only while others are counted: as shares add up, some shrink where others grow.
+
+    Those without whose events the fewest differ are left out one after the other, until none differs.
+
+    Parameters
+    ----------
+    table
+        What :func:`compare_abundance` found.
+    counts, totals, conditions, by, adjust
+        Of which it did.
+
+    Returns
+    -------
+    movers : list of str
+        Populations that were left out; empty where no other stopped to differ.
+    moved : list of str
+        Of those found, the ones that no longer differ then.
+    """
+
+    def differing(left_out: list[str]) -> list[str] | None:
+        """Populations that differ among the other events, the surest first; None where too few are left."""
+        rest = totals - counts[left_out].sum(axis=1)
+        if (rest < _LEAST_LEFT * totals).any():
+            return None
+        found = compare_abundance(counts.drop(columns=left_out), rest, conditions, by, adjust)
+        return found.loc[found["p_adjusted"] < LEVEL, "population"].tolist()
+
+    first = table.loc[table["p_adjusted"] < LEVEL, "population"].tolist()
+    if len(first) < 2:
+        return [], []
+    movers, still = list[str](), first
+    while still and len(movers) < _MOST_MOVERS:
+        tried = {other: differing([*movers, other]) for other in still[:_TRIED]}
+        known = {other: left for other, left in tried.items() if left is not None}
+        if not known:
+            break
+        best = min(known, key=lambda other: len(known[other]))
+        movers, still = [*movers, best], known[best]
+    moved = [population for population in first if population not in (*movers, *still)]
+    for mover in movers[::-1]:  # those without which the same would stop to differ
+        fewer = [other for other in movers if other != mover]
+        left = differing(fewer) if fewer else first
+        if left is not None and not set(moved) & set(left):
+            movers = fewer
+    return (movers, moved) if moved else ([], [])
 
 
 def conditions_of(values: pd.Series[str], baseline: str | None = None) -> list[str]:

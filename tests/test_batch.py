@@ -352,7 +352,8 @@ def test_panels_that_differ_are_refused_with_a_table_or_reduced(plate, tmp_path,
     assert "CD20" not in pd.read_csv(tmp_path / "o" / "medians.csv").columns
     skipping = ["batch", str(folder), "--out", str(tmp_path / "skip"), "--panel-mismatch", "skip", "--quiet", *QUICK]
     assert run(skipping) == 1
-    assert pd.read_csv(tmp_path / "skip" / "failed.csv")["sample"].tolist() == ["p1_A02"]
+    failed = pd.read_csv(tmp_path / "skip" / "failed.csv")
+    assert failed.values.tolist() == [["p1_A02", "its panel is not that of most files: it lacks CD20"]]
 
 
 def test_a_second_batch_in_the_same_folder_is_refused(plate, pooled, tmp_path, capsys):

@@ -139,3 +139,13 @@ def test_what_can_not_be_clustered_is_refused_in_one_line(values, reason, tmp_pa
     assert len(error) == 1
     assert reason in error[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_without_events_among_others_is_told(tmp_path, capsys):
+    values, _ = populations()
+    write(tmp_path / "full.fcs", values)
+    write(tmp_path / "empty.fcs", values[:0])
+    arguments = [str(tmp_path / name) for name in ("full.fcs", "empty.fcs")]
+    assert run(["cluster", *arguments, "--out", str(tmp_path / "out"), "--no-report"]) == 0
+    assert "Warning: empty.fcs: holds no events" in capsys.readouterr().err
+    assert "empty.fcs: holds no events" in json.loads((tmp_path / "out" / "run.json").read_text())["warnings"]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from cytomoe.cli.main import run
-from cytomoe.comparison import compare_abundance
+from cytomoe.comparison import compare_abundance, moved_by_others
 from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
 from cytomoe.runs.events import open_events
@@ -336,6 +336,36 @@ def test_what_goes_with_the_batch_is_not_taken_for_the_condition():
         compare_abundance(counts, totals, conditions, "condition", ["batch"])
 
 
+def grown(folds):
+    """Twelve samples of ten populations, in half of which some are so many times as frequent before shares add up."""
+    rng = np.random.default_rng(3)
+    conditions = pd.DataFrame({"condition": ["a"] * 6 + ["b"] * 6})
+    shares = np.linspace(0.02, 0.18, 10) * np.exp(rng.normal(0, 0.1, (12, 10)))
+    for population, fold in folds.items():
+        shares[6:, population] *= fold
+    counts = [rng.multinomial(20000, row / row.sum()) for row in shares]
+    table = pd.DataFrame(counts, columns=[f"p{k}" for k in range(10)])
+    return table, table.sum(axis=1), conditions, "condition"
+
+
+@pytest.mark.parametrize("folds", [{9: 3.0}, {9: 3.0, 2: 3.0}, {9: 0.3}])
+def test_what_differs_because_others_grow_or_shrink_is_told(folds):
+    compared = grown(folds)
+    table = compare_abundance(*compared)
+    differ = set(table.loc[table["p_adjusted"] < 0.05, "population"])
+    assert len(differ) > 5
+    movers, moved = moved_by_others(table, *compared)
+    assert set(movers) == {f"p{k}" for k in folds}
+    assert set(moved) == differ - set(movers)
+
+
+def test_one_population_that_differs_is_moved_by_none():
+    counts, totals, conditions, by = grown({0: 2.0})
+    table = compare_abundance(counts, totals, conditions, by)
+    assert table.loc[table["p_adjusted"] < 0.05, "population"].tolist() == ["p0"]
+    assert moved_by_others(table, counts, totals, conditions, by) == ([], [])
+
+
 def test_the_change_is_that_within_the_batches():
     """Most cases lie in the batch that has more of the population; within each batch they have less of it."""
     batch = ["B"] * 4 + ["A"] + ["A"] * 4 + ["B"]
@@ -435,8 +465,9 @@ def twelve():
 def compared(monkeypatch, twelve, tmp_path, rows, *options):
     """``cytomoe compare`` of the twelve samples with a table of these rows."""
     counts, totals = twelve
-    clusters = pd.DataFrame({"cluster": range(1, 21), "label": list(counts.columns)})
-    abundance = counts.set_axis([f"cluster_{k}" for k in range(1, 21)], axis=1).assign(events=totals)
+    numbers = range(1, len(counts.columns) + 1)
+    clusters = pd.DataFrame({"cluster": numbers, "label": list(counts.columns)})
+    abundance = counts.set_axis([f"cluster_{k}" for k in numbers], axis=1).assign(events=totals)
     abundance = abundance.rename_axis("sample").reset_index()
     monkeypatch.setattr("cytomoe.runs.compare.is_batch", lambda run: True)
     monkeypatch.setattr("cytomoe.runs.compare.read_batch", lambda run: (clusters, abundance))
@@ -474,6 +505,23 @@ def test_a_sample_without_events_is_left_out(monkeypatch, twelve, tmp_path, caps
     counts.loc["s12"], totals["s12"] = 0, 0
     assert compared(monkeypatch, (counts, totals), tmp_path, ROWS) == 0
     assert "left out, no events: s12" in capsys.readouterr().err
+
+
+def test_populations_that_another_moves_are_told_and_marked(monkeypatch, tmp_path, capsys):
+    counts, totals, *_ = grown({9: 3.0})
+    counts.index = totals.index = [f"s{k}" for k in range(1, 13)]
+    assert compared(monkeypatch, (counts, totals), tmp_path, ROWS, "--adjust", "batch") == 0
+    said = capsys.readouterr().out
+    assert re.search(r"\nnot different among the events without 10: p9: \d: p\d, .*; shares add up to 100 %", said)
+    table = pd.read_csv(tmp_path / "x" / "comparison.csv", keep_default_na=False).set_index("population")
+    assert table.loc["10: p9", "moved_by"] == ""
+    assert table.loc["9: p8", "moved_by"] == "10: p9"
+
+
+def test_of_three_conditions_the_meaning_of_p_is_told(monkeypatch, twelve, tmp_path, capsys):
+    rows = [f"s{k},{'abc'[k % 3]},1" for k in range(1, 13)]
+    assert compared(monkeypatch, twelve, tmp_path, rows, "--baseline", "a") == 0
+    assert capsys.readouterr().out.startswith("p: whether any condition differs; comparison.csv has the change of each")
 
 
 def test_rows_of_a_sample_that_disagree_are_refused(monkeypatch, twelve, tmp_path, capsys):

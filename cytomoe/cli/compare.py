@@ -10,9 +10,6 @@ import click
 from cytomoe.cli import options
 from cytomoe.cli.console import listening
 
-# Adjusted p below which populations are said to differ.
-_LEVEL = 0.05
-
 
 @click.command(short_help="Test which populations differ between conditions.")
 @click.argument("run", type=options.FILE)
@@ -57,6 +54,7 @@ def compare(
       cytomoe compare plate_cytomoe --by condition
       cytomoe compare plate_cytomoe --by condition --adjust patient --samples samples.csv
     """
+    from cytomoe.comparison import LEVEL
     from cytomoe.runs.compare import SHOWN, CompareJob, run_compare
 
     folder = out or run.with_name(f"{run.name}_by_{by}")
@@ -66,6 +64,7 @@ def compare(
     if as_json:
         rows = json.loads(table.to_json(orient="records"))
         said = {"out": str(folder), "baseline": found.baseline, "warnings": found.warnings, "populations": rows}
+        said |= {"moved_by_others": {"populations": found.moved_by, "moved": found.moved} if found.moved else None}
         click.echo(json.dumps(said))
         return
     width = max(len(name) for name in table["population"])
@@ -77,6 +76,8 @@ def compare(
         other = means[1].removeprefix("percent_")
         within = f", adjusted for {' and '.join(adjust)}" if adjust else ""
         click.echo(f"log2: {other} over {found.baseline}{within}; above 0, more frequent under {other}")
+    else:
+        click.echo(f"p: whether any condition differs; comparison.csv has the change of each over {found.baseline}")
     click.echo("  ".join([" " * width, *(f"{head:>9}" for head in heads), f"{'p':>9}", f"{'adjusted':>9}"]))
     for row in table.to_dict("records"):
         numbers = [
@@ -86,9 +87,14 @@ def compare(
             f"{row['p_adjusted']:>9.2g}",
         ]
         click.echo("  ".join([f"{row['population']:<{width}}", *numbers]))
-    differ = table.loc[table["p_adjusted"] < _LEVEL, "population"].tolist()
+    differ = table.loc[table["p_adjusted"] < LEVEL, "population"].tolist()
     what = f"{', '.join(differ)} ({len(differ)} of {len(table)})" if differ else f"none of {len(table)}"
-    click.echo(f"different with an adjusted p below {_LEVEL}: {what}")
+    click.echo(f"different with an adjusted p below {LEVEL}: {what}")
+    if found.moved:
+        click.echo(
+            f"not different among the events without {' and '.join(found.moved_by)}: {', '.join(found.moved)}; shares "
+            "add up to 100 %, so where one population grows others shrink"
+        )
     if len(table) > SHOWN:
         click.echo(f"comparison.png shows the first {SHOWN}")
     click.echo(f"results: {folder}")

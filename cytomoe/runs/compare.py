@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cytomoe import __version__
-from cytomoe.comparison import compare_abundance, conditions_of
+from cytomoe.comparison import compare_abundance, conditions_of, moved_by_others
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.fcs_names import without_suffix
@@ -77,16 +77,20 @@ class Comparison:
     Attributes
     ----------
     table
-        See :func:`cytomoe.comparison.compare_abundance`.
+        See :func:`cytomoe.comparison.compare_abundance`; beside it ``moved_by``, as below, of the populations moved.
     baseline
         Condition over which the changes are given.
     warnings
         What speaks against relying on it.
+    moved_by, moved
+        See :func:`cytomoe.comparison.moved_by_others`.
     """
 
     table: pd.DataFrame
     baseline: str
     warnings: list[str]
+    moved_by: list[str]
+    moved: list[str]
 
 
 def run_compare(job: CompareJob, listener: Listener | None = None) -> Comparison:
@@ -117,6 +121,8 @@ def _compare(job: CompareJob, listener: Listener) -> Comparison:
     warnings = [f"left out, {why}: {', '.join(samples)}" for why, samples in left_out.items()]
     warnings += _doubts(conditions, job.by, job.adjust)
     table = compare_abundance(counts, totals, conditions, job.by, job.adjust, groups[0])
+    moved_by, moved = moved_by_others(table, counts, totals, conditions, job.by, job.adjust)
+    table["moved_by"] = np.where(table["population"].isin(moved), " + ".join(moved_by), "")
     for warning in warnings:
         listener.warn(warning)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
@@ -131,10 +137,11 @@ def _compare(job: CompareJob, listener: Listener) -> Comparison:
             "baseline": groups[0],
             "warnings": warnings,
             "samples": conditions[job.by].to_dict(),
+            "moved_by_others": {"populations": moved_by, "moved": moved} if moved else None,
             "test": "quasi-binomial regression, F test; p-values corrected by Benjamini and Hochberg's procedure",
         }
         outputs.write_json(folder / "comparison.json", settings)
-    return Comparison(table, groups[0], warnings)
+    return Comparison(table, groups[0], warnings, moved_by, moved)
 
 
 def _need_columns(job: CompareJob, conditions: pd.DataFrame, columns: Sequence[str]) -> None:

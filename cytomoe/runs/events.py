@@ -277,5 +277,5 @@ def open_events(
         stamp = Stamp.of(path)
         opened = open_fcs(path, data_set=data_set, allow_truncated=allow_truncated)
         events.files.append(EventFile(path, stamp, opened.n_events, len(opened.channels), data_set, allow_truncated))
-        events._notes[i] = list(opened.warnings)
+        events._notes[i] = [*opened.warnings, *([] if opened.n_events else ["holds no events"])]
     return events

@@ -62,7 +62,8 @@ def agree_on_markers(job: BatchJob, samples: Sequence[Sample], listener: Listene
     if job.panel_mismatch == "skip":
         for kind, names in kinds.items():
             if kind != usual:
-                dropped |= dict.fromkeys(names, "its panel is not that of most files")
+                reason = f"its panel is not that of most files: it {_difference(kind, usual, panels)}"
+                dropped |= dict.fromkeys(names, reason)
         return job, dropped
     shared = frozenset.intersection(*kinds)
     if not shared:
@@ -77,12 +78,15 @@ def _differences(
     kinds: dict[frozenset[str], list[str]], usual: frozenset[str], panels: dict[str, dict[str, str]]
 ) -> str:
     """A line for each panel that differs from the usual one: which files, what is missing, what is more."""
-    names = {spelt: name for panel in panels.values() for spelt, name in panel.items()}
     lines = [f"  {listed(kinds[usual])}: {len(usual)} markers"]
-    for kind, files in kinds.items():
-        if kind == usual:
-            continue
-        parts = [f"lacks {', '.join(sorted(names[s] for s in usual - kind))}"] * bool(usual - kind)
-        parts += [f"adds {', '.join(sorted(names[s] for s in kind - usual))}"] * bool(kind - usual)
-        lines.append(f"  {listed(files)}: {'; '.join(parts)}")
+    others = {kind: files for kind, files in kinds.items() if kind != usual}
+    lines += [f"  {listed(files)}: {_difference(kind, usual, panels)}" for kind, files in others.items()]
     return "\n".join(lines)
+
+
+def _difference(kind: frozenset[str], usual: frozenset[str], panels: dict[str, dict[str, str]]) -> str:
+    """What a panel lacks of the usual one, and what it has beside it."""
+    names = {spelt: name for panel in panels.values() for spelt, name in panel.items()}
+    parts = [f"lacks {', '.join(sorted(names[s] for s in usual - kind))}"] * bool(usual - kind)
+    parts += [f"adds {', '.join(sorted(names[s] for s in kind - usual))}"] * bool(kind - usual)
+    return "; ".join(parts)
