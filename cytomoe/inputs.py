@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # What fit and predict are written for; lists, sparse and masked arrays pass too.
 Cells: TypeAlias = "NDArray[np.floating[Any]] | DataFrame | AnnData"
-_ROWS_JUDGED = 20_000
+_ROWS_JUDGED = 1_000  # few: each piece of a large file is judged
 
 
 def as_cells(X: Any, *, raw: bool = True) -> Cells:
