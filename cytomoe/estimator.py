@@ -71,7 +71,6 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator, Clusterer):
     predict = in_words_of_python()(Clusterer.predict)
     predict_proba = in_words_of_python()(Clusterer.predict_proba)
     transform = in_words_of_python()(Clusterer.transform)
-    outlyingness = in_words_of_python()(Clusterer.outlyingness)
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         """Of a fitted model what it found, in a line; before the fit the parameters, as scikit-learn prints them."""
