@@ -281,7 +281,7 @@ class _Check:
             return
         if instrument == "mass" and not plan.apply:
             return  # as everyone expects
-        level: Level = "warning" if read_spillover(adata).status == "unusable" else "note"
+        level: Level = "warning" if not plan.given and read_spillover(adata).status == "unusable" else "note"
         self.add(path, level, f"{'compensated' if plan.apply else 'not compensated'}: {plan.reason}")
 
     def _cofactor(self, path: str, adata: AnnData, names: list[str], cofactor: float | None) -> None:

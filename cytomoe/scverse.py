@@ -16,7 +16,9 @@ from cytomoe.errors import InputError, in_words_of_python
 from cytomoe.estimator import MoESimVAE
 from cytomoe.inputs import as_cells, own_channels
 from cytomoe.naming import name_clusters, with_known, with_populations
-from cytomoe.preprocessing import CompensateMode, NanPolicy, Preprocessor, TransformChoice, warn_uncompensated
+from cytomoe.preprocessing import NanPolicy, Preprocessor, TransformChoice, warn_uncompensated
+from cytomoe.preprocessing.compensation import Spillover
+from cytomoe.preprocessing.spillover_table import compensate_mode
 from cytomoe.reference import read_reference
 from cytomoe.settings import CHANGES, preset
 
@@ -31,7 +33,7 @@ def cluster(
     markers: Sequence[str] | None = None,
     transform: TransformChoice = "auto",
     cofactor: float | None = None,
-    compensate: CompensateMode = "auto",
+    compensate: str | bool | Spillover | pd.DataFrame = "auto",
     prior: str | None = None,
     reference: str | None = None,
     nan: NanPolicy = "refuse",
@@ -58,7 +60,8 @@ def cluster(
         Of arcsinh; None takes 5 for mass and 150 for fluorescence cytometry.
     compensate
         ``auto``: raw fluorescence values whose file has a spillover matrix are compensated with it, and you are warned
-        where the matrix is lost or can't be used; ``yes`` insists, ``no`` takes the values as they are.
+        where the matrix is lost or can't be used; ``yes`` insists, ``no`` takes the values as they are. A spillover
+        matrix as a table (rows and columns named by channel), or the CSV file of one, goes before the file's.
     prior
         Column of ``obs`` with the names of known cells; missing or empty: unknown; ``other``: of none that is named.
     reference
@@ -95,6 +98,7 @@ def cluster(
     names_given = own_channels(adata, cells) if markers is None else _names(markers)
     model = MoESimVAE(seed=seed, nan=nan, **_of_the_model(settings))
     clips = preset(model.preset).clips_noise
+    mode = compensate_mode(compensate)
     if transform == "auto" and markers_are_transformed(cells, names_given):
         transform = "none"
     preprocessor = Preprocessor.fit(
@@ -102,11 +106,11 @@ def cluster(
         markers=names_given,
         transform=transform,
         cofactor=cofactor,
-        compensate=compensate,
+        compensate=mode,
         clip=clips,
         nan=nan,
     )
-    if compensate == "auto":
+    if mode == "auto":
         warn_uncompensated(cells, preprocessor)
     model.preprocessor = preprocessor
     expression = preprocessor.expression(cells, nan=nan)

@@ -37,7 +37,7 @@ def check(files: tuple[Path, ...], **choices: Any) -> None:
         panel=None if choices["panel"] is None else Panel.read(choices["panel"]),
         transform=choices["transform"],
         cofactor=choices["cofactor"],
-        compensate=choices["compensate"],
+        compensate=options.compensation(choices["compensate"]),
         exclude=[choices["gate_channel"]] if choices["gate_channel"] else [],
         data_set=choices["data_set"],
         allow_truncated=choices["allow_truncated"],

@@ -11,6 +11,7 @@ import click
 from cytomoe.settings import CHANGES, PRESETS, Metric, Settings, SimilarityName, preset
 
 if TYPE_CHECKING:
+    from cytomoe.preprocessing import CompensateMode
     from cytomoe.runs.gating import GateSource
     from cytomoe.runs.orders import PreprocessingChoice
 
@@ -46,8 +47,15 @@ def preprocessing_choice(choices: dict[str, Any]) -> PreprocessingChoice:
         panel=choices["panel"],
         transform=choices["transform"],
         cofactor=choices["cofactor"],
-        compensate=choices["compensate"],
+        compensate=compensation(choices["compensate"]),
     )
+
+
+def compensation(text: str) -> CompensateMode:
+    """What ``--compensate`` asks for."""
+    from cytomoe.preprocessing.spillover_table import compensate_mode
+
+    return compensate_mode(text)
 
 
 def settings(choices: dict[str, Any]) -> Settings:
@@ -93,10 +101,11 @@ marker_options = _together(
     ),
     click.option(
         "--compensate",
-        type=click.Choice(["auto", "yes", "no"]),
+        metavar="[auto|yes|no|CSV]",
         default="auto",
         show_default=True,
-        help="Compensate with the file's spillover matrix. auto: fluorescence files that have one.",
+        help="Compensate with the file's spillover matrix, or with that of a table, as FlowJo and flowCore write it. "
+        "auto: fluorescence files that have one.",
     ),
 )
 

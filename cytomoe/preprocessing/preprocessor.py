@@ -17,14 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
-from cytomoe.preprocessing.channels import Instrument, fcs_record, source_name
+from cytomoe.preprocessing.channels import Instrument, fcs_record, keyword, source_name
 from cytomoe.preprocessing.compensation import (
+    SYNTHETIC,
     CompensateMode,
     CompensationPlan,
     Spillover,
     compensate_in_place,
     plan_compensation,
     read_spillover,
+    refuse_lacking,
     spillover_for,
 )
 from cytomoe.preprocessing.markers import LEAVE_STATES, NOT_CHOSEN, describe_selection, hint_of_states, left_out
@@ -71,7 +73,7 @@ class Preprocessor:
         Kind of instrument, and what showed it.
     compensate
         Whether files are compensated. A matrix belongs to an acquisition, so every file is compensated with its own;
-        ``spillover`` is for files that bring none.
+        ``spillover`` is for files that bring none, unless it was ``given``.
     compensation
         Why files are or are not compensated, in words.
     spillover
@@ -82,6 +84,8 @@ class Preprocessor:
         Whether the training files held transformed values, so that files with raw ones are refused.
     clip
         Whether negative arcsinh values, which are noise around zero, are set to 0.
+    given
+        Whether the user gave ``spillover``: every file is compensated with it.
     """
 
     steps: tuple[MarkerStep, ...]
@@ -93,6 +97,7 @@ class Preprocessor:
     left_out: dict[str, list[str]]
     pretransformed: bool = False
     clip: bool = True
+    given: bool = False
 
     @classmethod
     def fit(
@@ -162,6 +167,7 @@ class Preprocessor:
             left_out=left_out(first.var, names),
             pretransformed=pretransformed,
             clip=clip,
+            given=plan.given,
         )
         fitted = fitted._fit_logicle(adatas, nan)
         for adata in adatas:
@@ -359,9 +365,18 @@ class Preprocessor:
         found = self._matrix(adata, positions)
         return positions if found is None else list(dict.fromkeys([*positions, *found[1]]))
 
+    def spillover_of(self, adata: AnnData) -> Spillover | None:
+        """Matrix that a file is compensated with; None where it is not. Raises as `spillover_for`."""
+        if self.given and self.spillover is not None:
+            if keyword(adata, "$COM").startswith(SYNTHETIC):
+                return None
+            refuse_lacking(adata, self.spillover)
+            return self.spillover
+        return spillover_for(adata, self.spillover) if self.compensate else None
+
     def _matrix(self, adata: AnnData, positions: list[int]) -> tuple[Spillover, list[int]] | None:
         """The matrix that compensates a file, and its columns in it; None where none of the markers is in it."""
-        spillover = spillover_for(adata, self.spillover) if self.compensate else None
+        spillover = self.spillover_of(adata)
         matrix_positions = spillover.positions(adata) if spillover is not None else None
         if spillover is None or not matrix_positions or not set(positions) & set(matrix_positions):
             return None
@@ -433,8 +448,9 @@ def _check_state(state: dict[str, Any], steps: Sequence[MarkerStep]) -> None:
         raise ValueError("it has no markers, or one of them twice")
     if state["instrument"] not in COFACTORS:
         raise ValueError(f"no instrument is called {state['instrument']}")
-    if not all(isinstance(state[name], bool) for name in ("compensate", "pretransformed", "clip")):
-        raise ValueError("compensate, pretransformed and clip must be true or false")
+    switches = [state["compensate"], state["pretransformed"], state["clip"], state.get("given", False)]
+    if not all(isinstance(switch, bool) for switch in switches):
+        raise ValueError("compensate, pretransformed, clip and given must be true or false")
     limits = [number for step in steps for number in (step.low, step.high)]
     if not all(isinstance(number, int | float) and abs(number) <= FLOAT32_MAX for number in limits):
         raise ValueError("a limit of the scaling is no number")
@@ -456,4 +472,6 @@ def _check_options(
 
 
 def _compensation_words(plan: CompensationPlan) -> str:
+    if plan.given:
+        return plan.reason
     return f"{plan.reason}; each file with its own matrix" if plan.apply else f"none ({plan.reason})"

@@ -82,7 +82,8 @@ def _data(run: RunFiles) -> list[str]:
 def _preprocessing(state: dict[str, Any], cite: _Citations) -> list[str]:
     steps = state["steps"]
     names = [step["marker"] for step in steps]
-    compensated = "compensated with the spillover matrix of each file, " if state["compensate"] else ""
+    matrix = "a spillover matrix that was given" if state.get("given") else "the spillover matrix of each file"
+    compensated = f"compensated with {matrix}, " if state["compensate"] else ""
     return [
         f"The {counted(len(names), 'marker')} {_listing(names)} "
         f"{'were' if len(names) > 1 else 'was'} {compensated}{_transforms(steps, cite)}"

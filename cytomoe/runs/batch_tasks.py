@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cytomoe import __version__
 from cytomoe.plates.samples import Sample
+from cytomoe.preprocessing.compensation import Spillover
 from cytomoe.reference import SHIPPED
 from cytomoe.runs.gating import GateSource
 from cytomoe.runs.inputs import Checksum, Stamp, sha256
@@ -24,6 +25,8 @@ def choices(job: BatchJob) -> dict[str, Any]:
     choice = asdict(job.preprocessing)
     if job.preprocessing.panel is not None:
         choice["panel"] = sha256(job.preprocessing.panel)
+    if isinstance(job.preprocessing.compensate, Spillover):
+        choice["compensate"] = job.preprocessing.compensate.to_keyword()
     named_after = job.reference
     if named_after is not None and Path(named_after).is_file():
         named_after = sha256(Path(named_after))

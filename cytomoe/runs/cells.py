@@ -19,7 +19,6 @@ from cytomoe import __version__
 from cytomoe.io.atomic import atomic_path, reserve
 from cytomoe.io.fcs_h5ad import hdf5_names
 from cytomoe.preprocessing.channels import keyword
-from cytomoe.preprocessing.compensation import spillover_for
 from cytomoe.runs import sampling
 from cytomoe.runs.outputs import UNASSIGNED
 
@@ -120,7 +119,7 @@ def _matrices(mapped: MappedEvents) -> dict[str, str]:
     events, preprocessor = mapped.events, mapped.model.preprocessor_
     if not preprocessor.compensate:
         return {}
-    found = [spillover_for(next(events.chunks(i))[1], preprocessor.spillover) for i in range(len(events.files))]
+    found = [preprocessor.spillover_of(next(events.chunks(i))[1]) for i in range(len(events.files))]
     return {
         name: "" if matrix is None else matrix.to_keyword() for name, matrix in zip(events.names, found, strict=True)
     }
