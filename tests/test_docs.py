@@ -96,3 +96,16 @@ def test_the_tutorial_runs_as_written(data, tmp_path, monkeypatch, capsys):
     run_all(commands)
     assert (tmp_path / "H05" / "report.html").is_file()
     assert "14 files can be clustered" in capsys.readouterr().out
+
+
+def test_the_python_page_runs_as_written(tmp_path, monkeypatch):
+    """In one session, as a notebook; what each line gives is used by the next."""
+    shutil.copytree(ROOT / "example_data", tmp_path / "example_data")
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "python.md").read_text(encoding="utf-8")
+    session = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "python.md", "exec"), session)
+    assert (tmp_path / "clustered.fcs").is_file()
+    turned = session["estimator"].predict(session["table"][session["markers"][::-1]])
+    assert (turned == session["estimator"].labels_).all()

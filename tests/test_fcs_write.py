@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fcs_builder import FCSBuilder
+from handmade import make_adata
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -176,3 +177,16 @@ def test_added_channel_of_the_wrong_length_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="there are 2 events"):
         write_fcs(adata_of(np.ones((2, 1))), tmp_path / "written.fcs", extra={"cluster": [1, 2, 3]})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_clusters_of_obs_are_written_as_numbers(tmp_path):
+    cells = make_adata([("CD3", ""), ("CD4", "")], events=3)
+    clusters = pd.Categorical(["2", "1", "10"])
+    write_fcs(cells, tmp_path / "out.fcs", extra={"cluster": clusters})
+    assert read_fcs(tmp_path / "out.fcs")[:, "cluster"].X.ravel().tolist() == [2, 1, 10]
+
+
+def test_text_in_a_channel_is_refused(tmp_path):
+    cells = make_adata([("CD3", ""), ("CD4", "")], events=3)
+    with pytest.raises(InputError, match="channel gate holds text, and FCS numbers alone"):
+        write_fcs(cells, tmp_path / "out.fcs", extra={"gate": ["T", "B", "T"]})

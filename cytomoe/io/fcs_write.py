@@ -65,8 +65,8 @@ def write_fcs(
     path
         Where to; an old file is replaced. The file appears whole or not at all.
     extra
-        Channels to add after the source's: name, and one value per event, shape (events,). Their $PnR lies above
-        the largest value.
+        Channels to add after the source's: name, and one number per event, shape (events,), numbers of clusters
+        (``obs["cytomoe"]``) too. Their $PnR lies above the largest value.
     keywords
         Keywords to add to the source's, whose place they take where they are the same.
 
@@ -78,12 +78,13 @@ def write_fcs(
     Raises
     ------
     InputError
-        If an extra channel has the wrong length, the source is empty of channels, or the folder does not exist.
+        If an extra channel has the wrong length or holds text, the source is empty of channels, or the folder does not
+        exist.
     """
     contents = _contents(source)
     if not contents.columns:
         raise InputError(f"{path}: there are no channels to write")
-    added = {name: np.asarray(column) for name, column in (extra or {}).items()}
+    added = {name: _numbers(name, column) for name, column in (extra or {}).items()}
     for name, column in added.items():
         if column.shape != (contents.n_events,):
             raise InputError(f"channel {name} has shape {column.shape}, but there are {contents.n_events} events")
@@ -99,6 +100,17 @@ def write_fcs(
         which = ", ".join(c.antigen or c.name for c, flag in zip(columns, data.rounded, strict=True) if flag)
         notes.append(f"values of {which} were rounded to float32, the only type that is written")
     return notes
+
+
+def _numbers(name: str, column: npt.ArrayLike) -> npt.NDArray[Any]:
+    """The values of a channel, from numbers or what spells them, such as categories."""
+    values = np.asarray(column)
+    if values.dtype.kind in "biuf":
+        return values
+    try:
+        return values.astype(np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"channel {name} holds text, and FCS numbers alone; give numbers in its place") from None
 
 
 @dataclass(frozen=True)
