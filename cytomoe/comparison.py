@@ -191,8 +191,18 @@ def _dummies(values: pd.Series[str]) -> NDArray[np.float64]:
 
 
 def _design(conditions: pd.DataFrame, adjust: Sequence[str]) -> NDArray[np.float64]:
-    columns = [np.ones((len(conditions), 1)), *(_dummies(conditions[name]) for name in adjust)]
-    return np.column_stack(columns)
+    """Columns of the model without the conditions, none of which follows from those before it.
+
+    The batch follows from the patient where all samples of each stand in one. The fit of such a model need not converge
+    where a population is absent in the samples of a patient, and its deviance may be anything then.
+    """
+    design = np.ones((len(conditions), 1))
+    for name in adjust:
+        for column in _dummies(conditions[name]).T:
+            wider = np.column_stack([design, column])
+            if np.linalg.matrix_rank(wider) > design.shape[1]:
+                design = wider
+    return design
 
 
 @dataclass(frozen=True, eq=False)

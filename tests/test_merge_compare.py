@@ -381,6 +381,17 @@ def test_the_change_is_that_within_the_batches():
     assert within["log2_case_over_control"][0] == pytest.approx(np.log2(0.7), abs=0.05)
 
 
+def test_a_column_that_follows_from_another_changes_nothing():
+    """Each patient's samples stand in one batch; one patient has none of the population."""
+    totals = pd.Series([2534, 497, 4829, 2663, 1269, 4841])
+    counts = pd.DataFrame({"p": [0, 0, 20, 39, 2, 3]})
+    conditions = pd.DataFrame({"condition": list("ababab"), "patient": list("112233"), "batch": list("yyxxyy")})
+    alone = compare_abundance(counts, totals, conditions, "condition", ["patient"])
+    both = compare_abundance(counts, totals, conditions, "condition", ["patient", "batch"])
+    assert alone["p"][0] == pytest.approx(0.151, abs=0.001)
+    pd.testing.assert_frame_equal(alone, both)
+
+
 def test_a_covariate_of_which_every_sample_has_its_own_is_told_to_be_grouped():
     counts, totals, conditions = simulated(1.0)
     conditions["age"] = [str(30 + k) for k in range(len(conditions))]
