@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Self, get_args
 
 import numpy as np
@@ -391,14 +392,14 @@ class Clusterer:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "auto", nan: NanPolicy = "refuse") -> Self:
-        """Read a model written by :meth:`save`; ``device`` and ``nan`` as in the class.
+        """Read a model written by :meth:`save`, or that in the folder of a run; ``device`` and ``nan`` as in the class.
 
         Raises
         ------
         InputError
             If the file is no model, is damaged, or needs another version of cytomoe.
         """
-        saved = SavedModel.read(path)
+        saved = SavedModel.read(Path(path, "model.cytomoe") if os.path.isdir(path) else path)
         model = cls(settings=saved.settings, seed=saved.seed, device=device, preprocessor=saved.preprocessor, nan=nan)
         model.settings_, model.preprocessor_, model.summary_ = saved.settings, saved.preprocessor, saved.summary
         model.names_, model.notes_, model.history_ = saved.names, saved.notes, History(records=saved.history)

@@ -97,7 +97,7 @@ def cluster(
     cells = as_cells(adata)
     names_given = own_channels(adata, cells) if markers is None else _names(markers)
     model = MoESimVAE(seed=seed, nan=nan, **_of_the_model(settings))
-    clips = preset(model.preset).clips_noise
+    clips = preset(model.preset, **{name: getattr(model, name) for name in CHANGES}).clips_noise
     mode = compensate_mode(compensate)
     if transform == "auto" and markers_are_transformed(cells, names_given):
         transform = "none"

@@ -222,3 +222,14 @@ def test_the_signature_of_cluster_is_shown():
     parameters = inspect.signature(cytomoe.cluster).parameters
     assert {"adata", "markers", "transform", "compensate"} <= set(parameters)
     assert "Cluster the cells" in cytomoe.cluster.__doc__
+
+
+@pytest.mark.parametrize(("similarity", "clips"), [("consensus", True), ("valleys", False)])
+def test_noise_is_clipped_as_the_similarity_asks(clustered, similarity, clips):
+    model = cytomoe.cluster(clustered[0].copy(), markers=["CD3", "CD4"], similarity=similarity, subsample=500)
+    assert model.preprocessor_.clip is clips
+
+
+def test_a_model_is_loaded_from_the_folder_of_its_run(clustered, tmp_path):
+    clustered[1].save(tmp_path / "model.cytomoe")
+    assert MoESimVAE.load(tmp_path).n_clusters_ == clustered[1].n_clusters_
