@@ -399,7 +399,7 @@ class Clusterer:
         InputError
             If the file is no model, is damaged, or needs another version of cytomoe.
         """
-        saved = SavedModel.read(Path(path, "model.cytomoe") if os.path.isdir(path) else path)
+        saved = SavedModel.read(Path(path, "model.cytomoe") if Path(path).is_dir() else path)
         model = cls(settings=saved.settings, seed=saved.seed, device=device, preprocessor=saved.preprocessor, nan=nan)
         model.settings_, model.preprocessor_, model.summary_ = saved.settings, saved.preprocessor, saved.summary
         model.names_, model.notes_, model.history_ = saved.names, saved.notes, History(records=saved.history)
