@@ -431,6 +431,13 @@ def touch(folder, *names):
         (folder / name).touch()
 
 
+def test_samples_stand_in_the_order_of_their_numbers(tmp_path):
+    touch(tmp_path, "s10.fcs", "s2.fcs", "s1.fcs", "s02.fcs", "p 10/x.fcs", "p 9/y.fcs", "s.fcs")
+    names = [sample.paths[0].name for sample in find_samples([tmp_path])]
+    assert names == ["y.fcs", "x.fcs", "s.fcs", "s1.fcs", "s02.fcs", "s2.fcs", "s10.fcs"]
+    assert [s.name for s in find_samples([str(tmp_path / "s*.fcs")])] == ["s", "s1", "s02", "s2", "s10"]
+
+
 @pytest.mark.parametrize("pattern", [None, "{well}.fcs"])
 def test_wells_of_one_name_in_the_folders_of_two_plates_are_samples_of_their_own(pattern, tmp_path):
     touch(tmp_path, "plate 1/A01.fcs", "plate 1/A02.fcs", "plate 2/A01.fcs")

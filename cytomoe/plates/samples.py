@@ -106,10 +106,20 @@ def more_plates_than_wells(samples: Sequence[Sample]) -> str:
 def _files(path: Path) -> Iterable[Path]:
     if path.is_dir():
         found = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
-        return sorted(file for file in found if file.name.lower().endswith(SUFFIXES) and not _is_result(file, path))
+        files = (file for file in found if file.name.lower().endswith(SUFFIXES) and not _is_result(file, path))
+        return sorted(files, key=_as_people_sort)
     if not path.exists() and glob.has_magic(str(path)):
-        return sorted(Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207 - absolute ones too
+        names = glob.glob(str(path), recursive=True)  # noqa: PTH207 - absolute ones too
+        return sorted(map(Path, names), key=_as_people_sort)
     return [path]
+
+
+def _as_people_sort(path: Path) -> list[list[tuple[int, str]]]:
+    """A key by which ``s2`` stands before ``s10``, and a name before those that begin with it."""
+    return [
+        [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)] + [(-1, name)]
+        for name in (*path.parent.parts, without_suffix(path.name))
+    ]
 
 
 def _is_result(file: Path, below: Path) -> bool:
