@@ -93,6 +93,8 @@ class Clusterer:
         RunError
             If the training collapses into one cluster whatever is tried.
         """
+        if not isinstance(self.seed, int | np.integer) or self.seed < 0:
+            raise InputError(f"the seed is a whole number, 0 or more, not {self.seed!r}")
         twice = [name for name in CHANGES if self.settings is not None and getattr(self, name) is not None]
         if twice:
             raise InputError(
@@ -381,7 +383,7 @@ class Clusterer:
         self._check_fitted()
         SavedModel(
             settings=self.settings_,
-            seed=self.seed,
+            seed=int(self.seed),
             preprocessor=self.preprocessor_,
             names=self.names_,
             notes=self.notes_,

@@ -231,4 +231,7 @@ def preset(name: str, **changes: Any) -> Settings:
     """
     if name not in PRESETS:
         raise InputError(f"unknown preset {name}; there are {', '.join(PRESETS)}")
-    return replace(PRESETS[name], **{key: value for key, value in changes.items() if value is not None})
+    given = {key: value for key, value in changes.items() if value is not None}
+    # Numbers of numpy, as a loop over an array gives them, can't be written into a model's description.
+    plain = {key: value.item() if hasattr(value, "item") else value for key, value in given.items()}
+    return replace(PRESETS[name], **plain)

@@ -176,3 +176,18 @@ def test_settings_survive_json():
 def test_settings_out_of_range_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         preset("default", **change)
+
+
+@pytest.mark.parametrize("seed", [None, -1, "a", 0.5])
+def test_a_seed_that_is_no_whole_number_is_refused(blobs, seed):
+    """Of none the fit went well, and the model could neither generate cells nor be read again."""
+    with pytest.raises(InputError, match="the seed is a whole number, 0 or more"):
+        MoESimVAE(seed=seed).fit(blobs[0])
+
+
+def test_numbers_of_numpy_are_kept(blobs, tmp_path):
+    """As loops over arrays give them; saving the model ended in an error of JSON."""
+    model = MoESimVAE(seed=np.int64(3), experts=np.int64(20), resolution=np.float64(1.5)).fit(blobs[0])
+    model.save(tmp_path / "model.cytomoe")
+    read = MoESimVAE.load(tmp_path / "model.cytomoe")
+    assert (read.seed, read.settings_.experts, read.settings_.resolution) == (3, 20, 1.5)
