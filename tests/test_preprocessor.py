@@ -291,6 +291,28 @@ def test_compensated_logicle_values_equal_flowsoms() -> None:
 
 
 @pytest.mark.skipif(DATA is None, reason="CYTOMOE_DATA is not set")
+def test_logicle_finds_the_populations_of_a_real_file() -> None:
+    """With half a decade for every marker the noise of CD19 parts the CD4 T cells: F-measure 0.800."""
+    import pandas as pd
+
+    from cytomoe import MoESimVAE
+    from cytomoe.io import read_fcs
+    from cytomoe.metrics import Contingency
+
+    raw = read_fcs(Path(DATA or "", "flow", "mouse_spleen_raw.fcs"))
+    gates = pd.read_csv(Path(DATA or "", "flow", "mouse_spleen_gates.csv"), header=None)[0]
+    markers = ["CD8", "TCRyd", "CD45", "TCRb", "NK1/1", "CD4", "CD19", "CD3"]
+    fitted = Preprocessor.fit([raw], markers=markers, transform="logicle", clip=False)
+    labels = MoESimVAE(preprocessor=fitted).fit(raw).labels_
+    codes, _ = pd.factorize(gates.where(gates != "Unlabeled"))
+    gated = codes >= 0
+    assert gated.sum() == 13_671
+    table = Contingency.of(codes[gated], labels[gated])
+    assert table.f_measure() > 0.96
+    assert table.mean_f1() > 0.92
+
+
+@pytest.mark.skipif(DATA is None, reason="CYTOMOE_DATA is not set")
 def test_the_label_of_a_benchmark_file_is_no_marker() -> None:
     from cytomoe.io import read_fcs
 

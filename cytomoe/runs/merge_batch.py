@@ -97,6 +97,7 @@ def run_merge_batch(job: MergeJob, listener: Listener) -> MergeResult:
             batch.model.save(folder / MODEL_FILE)
             manifest = {"version": __version__, "command": shlex.join(job.command), "model_of": str(job.run.resolve())}
             outputs.write_json(folder / outputs.MANIFEST, {**manifest, "merged": {**provenance, "apart": found}})
-        listener.say(f"map the samples with these names: cytomoe batch FILES --model {job.out} --out {job.out}_mapped")
+        where = shlex.join(["--model", str(job.out), "--out", f"{job.out}_mapped"])
+        listener.say(f"map the samples with these names: cytomoe batch FILES {where}")
         populations = populations_of(clusters, names, pd.Series(number_populations(list(names), events), names.index))
         return MergeResult(populations, batch.n_events, None, None, provenance.get("tree", []), warnings)
