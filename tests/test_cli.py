@@ -15,7 +15,7 @@ import pytest
 
 from cytomoe.cli.main import cli, run
 from cytomoe.estimator import MoESimVAE
-from cytomoe.io import read_fcs
+from cytomoe.io import read_fcs, write_fcs
 
 EXAMPLE = Path(__file__).parent.parent / "example_data"
 WELL = EXAMPLE / "example_A01.fcs"
@@ -112,6 +112,21 @@ def test_evaluate_repeats_the_measures_of_the_run(clustered, capsys):
 def test_the_stability_of_a_mapped_sample_is_said_to_be_that_of_the_fit(clustered, tmp_path, capsys):
     assert run(["predict", str(clustered), str(WELL), "--out", str(tmp_path / "mapped"), "--no-report"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split() == ["events", "stable", "in", "the", "fit"]
+
+
+def test_clusters_that_a_mapped_sample_lacks_are_not_counted(clustered, tmp_path, capsys):
+    labels = pd.read_csv(clustered / "labels.csv").query("file == 'example_A01.fcs'")["cluster"]
+    n_clusters = json.loads((clustered / "run.json").read_text())["clusters"]
+    of_largest = read_fcs(WELL)[(labels == 1).to_numpy()].copy()
+    write_fcs(of_largest, tmp_path / "one.fcs")
+    mapping = ["predict", str(clustered), str(tmp_path / "one.fcs"), "--no-report"]
+    assert run([*mapping, "--out", str(tmp_path / "mapped")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{of_largest.n_obs:,} events in 1 of {n_clusters} clusters"
+    assert not any("more of" in line for line in lines)
+    assert run([*mapping, "--out", str(tmp_path / "again"), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["clusters"], answer["clusters_with_events"]) == (n_clusters, 1)
 
 
 def test_predict_repeats_the_labels_of_the_run(clustered, tmp_path):

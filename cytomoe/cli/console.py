@@ -89,6 +89,7 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool, mapped: bool 
             "events": result.n_events,
             **({} if result.repeats else {"distinct_events": result.n_distinct}),
             "clusters": result.n_clusters,
+            **({"clusters_with_events": result.n_occupied} if mapped else {}),
             **({} if result.unassigned is None else {"unassigned": result.unassigned}),
             **({} if result.dropped is None else {"dropped": result.dropped}),
             "seconds": result.seconds,
@@ -100,8 +101,7 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool, mapped: bool 
         click.echo(json.dumps(summary))
         return
     if not quiet:
-        rows = f" ({result.n_events:,} rows)" if result.n_distinct != result.n_events else ""
-        click.echo(f"{counted(result.n_clusters, 'cluster')} of {counted(result.n_distinct, 'event')}{rows}")
+        click.echo(_how_many(result))
         print_clusters(result.summary, mapped=mapped)
         if result.unassigned is not None:
             share = result.unassigned / max(result.n_distinct, 1)
@@ -119,6 +119,15 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool, mapped: bool 
     click.echo(f"results: {result.out}")
     if result.report is not None:
         click.echo(f"report: {result.report}")
+
+
+def _how_many(result: RunResult) -> str:
+    """Clusters and events in a line: the clusters of a model need not all occur."""
+    events = counted(result.n_distinct, "event")
+    rows = f" ({result.n_events:,} rows)" if result.n_distinct != result.n_events else ""
+    if result.n_occupied < result.n_clusters:
+        return f"{events}{rows} in {result.n_occupied} of {counted(result.n_clusters, 'cluster')}"
+    return f"{counted(result.n_clusters, 'cluster')} of {events}{rows}"
 
 
 def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict[str, Any], *, suffix: str) -> None:
@@ -178,7 +187,8 @@ def print_clusters(summary: list[dict[str, Any]], *, mapped: bool = False) -> No
     """
     from cytomoe.naming import doubtful_names
 
-    shown = [row for row in summary if row["events"]][:_CLUSTERS_SHOWN]
+    there = [row for row in summary if row["events"]]
+    shown, rest = there[:_CLUSTERS_SHOWN], there[_CLUSTERS_SHOWN:]
     called = max((len(row.get("population", "")) for row in shown), default=0)
     if shown:
         click.echo(f"  {'':>3} {'events':>10} {'':>7} stable{' in the fit' if mapped else ''}")
@@ -187,7 +197,6 @@ def print_clusters(summary: list[dict[str, Any]], *, mapped: bool = False) -> No
         stable = "    -" if row["stability"] is None else f"{row['stability']:>5.2f}"
         numbers = f"{row['cluster']:>3} {row['events']:>10,} {percent(row['fraction']):>7} {stable}"
         click.echo(f"  {numbers}  {population}{row['label']}")
-    rest = summary[len(shown) :]
     if rest:
         click.echo(
             f"  and {len(rest)} more of {counted(sum(row['events'] for row in rest), 'event')}: see clusters.csv"

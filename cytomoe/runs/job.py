@@ -77,6 +77,11 @@ class RunResult:
     dropped: int | None = None
     repeats: bool = False
 
+    @property
+    def n_occupied(self) -> int:
+        """Clusters that hold an event."""
+        return sum(row["events"] > 0 for row in self.summary)
+
 
 class Stopwatch:
     """Wall time of the steps of a run."""
