@@ -65,6 +65,13 @@ def test_one_folder_per_well_and_one_table_of_all(pooled, plate):
     assert json.loads((pooled / "run.json").read_text())["failed"] == 0
 
 
+def test_the_manifest_of_a_batch_says_how_long_its_steps_took(pooled):
+    seconds = json.loads((pooled / "run.json").read_text())["seconds"]
+    assert list(seconds) == ["read", "fit", "samples", "write", "report"]
+    assert seconds["fit"] > 0
+    assert seconds["samples"] > 0
+
+
 def test_clusters_of_a_batch_are_named_by_hand_for_all_its_samples(pooled, plate, tmp_path, capsys):
     counts = pd.read_csv(pooled / "abundance.csv").set_index("sample")
     (tmp_path / "map.csv").write_text("cluster,name\n1,mine\n2,mine\n")

@@ -32,7 +32,7 @@ from cytomoe.runs.events import open_events
 from cytomoe.runs.fitting import fit_model, read_training
 from cytomoe.runs.gating import GateSource
 from cytomoe.runs.inputs import Checksum, Stamp, refuse_to_replace, sha256
-from cytomoe.runs.job import Listener
+from cytomoe.runs.job import Listener, Stopwatch
 from cytomoe.runs.mapping import name_fitted
 from cytomoe.runs.orders import PreprocessingChoice
 from cytomoe.runs.panels import PanelMismatch, agree_on_markers
@@ -163,15 +163,8 @@ def run_batch(
 
 def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], None] | None) -> BatchResult:
     """Cluster or map all samples into an output folder that is ours."""
-    _check_folder(job)
-    hint = more_plates_than_wells(job.samples)
-    if hint:
-        listener.warn(hint)
-    if job.reference is not None:
-        read_reference(job.reference)  # a wrong one is refused before any work
-    if job.gates.names is not None:
-        read_gate_names(job.gates.names)
-    check_scheduler(job.engine)
+    watch = Stopwatch()
+    _check_before(job, listener)
     samples, stamps, results = _readable(job)
     if not samples:
         name, first = next(iter(results.items()))
@@ -184,18 +177,22 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
     (job.out / MANIFEST).unlink(missing_ok=True)
     for name, result in results.items():
         _tell(name, result, listener, each)
+
+    def leave_out(problems: dict[str, str]) -> list[Sample]:
+        """Samples without those that have problems, which are told."""
+        for name, reason in problems.items():
+            results[name] = WellResult(problem=reason)
+            _tell(name, results[name], listener, each)
+        return [sample for sample in samples if sample.name not in problems]
+
     sums, lost = _checksums(samples, stamps)
-    for name, reason in lost.items():
-        results[name] = WellResult(problem=reason)
-        _tell(name, results[name], listener, each)
-    samples = [sample for sample in samples if sample.name in sums]
+    samples = leave_out(lost)
+    watch.lap("read")
     model, notes = job.model, list[str]()
     if job.mode == "pooled":
         model, unfit, notes = _pooled_model(job, samples, sums, listener)
-        for name, reason in unfit.items():
-            results[name] = WellResult(problem=reason)
-            _tell(name, results[name], listener, each)
-        samples = [sample for sample in samples if sample.name not in unfit]
+        samples = leave_out(unfit)
+        watch.lap("fit")
     tasks = well_tasks(job, samples, sums, model)
     for done, (task, outcome) in enumerate(_work(job, tasks), start=1):
         result = outcome if isinstance(outcome, WellResult) else WellResult(problem=_defect(outcome))
@@ -204,13 +201,33 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
         failed = sum(bool(r.problem) for r in results.values())
         if done == len(tasks) or done % max(1, len(tasks) // _LINES) == 0:
             listener.say(f"{done} of {counted(len(tasks), 'sample')} done, {failed} failed, {len(tasks) - done} left")
+    watch.lap("samples")
     in_order = {sample.name: results[sample.name] for sample in job.samples}
-    for line in shared_between(job, in_order):
+    return BatchResult(job.out, in_order, _conclude(job, in_order, notes, listener, watch))
+
+
+def _check_before(job: BatchJob, listener: Listener) -> None:
+    """Refuse what is wrong before any work."""
+    _check_folder(job)
+    hint = more_plates_than_wells(job.samples)
+    if hint:
+        listener.warn(hint)
+    if job.reference is not None:
+        read_reference(job.reference)
+    if job.gates.names is not None:
+        read_gate_names(job.gates.names)
+    check_scheduler(job.engine)
+
+
+def _conclude(
+    job: BatchJob, results: dict[str, WellResult], notes: list[str], listener: Listener, watch: Stopwatch
+) -> list[dict[str, Any]]:
+    """Tell what is odd about all samples together and write the tables of all; returns the clusters."""
+    shared = shared_between(job, results)
+    odd = [f"{line}; see the report" for line in unlike_the_fit(job, results)]
+    for line in [*shared, *odd, *left_over(job, results)]:
         listener.warn(line)
-        notes = [*notes, line]
-    for line in [*(f"{line}; see the report" for line in unlike_the_fit(job, in_order)), *left_over(job, in_order)]:
-        listener.warn(line)
-    return BatchResult(job.out, in_order, write_tables(job, in_order, choices(job), notes))
+    return write_tables(job, results, choices(job), [*notes, *shared], watch)
 
 
 def _work(job: BatchJob, tasks: Sequence[WellTask]) -> Iterator[tuple[WellTask, WellResult | BaseException]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cytomoe.runs.batch import BatchJob
+    from cytomoe.runs.job import Stopwatch
     from cytomoe.runs.wells import WellResult
 
 
@@ -35,7 +37,7 @@ _MEMBERS = pd.DataFrame({"sample": [], "cluster": [], "number": [], "events": []
 
 
 def write_tables(
-    job: BatchJob, results: dict[str, WellResult], choices: dict[str, Any], warnings: Sequence[str]
+    job: BatchJob, results: dict[str, WellResult], choices: dict[str, Any], warnings: Sequence[str], watch: Stopwatch
 ) -> list[dict[str, Any]]:
     """Write the tables of all samples, the report and, last, the manifest; returns the clusters.
 
@@ -49,6 +51,8 @@ def write_tables(
         All that decides the results but files and model, for the manifest.
     warnings
         What the user should know of the events that a model of all was fitted on.
+    watch
+        Seconds of the steps so far.
     """
     good = [sample for sample in job.samples if not results[sample.name].problem]
     manifests = {s.name: read_manifest(_folder(job, s)) for s in good}
@@ -61,10 +65,13 @@ def write_tables(
     problems = [(name, result.problem) for name, result in results.items() if result.problem]
     failed = pd.DataFrame(problems, columns=["sample", "reason"])
     write_csv(job.out / "failed.csv", failed)
+    watch.lap("write")
     _write_report(job, abundance, described, failed, manifests, warnings)
+    watch.lap("report")
     manifest = {
         "version": __version__,
         "command": shlex.join(job.command),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "mode": job.mode,
         "samples": {
             name: {"events": r.events, "clusters": r.clusters, "seconds": r.seconds}
@@ -72,6 +79,7 @@ def write_tables(
             for name, r in results.items()
         },
         "failed": len(problems),
+        "seconds": dict(watch.seconds),
         "warnings": list(warnings),
         **choices,
         "software": software(),
