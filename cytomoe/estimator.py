@@ -7,6 +7,8 @@ model.save("model.cytomoe")
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 
 from cytomoe.clusterer import Clusterer
@@ -71,6 +73,17 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator, Clusterer):
     predict = in_words_of_python()(Clusterer.predict)
     predict_proba = in_words_of_python()(Clusterer.predict_proba)
     transform = in_words_of_python()(Clusterer.transform)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
+        """Names of the columns that :meth:`transform` gives: ``moesimvae0``, ``moesimvae1``, ..., shape (L,).
+
+        Parameters
+        ----------
+        input_features
+            Ignored: the codes are of all markers together.
+        """
+        self._check_fitted()
+        return np.array([f"moesimvae{i}" for i in range(self.settings_.code_size)], dtype=object)
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         """Of a fitted model what it found, in a line; before the fit the parameters, as scikit-learn prints them."""

@@ -1,6 +1,7 @@
 """The estimator by scikit-learn's conventions: fit, map, generate, save and load."""
 
 import json
+from copy import copy
 
 import numpy as np
 import pytest
@@ -114,6 +115,16 @@ def test_subsample_fits_on_fewer_and_maps_all(blobs):
 def test_a_fitted_model_is_printed_in_a_line(fitted, blobs):
     assert repr(fitted) == f"<MoESimVAE with seed 3: {fitted.n_clusters_} clusters, {blobs[0].shape[1]} markers>"
     assert repr(MoESimVAE(seed=3)) == "MoESimVAE(seed=3)"
+
+
+def test_codes_are_a_table_with_named_columns(fitted, blobs):
+    names = [f"moesimvae{i}" for i in range(fitted.settings_.code_size)]
+    assert fitted.get_feature_names_out().tolist() == names
+    table = copy(fitted).set_output(transform="pandas").transform(blobs[0][:10])
+    assert table.columns.tolist() == names
+    np.testing.assert_array_equal(table.to_numpy(), fitted.transform(blobs[0][:10]))
+    with pytest.raises(NotFittedError, match="call fit first"):
+        MoESimVAE().get_feature_names_out()
 
 
 def test_clone_keeps_parameters():
