@@ -1,5 +1,9 @@
 """Which cells are alike: valley partitions, their consensus, and the paper's projection."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -271,6 +275,21 @@ def test_a_disk_that_takes_no_compiled_functions_costs_no_projection(blobs, monk
     points = umap_projection(blobs[0][:100], metric="euclidean", neighbours=5, rng=np.random.default_rng(0))
     assert np.isfinite(points).all()
     assert kept == [True, False]
+
+
+def test_umap_compiles_where_no_folder_can_be_written():
+    program = (
+        "import numpy as np\n"
+        "from numba.core.caching import CacheImpl, UserProvidedCacheLocator\n"
+        "CacheImpl._locator_classes = [UserProvidedCacheLocator]\n"  # neither beside UMAP nor in the user's folder
+        "from cytomoe.similarity.projection import umap_projection\n"
+        "rng = np.random.default_rng(0)\n"
+        "points = umap_projection(rng.random((60, 3), dtype=np.float32), metric='euclidean', neighbours=5, rng=rng)\n"
+        "assert points.shape == (60, 2) and np.isfinite(points).all()\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-500:]
 
 
 def test_a_higher_resolution_parts_more_and_a_lower_one_less(blobs):

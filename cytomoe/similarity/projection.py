@@ -12,6 +12,7 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe.imports import load_umap
 from cytomoe.settings import Settings
 
 
@@ -96,6 +97,7 @@ def umap_projection(
     start *= 10 / max(float(np.abs(start).max()), 1e-6)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on a fixed seed meaning one thread, and a graph that is precomputed
+        load_umap()
         import umap
 
         mapper = umap.UMAP(
