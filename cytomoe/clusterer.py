@@ -6,7 +6,7 @@ Runs use it as it is: scikit-learn's base classes bring scipy.stats, whose impor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, get_args
 
@@ -18,7 +18,7 @@ from cytomoe.annotation import ClusterNames
 from cytomoe.cores import on_threads
 from cytomoe.errors import InputError
 from cytomoe.fit_summary import misfit, summarise
-from cytomoe.generation import Spread, draw_own, draw_unit
+from cytomoe.generation import Spread, as_file, draw_own, draw_unit, share_out
 from cytomoe.inputs import Cells, as_cells, named_columns, own_channels, refuse_raw_array
 from cytomoe.model.inference import CHUNK, codes_and_experts, decode, map_all_cells
 from cytomoe.outlyingness import outlyingness
@@ -31,6 +31,8 @@ from cytomoe.training.loop import History, Progress, single_thread
 from cytomoe.training.recovery import Trained, train_safely
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from cytomoe.similarity import Similarity
 
 
@@ -311,7 +313,7 @@ class Clusterer:
         -------
         ndarray
             Marker values in the units that :meth:`fit` was given, shape (n, markers): of a fit on raw values raw ones,
-            which :meth:`predict` takes as an AnnData alone.
+            which :meth:`predict` takes as an AnnData alone, as :meth:`generate` gives them.
 
         Raises
         ------
@@ -319,8 +321,7 @@ class Clusterer:
             If there is no such cluster.
         """
         self._check_fitted()
-        if not 1 <= cluster <= self.n_clusters_:
-            raise InputError(f"no cluster {cluster}; the model has clusters 1 to {self.n_clusters_}")
+        self._check_clusters([cluster])
         rng = np.random.default_rng([self.seed if seed is None else seed, cluster])
         with single_thread():
             if spread == "unit":
@@ -329,6 +330,53 @@ class Clusterer:
                 lowest = 0.0 if self.preprocessor_.clip else -np.inf
                 scaled = draw_own(self.network_, self.summary_, cluster - 1, n, rng, lowest=lowest)
         return self.preprocessor_.inverse_expression(self.preprocessor_.inverse_scale(scaled))
+
+    def generate(
+        self,
+        n: int = 1000,
+        *,
+        clusters: Sequence[int] | None = None,
+        weights: Sequence[float] | None = None,
+        seed: int | None = None,
+    ) -> AnnData:
+        """Generate cells of several clusters, in a form that :meth:`predict` and ``write_fcs`` take.
+
+        Parameters
+        ----------
+        n
+            Cells to generate.
+        clusters
+            Numbers of the clusters, from 1, each once; None takes all.
+        weights
+            What the cells are shared out by, one for each of the clusters; None takes their sizes in the fit.
+        seed
+            Seed of the draw; None takes the model's.
+
+        Returns
+        -------
+        AnnData
+            Marker values as :meth:`sample` gives them, in random order, and in ``obs["cluster"]`` of which cluster each
+            cell is. A record in ``uns["fcs"]`` says that they are compensated: neither this model nor another one does
+            it again.
+
+        Raises
+        ------
+        InputError
+            If there is no such cluster.
+        """
+        self._check_fitted()
+        seed = self.seed if seed is None else seed
+        chosen = list(range(1, self.n_clusters_ + 1)) if clusters is None else list(clusters)
+        self._check_clusters(chosen)
+        counts = share_out(n, [float(self.summary_.sizes[k - 1]) for k in chosen] if weights is None else weights)
+        cells = np.concatenate([self.sample(k, count, seed=seed) for k, count in zip(chosen, counts, strict=True)])
+        order = np.random.default_rng([seed, 0]).permutation(len(cells))
+        return as_file(cells[order], np.repeat(np.array(chosen, np.int32), counts)[order], self.preprocessor_, seed)
+
+    def _check_clusters(self, clusters: Sequence[int]) -> None:
+        for cluster in clusters:
+            if not 1 <= cluster <= self.n_clusters_:
+                raise InputError(f"no cluster {cluster}; the model has clusters 1 to {self.n_clusters_}")
 
     def misfit(self, X: Cells) -> NDArray[np.float64]:
         """How far each cell is from what its cluster held in the fit, shape (cells,); about 1 for a typical cell.

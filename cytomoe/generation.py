@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe import __version__
 from cytomoe.fit_summary import FitSummary, draw_codes, draw_residuals
 from cytomoe.model.inference import codes_and_experts, decode
+from cytomoe.preprocessing.compensation import SYNTHETIC
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from cytomoe.model.networks import MoESimVAENetwork
+    from cytomoe.preprocessing import Preprocessor
 
 Spread = Literal["own", "unit"]
 FloatArray = NDArray[np.float32]
 
+# $PnR of synthetic fluorescence channels: the scale of digital cytometers.
+FLUORESCENCE_RANGE = 262_144
 # Rounds of drawing before what is still missing is taken from the centre itself.
 _ROUNDS = 12
 # Below this share of accepted cells the next round stays closer to the centre.
@@ -77,3 +84,42 @@ def share_out(n: int, weights: Sequence[float]) -> list[int]:
     order = np.argsort(counts - exact, kind="stable")
     counts[order[: n - counts.sum()]] += 1
     return [int(count) for count in counts]
+
+
+def as_file(cells: FloatArray, clusters: NDArray[np.int32], preprocessor: Preprocessor, seed: int) -> AnnData:
+    """Generated cells as an AnnData such as a file gives, marked as compensated if the model compensates its files.
+
+    Parameters
+    ----------
+    cells
+        (cells, markers) in the units of the files of the fit.
+    clusters
+        Cluster of each cell, from 1.
+    preprocessor
+        Of the model.
+    seed
+        Of the draw, for the mark.
+    """
+    import pandas as pd
+    from anndata import AnnData
+
+    steps = preprocessor.steps
+    top = np.floor(cells.max(axis=0, initial=0)) + 1
+    if preprocessor.instrument == "fluorescence" and not preprocessor.pretransformed:
+        top = np.maximum(top, FLUORESCENCE_RANGE)
+    var = pd.DataFrame(
+        {
+            "channel": [step.channel for step in steps],
+            "antigen": [step.antigen or (step.marker if step.marker != step.channel else "") for step in steps],
+            "range": top,
+        },
+        index=preprocessor.markers,
+    )
+    mark = f"transformed {SYNTHETIC}" if preprocessor.pretransformed else SYNTHETIC
+    keywords = {"$COM": f"{mark} {__version__} with seed {seed}"}
+    if preprocessor.compensate:  # other programs would compensate them again: they find nothing to do
+        channels = [step.channel for step in steps]
+        identity = np.eye(len(channels), dtype=int).ravel()
+        keywords["$SPILLOVER"] = ",".join([str(len(channels)), *channels, *map(str, identity)])
+    obs = pd.DataFrame({"cluster": clusters}, index=[str(i) for i in range(len(cells))])
+    return AnnData(cells, obs=obs, var=var, uns={"fcs": {"keywords": keywords}})

@@ -95,6 +95,37 @@ def test_generated_raw_cells_are_not_mapped_as_transformed_ones(raw_model):
         raw_model.predict(raw_model.sample(1, 500))
 
 
+@pytest.mark.parametrize("matrix", ["of the file", "given"])
+def test_generated_cells_of_a_model_that_compensates_return_to_their_cluster(matrix, tmp_path):
+    """They have its markers alone, not all channels of its matrix, and are compensated."""
+    cells = spilled(1, 0.5)
+    given = (
+        {} if matrix == "of the file" else {"compensate": pd.DataFrame([[1, 0.5], [0, 1]], *2 * [["FITC-A", "PE-A"]])}
+    )
+    model = cytomoe.cluster(cells, markers=["CD8", "CD19"], **given)
+    assert model.preprocessor_.compensate
+    made = model.generate(400, seed=5)
+    assert np.mean(model.predict(made) == made.obs["cluster"]) >= 0.97
+    cytomoe.write_fcs(made, tmp_path / "made.fcs")
+    np.testing.assert_array_equal(model.predict(cytomoe.read_fcs(tmp_path / "made.fcs")), model.predict(made))
+    shares, fitted = (np.bincount(found, minlength=model.n_clusters_ + 1) / len(found) for found in
+                      (made.obs["cluster"], model.labels_))  # fmt: skip
+    np.testing.assert_allclose(shares, fitted, atol=1 / 400)
+
+
+def test_generated_cells_without_any_signal_are_raw_values_too():
+    """Nothing in them exceeds what transformed values reach."""
+    rng = np.random.default_rng(0)
+    values = rng.exponential(0.5, (4000, 3))
+    values[:1000] += 300
+    names = ["CD3", "CD4", "CD8"]
+    model = MoESimVAE().fit(make_adata([(n, n) for n in names], values, keywords={"$CYT": "CyTOF"}))
+    dim = 1 + int(np.argmin([model.sample(k, 200).max() for k in range(1, model.n_clusters_ + 1)]))
+    made = model.generate(1000, clusters=[dim])
+    assert made.X.max() < 20
+    assert np.mean(model.predict(made) == dim) >= 0.97
+
+
 def test_masked_values_are_no_numbers(transformed):
     with pytest.raises(InputError, match="not finite"):
         MoESimVAE().fit(np.ma.masked_greater(transformed, 4))

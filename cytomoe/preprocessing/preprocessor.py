@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
-from cytomoe.preprocessing.channels import Instrument, fcs_record, keyword, source_name
+from cytomoe.preprocessing.channels import Instrument, fcs_record, source_name
 from cytomoe.preprocessing.compensation import (
-    SYNTHETIC,
     CompensateMode,
     CompensationPlan,
     Spillover,
     compensate_in_place,
+    is_synthetic,
     plan_compensation,
     read_spillover,
     refuse_lacking,
@@ -367,9 +367,9 @@ class Preprocessor:
 
     def spillover_of(self, adata: AnnData) -> Spillover | None:
         """Matrix that a file is compensated with; None where it is not. Raises as `spillover_for`."""
+        if is_synthetic(adata):
+            return None
         if self.given and self.spillover is not None:
-            if keyword(adata, "$COM").startswith(SYNTHETIC):
-                return None
             refuse_lacking(adata, self.spillover)
             return self.spillover
         return spillover_for(adata, self.spillover) if self.compensate else None
@@ -395,7 +395,7 @@ class Preprocessor:
                     f"{source_name(adata)} holds raw values (to {top:.3g} and beyond), but the model was made from "
                     "transformed ones; transform the file the same way first"
                 )
-        elif any(step.transform.name != "none" for step in self.steps):
+        elif any(step.transform.name != "none" for step in self.steps) and not is_synthetic(adata):
             sign = looks_transformed(adata, names)
             if sign:
                 raise InputError(f"{source_name(adata)}: values look transformed already: {sign}; {remedy}")

@@ -11,22 +11,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cytomoe import __version__
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.imports import load
 from cytomoe.io.lock import alone
 from cytomoe.io.written import write_csv
-from cytomoe.preprocessing.compensation import SYNTHETIC
 from cytomoe.runs.events import refuse_missing
 from cytomoe.runs.inputs import model_path, refuse_to_replace
 from cytomoe.runs.job import Listener
 from cytomoe.words import percent
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from cytomoe.clusterer import Clusterer
 
-# $PnR of synthetic fluorescence channels: the scale of digital cytometers.
-FLUORESCENCE_RANGE = 262_144
 # A cluster of whose synthetic cells fewer are assigned to it is warned of.
 FAITHFUL = 0.9
 
@@ -118,15 +116,9 @@ def _generate(job: GenerateJob, listener: Listener) -> Generated:
     if not shares.any():
         raise InputError(f"{job.like}: none of its events lies in the clusters asked for")
 
-    from cytomoe.generation import share_out
-
-    counts = share_out(n, shares.tolist())
-    cells = np.concatenate([model.sample(k, count, seed=job.seed) for k, count in zip(chosen, counts, strict=True)])
-    clusters = np.repeat(np.array(chosen, dtype=np.int32), counts)
-    order = np.random.default_rng([job.seed, 0]).permutation(len(cells))
-    cells, clusters = cells[order], clusters[order]
-    _write(job, model, cells, clusters)
-    report = _report(model, cells, clusters)
+    cells = model.generate(n, clusters=chosen, weights=shares.tolist(), seed=job.seed)
+    _write(job, model, cells)
+    report = _report(model, cells)
     for row in report:
         if row["assigned"] < FAITHFUL:
             fitted = int(model.summary_.sizes[row["cluster"] - 1])
@@ -134,7 +126,7 @@ def _generate(job: GenerateJob, listener: Listener) -> Generated:
                 f"cluster {row['cluster']} can't be generated faithfully, from {fitted} cells in the fit: the model "
                 f"assigns {percent(row['assigned'])} of its synthetic cells to it"
             )
-    return Generated(job.out, len(cells), report)
+    return Generated(job.out, cells.n_obs, report)
 
 
 def _chosen(job: GenerateJob, model: Clusterer) -> list[int]:
@@ -164,8 +156,8 @@ def _proportions(job: GenerateJob, model: Clusterer) -> tuple[int, NDArray[np.fl
     return job.n or sample.n_obs, counts.astype(np.float64)
 
 
-def _report(model: Clusterer, cells: NDArray[np.float32], clusters: NDArray[np.int32]) -> list[dict[str, Any]]:
-    assigned = model.predict(model.preprocessor_.transformed(cells.copy()))
+def _report(model: Clusterer, cells: AnnData) -> list[dict[str, Any]]:
+    assigned, clusters = model.predict(cells), cells.obs["cluster"].to_numpy()
     names = model.names_
     called = () if names is None else names.populations or names.labels
     return [
@@ -179,38 +171,18 @@ def _report(model: Clusterer, cells: NDArray[np.float32], clusters: NDArray[np.i
     ]
 
 
-def _write(job: GenerateJob, model: Clusterer, cells: NDArray[np.float32], clusters: NDArray[np.int32]) -> None:
-    preprocessor = model.preprocessor_
+def _write(job: GenerateJob, model: Clusterer, cells: AnnData) -> None:
+    clusters, names = cells.obs["cluster"].to_numpy(), model.names_
     if job.out.suffix.lower() == ".csv":
-        table = pd.DataFrame(cells, columns=preprocessor.markers)
+        table = pd.DataFrame(cells.X, columns=model.preprocessor_.markers)
         table["cluster"] = clusters
-        if model.names_ is not None and model.names_.populations:
-            table["population"] = np.array(model.names_.populations, dtype=object)[clusters - 1]
+        if names is not None and names.populations:
+            table["population"] = np.array(names.populations, dtype=object)[clusters - 1]
         write_csv(job.out, table, decimals="%.6g")
         return
 
-    from anndata import AnnData
-
     from cytomoe.io import write_fcs
 
-    steps = preprocessor.steps
-    top = np.floor(cells.max(axis=0, initial=0)) + 1
-    if preprocessor.instrument == "fluorescence" and not preprocessor.pretransformed:
-        top = np.maximum(top, FLUORESCENCE_RANGE)
-    var = pd.DataFrame(
-        {
-            "channel": [step.channel for step in steps],
-            "antigen": [step.antigen or (step.marker if step.marker != step.channel else "") for step in steps],
-            "range": top,
-        },
-        index=preprocessor.markers,
-    )
-    names = model.names_
     called = () if names is None else names.populations or names.labels
     keywords = {f"CYTOMOE_CLUSTER_{k}": name for k, name in enumerate(called, start=1)}
-    keywords["$COM"] = f"{SYNTHETIC} {__version__} with seed {job.seed}"
-    if preprocessor.compensate:  # the values are compensated: say so to whoever would do it again
-        channels = [step.channel for step in steps]
-        identity = np.eye(len(channels), dtype=int).ravel()
-        keywords["$SPILLOVER"] = ",".join([str(len(channels)), *channels, *map(str, identity)])
-    write_fcs(AnnData(cells, var=var), job.out, extra={"cluster": clusters}, keywords=keywords)
+    write_fcs(cells, job.out, extra={"cluster": clusters}, keywords=keywords)
