@@ -256,3 +256,57 @@ def test_the_column_of_known_cells_is_asked_for_by_populations(tmp_path, capsys)
     arguments = ["cluster", str(EXAMPLE / "example_A01.fcs"), "--prior", str(tmp_path / "known.csv")]
     assert run([*arguments, "--out", str(tmp_path / "out")]) == 2
     assert "which column holds the populations? one, other; say --prior" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def batched(tmp_path_factory):
+    """A batch of two samples of other names than their files, and the gates of all their events."""
+    folder = tmp_path_factory.mktemp("batched")
+    wells = {"first": "A01", "second": "A02"}
+    sheet = {"file": [EXAMPLE / f"example_{well}.fcs" for well in wells.values()], "sample": list(wells)}
+    pd.DataFrame(sheet).to_csv(folder / "sheet.csv", index=False)
+    quick = ["--subsample", "1500", "--h5ad", "no", "--quiet"]
+    assert run(["batch", str(folder / "sheet.csv"), "--out", str(folder / "out"), *quick]) == 0
+    parts = []
+    for sample, well in wells.items():
+        gates = pd.read_csv(EXAMPLE / f"example_{well}_gates.csv", keep_default_na=False)["gate"]
+        parts.append(
+            pd.DataFrame(
+                {"file": f"example_{well}.fcs", "sample": sample, "event": range(len(gates)), "gate": gates.to_numpy()}
+            )
+        )
+    return folder / "out", pd.concat(parts)
+
+
+@pytest.mark.parametrize("by", ["file", "sample"])
+def test_a_batch_is_measured_against_a_table_that_names_its_events(batched, by, tmp_path, capsys):
+    batch, table = batched
+    shuffled = table.sample(frac=1, random_state=1)
+    shuffled[[by, "event", "gate"]].to_csv(tmp_path / "gates.csv", index=False)
+    found, _ = measured([batch, "--gate-file", tmp_path / "gates.csv"], capsys)
+    labels = pd.concat(pd.read_csv(batch / "wells" / sample / "labels.csv") for sample in ("first", "second"))
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    table[["file", "event", "gate"]].to_csv(tmp_path / "alone.csv", index=False)
+    right, _ = measured([tmp_path / "labels.csv", "--gate-file", tmp_path / "alone.csv"], capsys)
+    assert found["all"] == right["all"]
+    assert found["all"]["f_measure"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("columns", "arguments", "message"),
+    [
+        (["gate"], [], "for a batch it must say which event each row is; add the columns file"),
+        (["file", "event", "gate"], [str(EXAMPLE / "example_A01.fcs")], "without FCS files"),
+        (None, ["--gate-channel", "gate"], "measured against a table of gates alone"),
+    ],
+)
+def test_what_a_batch_can_not_be_measured_against_is_a_line(batched, columns, arguments, message, tmp_path, capsys):
+    batch, table = batched
+    given = []
+    if columns is not None:
+        table[columns].to_csv(tmp_path / "gates.csv", index=False)
+        given = ["--gate-file", str(tmp_path / "gates.csv")]
+    assert run(["evaluate", str(batch), *given, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1

@@ -23,7 +23,8 @@ def evaluate(labels: Path, files: tuple[Path, ...], as_json: bool, **choices: An
     """Measure the labels of a run against manual gates.
 
     LABELS is labels.csv, labels.parquet or the folder of a run. FILES are the FCS files that were clustered, where they
-    are not any more where the run found them. Of labels that merge or recut wrote, the populations are measured.
+    are not any more where the run found them. Of labels that merge or recut wrote, the populations are measured. The
+    folder of a batch of one model is measured against a table of gates with the columns file (or sample) and event.
 
     \b
     Examples:

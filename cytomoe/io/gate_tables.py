@@ -83,6 +83,17 @@ def read_gate_file(source: str | os.PathLike[str], rows: EventRows, say: Callabl
     return Gates.from_labels(labels if order is None else labels[order])
 
 
+def columns_of(source: str | os.PathLike[str]) -> list[str]:
+    """Cells of the first line of a table of gates, which are its columns where it has a header.
+
+    Raises
+    ------
+    InputError
+        If the file can't be read.
+    """
+    return [str(cell).strip() for cell in _read_table(_split_source(os.fspath(source))[0]).iloc[0]]
+
+
 def _split_source(source: str) -> tuple[Path, str | None]:
     """Path and column of ``gates.csv[:column]``; a name that exists as it stands is a path."""
     path = Path(source)

@@ -16,8 +16,9 @@ from cytomoe.io.event_rows import EventRows, file_codes, names_a_file, order_by_
 from cytomoe.io.gate_tables import read_gate_file
 from cytomoe.io.gates import Gates
 from cytomoe.io.given_tables import delimiter_of, read_text
-from cytomoe.io.run_folder import MANIFEST, read_inputs
+from cytomoe.io.run_folder import MANIFEST, is_batch, read_inputs
 from cytomoe.io.tables import plain_cell
+from cytomoe.runs.batch_labels import labels_of_batch
 from cytomoe.runs.copies import Copies, copies_of_files, copies_of_run
 from cytomoe.runs.events import Events, file_names, open_events
 from cytomoe.runs.gating import GateSource, find_gates
@@ -41,7 +42,7 @@ class EvaluateJob:
     Attributes
     ----------
     labels
-        ``labels.csv``, ``labels.parquet``, or the folder of a run.
+        ``labels.csv``, ``labels.parquet``, or the folder of a run or batch.
     files
         The FCS files that were clustered; by default those that the run's manifest names.
     gates
@@ -77,6 +78,8 @@ def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> tuple[di
     if not job.gates:
         raise InputError("no gates are given; add --gate-pattern, --gate-channel or --gate-file")
     listener = listener or Listener()
+    if is_batch(job.labels):
+        return _of_batch(job, listener)
     table = read_labels(job.labels)
     events = _open_files(job, table, listener) if job.files or job.gates.file is None else None
     labels, rows = _in_run_order(job, table, events, listener)
@@ -99,6 +102,22 @@ def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> tuple[di
         labels, gates = labels[copies.kept], gates.take(copies.kept)
         further = {name: values[copies.kept] for name, values in (further | {"unique": copies.unique}).items()}
     return _measure(labels, gates, further, job.min_population, listener)
+
+
+def _of_batch(job: EvaluateJob, listener: Listener) -> tuple[dict[str, Any], str]:
+    """Measures of all samples of a batch together against a table of gates."""
+    if job.gates.file is None or job.files:
+        raise InputError(
+            f"{job.labels} is the folder of a batch, which is measured against a table of gates alone (--gate-file), "
+            f"without FCS files; other gates: give them to cytomoe batch, or measure a sample in {job.labels / 'wells'}"
+        )
+    batch = labels_of_batch(job.labels, job.gates.file, read_labels)
+    gates = read_gate_file(job.gates.file, batch.rows, listener.say)
+    if not gates.names:
+        raise InputError(f"--gate-file {job.gates.file}: no event has a gate")
+    if batch.repeats:
+        listener.warn("files of the batch hold the same events, each of which is measured as often as it stands there")
+    return _measure(batch.labels, gates, {"sample": batch.sample}, job.min_population, listener)
 
 
 def _open_files(job: EvaluateJob, labels: pd.DataFrame, listener: Listener) -> Events:
