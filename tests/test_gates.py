@@ -1,5 +1,7 @@
 """Gates from file names, channels and tables, and the events that population files share."""
 
+import html
+import json
 import os
 import re
 from pathlib import Path
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from cytomoe.cli.main import run
 from cytomoe.errors import InputError
 from cytomoe.evaluation import evaluate
 from cytomoe.io import read_fcs, write_fcs
@@ -53,6 +56,13 @@ def test_labels_are_kept_in_order_without_surrounding_space():
 def test_every_name_has_an_event():
     gates = Gates.from_labels(["b", "a", "NA", "b"])
     assert gates.counts() == {"a": 1, "b": 2}
+
+
+def test_names_that_differ_in_capitals_or_spaces_are_told_with_their_counts():
+    (line,) = Gates.from_labels(["NK"] * 3 + ["nk"] + ["CD4  T", "CD4 t", "CD4+", "CD4-", " NK "]).names_alike()
+    assert "'NK' (4 events) and 'nk' (1 event)" in line
+    assert "'CD4  T' (1 event) and 'CD4 t' (1 event); 'NK'" in line
+    assert Gates.from_labels(["NK", "NK ", "NK cells", "CD4+", "CD4-"]).names_alike() == []
 
 
 def test_categorical_column_has_missing_values_for_no_gate():
@@ -150,6 +160,28 @@ def test_unknown_channel_that_is_near_none_says_what_lists_them():
 def test_channel_of_measurements_is_refused():
     with pytest.raises(InputError, match="holds measured values"):
         gates_from_channel(sample_with([1, 2]), "CD4")
+
+
+def test_gates_of_names_that_differ_in_capitals_are_told_where_they_are_used(tmp_path, capsys):
+    source = "example_data/example_A01.fcs"
+    gates = pd.read_csv("example_data/example_A01_gates.csv", keep_default_na=False)
+    gates.loc[gates.index[gates["gate"] == "NK cells"][:40], "gate"] = "nk cells"
+    gates.to_csv(tmp_path / "gates.csv", index=False)
+    given = ["--gate-file", str(tmp_path / "gates.csv")]
+    n = int((gates["gate"] == "NK cells").sum())
+    told = f"'NK cells' ({n} events) and 'nk cells' (40 events)"
+    out = tmp_path / "out"
+    quick = ["--subsample", "1500", "--prior", str(tmp_path / "gates.csv")]
+    assert run(["cluster", source, *given, *quick, "--out", str(out)]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if told in line]
+    assert [line.split(" whose")[0] for line in lines] == ["Warning: gates", "Warning: known populations"]
+    page = html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    assert told in page
+    assert run(["predict", str(out), source, *given, "--no-report", "--out", str(tmp_path / "mapped")]) == 0
+    assert told in capsys.readouterr().err
+    assert any(told in line for line in json.loads((tmp_path / "mapped" / "run.json").read_text())["warnings"])
+    assert run(["evaluate", str(out), *given]) == 0
+    assert told in capsys.readouterr().err
 
 
 def test_a_gate_is_measured_the_same_whether_the_file_of_the_rest_holds_its_events_too(tmp_path):

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.given_tables import read_rows
+from cytomoe.words import counted
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -78,6 +79,22 @@ class Gates:
         """Events per gate, by name."""
         sizes = np.bincount(self.codes[self.gated], minlength=len(self.names))
         return dict(zip(self.names, sizes.tolist(), strict=True))
+
+    def names_alike(self, what: str = "gates") -> list[str]:
+        """A line on names that differ in capital letters or spaces alone, which may be one population; else none."""
+        groups: dict[str, list[str]] = {}
+        for name in self.names:
+            groups.setdefault(" ".join(name.casefold().split()), []).append(name)
+        counts = self.counts()
+        alike = [
+            " and ".join(f"'{n}' ({counted(counts[n], 'event')})" for n in g) for g in groups.values() if len(g) > 1
+        ]
+        if not alike:
+            return []
+        return [
+            f"{what} whose names differ in capital letters or spaces alone are taken for different ones: "
+            f"{'; '.join(alike)}; if they are one population, spell its name in one way, and repeat this"
+        ]
 
     def to_categorical(self) -> pd.Categorical:
         """Return the gates as a column for ``obs``; no gate is a missing value."""

@@ -25,7 +25,7 @@ from cytomoe.runs.fitting import (
     train,
     unstable,
 )
-from cytomoe.runs.gating import GatedEvents, find_prior
+from cytomoe.runs.gating import GatedEvents, find_prior, warn_of_names
 from cytomoe.runs.inputs import MODEL_FILE
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import map_and_name
@@ -146,6 +146,7 @@ def finish(begun: Begun, model: Clusterer) -> RunResult:
     measured = held_out if known is None else ~known.gated if held_out is None else held_out & ~known.gated
     warnings = [
         *events.warnings,
+        *warn_of_names(gated, known),
         *begun.notes,
         *describe_not_numbers(mapped),
         *model.notes_,

@@ -227,6 +227,8 @@ def _measure(
     """
     from cytomoe.evaluation import evaluate
 
+    for line in gates.names_alike():
+        listener.warn(line)
     what = "cluster" if _NUMBER not in labels else "population"
     numbers = _populations(labels) if what == "population" else labels[_column_of_clusters(labels)].to_numpy()
     there = numbers > 0

@@ -181,6 +181,12 @@ def _named(numbers: NDArray[np.object_], table: Path, channel: str) -> NDArray[n
     return np.array([None if number is None else names[number] for number in numbers], dtype=object)
 
 
+def warn_of_names(gated: GatedEvents | None, known: Gates | None = None) -> list[str]:
+    """Warnings of gates, and of known populations, whose names differ in capital letters or spaces alone."""
+    of_gates = [] if gated is None else gated.gates.names_alike()
+    return of_gates if known is None else [*of_gates, *known.names_alike("known populations")]
+
+
 def describe_gates(gated: GatedEvents) -> str:
     """What is known of the gates, in a line or two."""
     inside, n_events = len(np.unique(gated.overlaps.event[gated.gates.gated])), gated.overlaps.n_events

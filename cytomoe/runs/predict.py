@@ -14,6 +14,7 @@ from cytomoe.reporting.moved import judge_markers, judge_moved
 from cytomoe.runs import outputs
 from cytomoe.runs.ending import describe_not_numbers, end_run
 from cytomoe.runs.events import refuse_missing
+from cytomoe.runs.gating import warn_of_names
 from cytomoe.runs.inputs import Checksum, Stamp, model_path
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import MappedEvents, map_events
@@ -65,7 +66,7 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
     )
     watch.lap("drift")
     twins = [] if shared is None or job.gates.pattern is not None else shared.warnings()
-    warnings = [*events.warnings, *twins, *describe_not_numbers(mapped), *drift.warnings()]
+    odd_events = [*twins, *describe_not_numbers(mapped), *drift.warnings()]
     shares = model.summary_.sizes / model.summary_.sizes.sum()
     _tell(mapped, drift, shares, listener)
     model_file = {"path": str(job.model.resolve()), "sha256": Checksum.of(model_stamp, job.known).sha256}
@@ -75,7 +76,7 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
         gated,
         listener,
         watch,
-        warnings=warnings,
+        warnings=[*events.warnings, *warn_of_names(gated), *odd_events],
         write_own=lambda folder: write_csv(folder / "drift.csv", drift.markers),
         further={
             "model": model_file,
