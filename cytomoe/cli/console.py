@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cytomoe.cli.stages import Stages
 from cytomoe.io.atomic import path_of
 from cytomoe.runs.job import Listener, RunResult
 from cytomoe.words import counted, listed, percent, plural
@@ -34,7 +35,11 @@ def default_out(files: tuple[Path, ...]) -> Path:
 
 @contextmanager
 def listening(quiet: bool) -> Iterator[Listener]:
-    """Listener that prints to stderr, with a progress bar where stderr is a terminal; a silent one if ``quiet``."""
+    """Listener that prints to stderr; a silent one if ``quiet``.
+
+    A run that lasts tells its stages in lines. How far a training is shows in a bar where stderr is a terminal, and
+    else in lines too.
+    """
     if quiet:
         yield Listener()
         return
@@ -45,11 +50,15 @@ def listening(quiet: bool) -> Iterator[Listener]:
     def warn(line: str) -> None:
         click.echo(f"Warning: {line}", err=True)
 
-    if not sys.stderr.isatty():
-        yield Listener(say, warn)
-        return
-    with _progress_bar() as report:
-        yield Listener(say, warn, report)
+    stages = Stages(say)
+    try:
+        if sys.stderr.isatty():
+            with _progress_bar() as report:
+                yield Listener(say, warn, report, stages.begin)
+        else:
+            yield Listener(say, warn, stages.train, stages.begin)
+    finally:
+        stages.end()
 
 
 @contextmanager

@@ -185,6 +185,7 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
             _tell(name, results[name], listener, each)
         return [sample for sample in samples if sample.name not in problems]
 
+    listener.stage(f"reading {counted(len(samples), 'sample')}")
     sums, lost = _checksums(samples, stamps)
     samples = leave_out(lost)
     watch.lap("read")
@@ -194,6 +195,7 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
         samples = leave_out(unfit)
         watch.lap("fit")
     tasks = well_tasks(job, samples, sums, model)
+    listener.stage(f"working on {counted(len(tasks), 'sample')}")
     for done, (task, outcome) in enumerate(_work(job, tasks), start=1):
         result = outcome if isinstance(outcome, WellResult) else WellResult(problem=_defect(outcome))
         results[task.name] = _unless_changed(result, stamps[task.name])
@@ -227,6 +229,7 @@ def _conclude(
     odd = [f"{line}; see the report" for line in unlike_the_fit(job, results)]
     for line in [*shared, *odd, *left_over(job, results)]:
         listener.warn(line)
+    listener.stage("writing tables and report")
     return write_tables(job, results, choices(job), [*notes, *shared], watch)
 
 

@@ -140,6 +140,7 @@ def _known(job: ClusterJob, events: Events, gated: GatedEvents | None, listener:
 def finish(begun: Begun, model: Clusterer) -> RunResult:
     """Map the events of a run with the model that it made, and write the results."""
     job, events, gated, watch, listener = begun.job, begun.events, begun.gated, begun.watch, begun.listener
+    listener.stage(f"mapping {events.n_events:,} events")
     mapped = map_and_name(model, events, gated, reference=begun.reference, unassigned=job.unassigned)
     watch.lap("map")
     held_out, known = begun.held_out, begun.known

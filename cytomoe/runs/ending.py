@@ -58,6 +58,7 @@ def end_run(
     evaluation = _measure(mapped, gated, measured, job.min_population)
     for line in told_once(warnings):
         listener.warn(line)
+    listener.stage("writing the results")
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
         _write_results(folder, mapped, gated, evaluation, job.h5ad)
         write_own(folder)

@@ -128,6 +128,7 @@ def prepare_fit(
 
         find_device(job.device)  # refused now, if at all, and not after a minute of work
     _load_torch()
+    listener.stage(f"finding out which of {len(expression):,} cells are alike")
     prepared = prepare(expression, preprocessor, job.settings, seed=job.seed, prior=prior)
     watch.lap("similarity")
     return prepared, prior
@@ -138,6 +139,7 @@ def train(job: ClusterJob, prepared: Prepared, listener: Listener, watch: Stopwa
     from cytomoe.clusterer import Clusterer
 
     watch.lap("import")
+    listener.stage("training")
     model = Clusterer(
         settings=job.settings,
         seed=job.seed,
@@ -207,6 +209,7 @@ def read_training(job: ClusterJob, events: Events, listener: Listener) -> tuple[
         Why a file can't be used, by its index: it breaks off, lacks a marker, or holds values that are not numbers.
     """
     get_ready(job)
+    listener.stage("reading the files")
     rows = rows_to_fit(events, None, job.subsample, np.random.default_rng([job.seed, 3]))
     drawn = sum(map(len, rows))
     evenly = f"{drawn:,} rows drawn, as many of each sample as it has, up to an even share"

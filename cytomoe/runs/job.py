@@ -28,11 +28,14 @@ class Listener:
         Called with a line that the user should not miss; it also goes into the manifest.
     progress
         Called while training.
+    stage
+        Called with what the run does now, as each of its long stages begins.
     """
 
     say: Callable[[str], None] = _ignore
     warn: Callable[[str], None] = _ignore
     progress: Callable[[Progress], None] | None = None
+    stage: Callable[[str], None] = _ignore
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ def open_run(job: RunJob, listener: Listener, *, fitted: int = 0) -> tuple[Event
     InputError
         If a file, the table of samples or the gates can't be read, or do not belong together.
     """
+    listener.stage("reading the files")
     events = open_events(
         job.files,
         data_set=job.data_set,

@@ -53,6 +53,7 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
     of_batch = job.key is not None
     looks = of_batch or (len(events.files) > 1 and job.gates.pattern is None)
     shared = SharedEvents(events.names, events.n_events) if looks else None
+    listener.stage(f"mapping {events.n_events:,} events")
     mapped = map_events(model, events, gated, unassigned=job.unassigned, shared=shared)
     watch.lap("map")
     rows, expression = mapped.representative()

@@ -32,7 +32,7 @@ def report_of_run(folder: Path, listener: Listener) -> Path | None:
     Nothing that goes wrong here may cost the user the run, so every error becomes a warning. The folder is the caller's
     (:func:`cytomoe.io.lock.alone`).
     """
-    listener.say("writing the report")
+    listener.stage("writing the report")
     try:
         return _write(folder)
     except KeyboardInterrupt as stop:
