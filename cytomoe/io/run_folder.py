@@ -218,15 +218,15 @@ def read_abundance(run: Path, manifest: dict[str, Any], clusters: pd.DataFrame) 
     return table
 
 
-def read_medians(run: Path, clusters: pd.DataFrame) -> pd.DataFrame:
-    """``medians.csv`` of a run: a row per sample and cluster.
+def read_medians(run: Path, clusters: pd.DataFrame, name: str = "medians.csv") -> pd.DataFrame:
+    """``medians.csv`` of a run, or ``states.csv``: a row per sample and cluster.
 
     Raises
     ------
     InputError
         If the table is damaged or of another run.
     """
-    path = run / "medians.csv"
+    path = run / name
     table = _read(path, _CELLS)
     _need_columns(path, table, ("cluster", "events"))
     _need_counts(path, table[["cluster", "events"]])
@@ -234,6 +234,24 @@ def read_medians(run: Path, clusters: pd.DataFrame) -> pd.DataFrame:
     sizes = clusters.set_index("cluster")["events"]
     if not found.index.isin(sizes.index).all() or (found.reindex(sizes.index, fill_value=0) != sizes).any():
         raise InputError(f"{path}: damaged: its counts are not those of clusters.csv; {_AGAIN}")
+    return table
+
+
+def read_states(run: Path) -> pd.DataFrame:
+    """``states.csv`` of a run, empty where it has none: earlier versions, and runs that use every protein.
+
+    Raises
+    ------
+    InputError
+        If the table is damaged.
+    """
+    import pandas as pd
+
+    path = run / "states.csv"
+    if not path.is_file():
+        return pd.DataFrame({"sample": [], "cluster": [], "events": []})
+    table = _read(path, _CELLS)
+    _need_columns(path, table, ("sample", "cluster", "events"))
     return table
 
 

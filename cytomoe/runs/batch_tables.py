@@ -10,7 +10,15 @@ import numpy as np
 import pandas as pd
 
 from cytomoe import __version__
-from cytomoe.io.run_folder import MANIFEST, distinct_events, read_clusters, read_drift, read_evaluation, read_manifest
+from cytomoe.io.run_folder import (
+    MANIFEST,
+    distinct_events,
+    read_clusters,
+    read_drift,
+    read_evaluation,
+    read_manifest,
+    read_states,
+)
 from cytomoe.io.written import write_csv, write_json
 from cytomoe.naming import UNKNOWN, is_known
 from cytomoe.plates.matching import match_clusters, one_spelling
@@ -19,6 +27,7 @@ from cytomoe.reporting.findings import lost_gates
 from cytomoe.reporting.plate_verdict import judge_drift
 from cytomoe.reporting.plates import BatchSummary, PlateDrift, write_plate_report
 from cytomoe.runs.manifest import software
+from cytomoe.runs.outputs import with_conditions
 from cytomoe.twins import warn_of_shared_samples
 from cytomoe.words import listed
 
@@ -159,8 +168,31 @@ def _write_clusters(
     abundance = names.merge(wide.reset_index(), on="sample")
     write_csv(job.out / "abundance.csv", abundance)
     medians = pd.concat(clusters, names=["sample"]).reset_index(level=0)
-    write_csv(job.out / "medians.csv", medians[medians["events"] > 0])
+    about, numbers = names.set_index("sample"), members.set_index(["sample", "cluster"])["number"]
+    numbers = numbers if job.mode == "per-sample" else None
+    write_csv(job.out / "medians.csv", _described_medians(medians[medians["events"] > 0], about, numbers))
+    _write_states(job, about, numbers)
     return abundance, _described(clusters, members, label)
+
+
+def _described_medians(medians: pd.DataFrame, about: pd.DataFrame, numbers: pd.Series[int] | None) -> pd.DataFrame:
+    """Medians with what the user says of the samples and, of models of their own, plate-wide numbers of clusters."""
+    table = with_conditions(medians.reset_index(drop=True), about)
+    if numbers is not None:
+        found = numbers.reindex(pd.MultiIndex.from_frame(table[["sample", "cluster"]]))
+        table.insert(table.columns.get_loc("cluster") + 1, "plate_cluster", found.astype("Int64").to_numpy())
+    return table
+
+
+def _write_states(job: BatchJob, about: pd.DataFrame, numbers: pd.Series[int] | None) -> None:
+    """Write ``states.csv`` of all samples; results of earlier versions have none."""
+    found = {name: read_states(job.out / "wells" / name) for name in about.index}
+    tables = {name: table.drop(columns=["sample", *about.columns], errors="ignore") for name, table in found.items()}
+    if all(table.empty for table in tables.values()):
+        (job.out / "states.csv").unlink(missing_ok=True)  # of an earlier batch with other markers
+        return
+    states = pd.concat(tables, names=["sample"]).reset_index(level=0)
+    write_csv(job.out / "states.csv", _described_medians(states, about, numbers))
 
 
 def _summary(described: pd.DataFrame) -> list[dict[str, Any]]:

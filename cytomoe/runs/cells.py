@@ -20,6 +20,7 @@ from cytomoe.io.atomic import atomic_path, reserve
 from cytomoe.io.fcs_h5ad import hdf5_names
 from cytomoe.preprocessing.channels import keyword
 from cytomoe.runs import sampling
+from cytomoe.runs.medians import StateProteins
 from cytomoe.runs.outputs import UNASSIGNED
 
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ def write_cells(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> 
 
     ``X`` holds the transformed values of the markers that were used; ``layers["raw"]`` the file's values of the same
     channels; ``obsm["channels"]`` the file's values of every other channel that all files share;
-    ``obsm["X_moesimvae"]`` the codes. ``uns["cytomoe_origin"]`` says of these channels what ``var`` says of the
-    markers, and has the spillover matrix of each file, so that the raw values can be compensated again.
+    ``obsm["X_moesimvae"]`` the codes; ``obsm["states"]`` the transformed values of the proteins that were not chosen as
+    markers, named in ``uns["cytomoe_origin"]["states"]``. ``uns["cytomoe_origin"]`` says of the other channels what
+    ``var`` says of the markers, and has the spillover matrix of each file, so that the raw values can be compensated
+    again.
     ``obs`` has file, event, sample, cytomoe (the cluster), confidence, label (of
     the cluster) and, where known, population, gate and in_one_gate (whether the event lies in no second gate);
     counted (whether the row is the first of its event) where events stand in several files;
@@ -61,6 +64,7 @@ def write_cells(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> 
 def _size(mapped: MappedEvents) -> int:
     """Bytes of the file, rather too many: every channel and code, the markers once more, names and tables."""
     n_markers, codes = len(mapped.model.preprocessor_.markers), mapped.model.settings_.code_size
+    codes += len(StateProteins(mapped.model.preprocessor_).names)
     columns = 0 if mapped.events.conditions is None else mapped.events.conditions.shape[1]
     return 4_000_000 + sum(
         file.n_events * (4 * (n_markers + codes + file.n_channels + columns) + 200) for file in mapped.events.files
@@ -109,6 +113,9 @@ def _write_tables(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -
         "spillover": json.dumps(_matrices(mapped)),
         "cytometer": keyword(first, "$CYT"),
     }
+    states = StateProteins(model.preprocessor_).names
+    if states:
+        origin["states"] = np.array(states, dtype=object)
     var = first.var.loc[used].set_axis(pd.Index(markers), axis=0)
     AnnData(obs=obs, var=var, uns={"cytomoe": uns, "cytomoe_origin": origin}).write_h5ad(path)
     return others
@@ -156,6 +163,9 @@ def _write_matrices(file: h5py.File, mapped: MappedEvents, others: Sequence[str]
             ("obsm/X_moesimvae", model.settings_.code_size),
         )
     }
+    states = StateProteins(model.preprocessor_)
+    if states.names:
+        matrices["obsm/states"] = _matrix(file, "obsm/states", (n_events, len(states.names)))
     whole = mapped.whole
     for i in range(len(events.files)):
         for rows, adata in events.chunks(i):
@@ -168,6 +178,8 @@ def _write_matrices(file: h5py.File, mapped: MappedEvents, others: Sequence[str]
             matrices["X"][rows] = expression
             matrices["layers/raw"][rows] = adata.X[:, used]
             matrices["obsm/X_moesimvae"][rows] = codes
+            if states.names:
+                matrices["obsm/states"][rows] = states.expression(adata)
             for written, name in zip(flat, others, strict=True):
                 channels[written][rows] = adata.X[:, adata.var_names.get_loc(name)]
 

@@ -21,6 +21,7 @@ from cytomoe.runs.gating import GatedEvents
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.manifest import write_manifest
 from cytomoe.runs.mapping import MappedEvents
+from cytomoe.runs.medians import median_table, state_table
 from cytomoe.runs.orders import RunJob
 from cytomoe.runs.report import report_of_run
 from cytomoe.twins import SharedEvents, tells_of_twins
@@ -136,7 +137,10 @@ def _write_results(
     write_csv(folder / "clusters.csv", outputs.cluster_table(mapped))
     write_csv(folder / "enrichment.csv", mapped.enrichment.table())
     write_csv(folder / "abundance.csv", outputs.abundance_table(mapped))
-    write_csv(folder / "medians.csv", outputs.median_table(mapped))
+    write_csv(folder / "medians.csv", median_table(mapped))
+    states = state_table(mapped)
+    if states is not None:
+        write_csv(folder / "states.csv", states)
     if writes_cells(mapped.events, h5ad):
         write_cells(folder / "cells.h5ad", mapped, gated)
     outputs.write_fcs_files(folder, mapped)

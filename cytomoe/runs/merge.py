@@ -39,6 +39,7 @@ from cytomoe.runs.joins import (
     warn_of_lost_gates,
     without_parted,
 )
+from cytomoe.runs.medians import population_table
 from cytomoe.runs.report import report_of_run
 
 # Names of the table's two columns, the second as CATALYST calls them.
@@ -232,7 +233,7 @@ def write_named(
     with atomic_directory(out, replace=out.exists()) as folder:
         shutil.copytree(run, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("report.html", "figures"))
         _rename_tables(run, folder, manifest, clusters, names, numbers)
-        _rename_cells(run, folder, names, numbers)
+        _rename_cells(run, folder, _samples_of(read_abundance(run, manifest, clusters)), names, numbers)
         _rename_model(run, folder, names)
         _rename_fcs(run, folder, names, numbers)
         evaluation = _measure_again(folder, manifest, numbers, listener)
@@ -298,6 +299,10 @@ def _rename_tables(
     outputs.write_csv(folder / "clusters.csv", clusters)
     medians.insert(medians.columns.get_loc("cluster") + 1, "population", names.loc[medians["cluster"]].to_numpy())
     outputs.write_csv(folder / "medians.csv", medians)
+    if (run / "states.csv").is_file():
+        states = read_medians(run, clusters, "states.csv").drop(columns="population", errors="ignore")
+        states.insert(states.columns.get_loc("cluster") + 1, "population", names.loc[states["cluster"]].to_numpy())
+        outputs.write_csv(folder / "states.csv", states)
     _name_events(labels, labels["cluster"], names, numbers)
     (folder / "labels.parquet").write_bytes(labels.to_parquet(index=False))  # Arrow knows only paths that are text
     outputs.write_csv(folder / "labels.csv", labels.round({"confidence": 4, "outlyingness": 4}))
@@ -326,7 +331,16 @@ def population_abundance(abundance: pd.DataFrame, names: pd.Series[str]) -> pd.D
     return pd.concat([abundance.drop(columns=counted), merged], axis=1)
 
 
-def _rename_cells(run: Path, folder: Path, names: pd.Series[str], numbers: pd.Series[int]) -> None:
+def _samples_of(abundance: pd.DataFrame) -> pd.DataFrame:
+    """The samples with what the user says of them, without the counts."""
+    counts = [name for name in abundance if name in ("events", "unassigned") or name.startswith("cluster_")]
+    return abundance.drop(columns=counts)
+
+
+def _rename_cells(
+    run: Path, folder: Path, samples: pd.DataFrame, names: pd.Series[str], numbers: pd.Series[int]
+) -> None:
+    """Name the cells, and write the medians of the populations, for which the cells are needed."""
     path = run / "cells.h5ad"
     if not path.is_file():
         return
@@ -338,6 +352,7 @@ def _rename_cells(run: Path, folder: Path, names: pd.Series[str], numbers: pd.Se
         raise InputError(f"{path}: can't be read ({' '.join(str(error).split())})") from error
     _name_events(cells.obs, cells.obs["cytomoe"].astype(int), names, numbers)
     write_h5ad(cells, folder / path.name)
+    outputs.write_csv(folder / "population_medians.csv", population_table(cells, samples, names))
 
 
 def _rename_model(run: Path, folder: Path, names: pd.Series[str]) -> None:

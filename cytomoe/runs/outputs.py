@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cytomoe.cores import on_threads
 from cytomoe.errors import InputError
 from cytomoe.io.atomic import path_of
 from cytomoe.io.lock import alone
@@ -182,37 +181,6 @@ def abundance_table(mapped: MappedEvents) -> pd.DataFrame:
     if mapped.leaves_out:
         table.insert(2, "unassigned", counts[:, 0])
     return with_conditions(table, mapped.events.conditions)
-
-
-def median_table(mapped: MappedEvents) -> pd.DataFrame:
-    """Median of each marker (transformed values) in each cluster of each sample that has events of it.
-
-    Columns sample, the samples' conditions, cluster, population where named, events, markers: the long form that
-    diffcyt's and statsmodels' tests of cell states start from.
-    """
-    events, n_clusters, kept = mapped.events, mapped.model.n_clusters_, mapped.kept
-    counts = abundance_counts(mapped)[:, 1:].ravel()
-    found = np.flatnonzero(counts)
-    own = mapped.clusters[kept.rows]
-    groups = events.sample[kept.rows] * np.int64(n_clusters) + (own - 1)
-    groups[own == 0] = counts.size  # behind those that are asked for
-    if mapped.counted is not None:
-        groups[~mapped.counted[kept.rows]] = counts.size
-    order = np.argsort(groups, kind="stable")
-    starts, ends = (np.searchsorted(groups[order], found, side=side) for side in ("left", "right"))
-    parts = [order[first:last] for first, last in zip(starts, ends, strict=True)]
-    described: dict[str, Any] = {
-        "sample": np.array(events.samples, dtype=object)[found // n_clusters],
-        "cluster": found % n_clusters + 1,
-    }
-    if mapped.names.populations:
-        described["population"] = np.array(mapped.names.populations, dtype=object)[found % n_clusters]
-    described["events"] = counts[found]
-    markers = list(mapped.enrichment.markers)
-    none = np.full(len(markers), np.nan)  # of a few events among many, none may have been kept
-    medians = on_threads(lambda rows: np.median(kept.expression[rows], axis=0) if len(rows) else none, parts)
-    table = pd.concat([pd.DataFrame(described), pd.DataFrame(np.round(medians, 4), columns=markers)], axis=1)
-    return with_conditions(table, events.conditions)
 
 
 def with_conditions(table: pd.DataFrame, conditions: pd.DataFrame | None) -> pd.DataFrame:

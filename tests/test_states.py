@@ -1,0 +1,136 @@
+"""Medians of the proteins that clusters are not made of, recomputed from the files."""
+
+import shutil
+from pathlib import Path
+
+import anndata
+import flowio
+import numpy as np
+import pandas as pd
+import pytest
+
+from cytomoe.cli.main import run
+from cytomoe.io import read_fcs, write_fcs
+from cytomoe.runs import sampling
+
+FILES = [f"example_data/example_A0{i}.fcs" for i in (1, 2)]
+MARKERS = ["CD3", "CD4", "CD20", "CD14"]
+STATES = ["CD45", "CD33", "CD123", "IgM", "HLA-DR", "CD7"]
+FAST = ["--subsample", "1500", "--quiet"]
+
+
+def values_of(path, names):
+    """Transformed values of some antigens, read and transformed by others."""
+    data = flowio.FlowData(str(path))
+    antigens = [data.channels[i].get("pns") for i in sorted(data.channels)]
+    raw = np.reshape(data.events, (-1, data.channel_count))
+    return np.arcsinh(raw[:, [antigens.index(name) for name in names]] / 5)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Folder of a run of two samples of two conditions, on four markers."""
+    folder = tmp_path_factory.mktemp("cohort")
+    (folder / "samples.csv").write_text("file,sample,condition\nexample_A01,one,drug\nexample_A02,two,none\n")
+    arguments = ["cluster", *FILES, "--markers", ",".join(MARKERS), "--samples", str(folder / "samples.csv")]
+    assert run([*arguments, "--out", str(folder / "run"), "--no-report", *FAST]) == 0
+    return folder / "run"
+
+
+def expected(folder, column, number, path, names):
+    labels = pd.read_csv(folder / "labels.csv")
+    own = labels.loc[labels["file"] == Path(path).name, column].to_numpy() == number
+    return own.sum(), np.median(values_of(path, names)[own], axis=0)
+
+
+def test_states_are_medians_of_the_proteins_that_were_not_chosen(cohort):
+    states = pd.read_csv(cohort / "states.csv")
+    assert list(states) == ["sample", "condition", "cluster", "events", *STATES]
+    assert set(states.loc[states["condition"] == "drug", "sample"]) == {"one"}
+    for row in states.to_dict("records"):
+        size, medians = expected(cohort, "cluster", row["cluster"], FILES[row["sample"] == "two"], STATES)
+        assert row["events"] == size
+        np.testing.assert_allclose([row[name] for name in STATES], medians, atol=6e-5)
+
+
+def test_cells_hold_the_values_of_the_states(cohort):
+    cells = anndata.read_h5ad(cohort / "cells.h5ad")
+    assert list(cells.uns["cytomoe_origin"]["states"]) == STATES
+    np.testing.assert_allclose(cells.obsm["states"], np.vstack([values_of(f, STATES) for f in FILES]), atol=1e-5)
+
+
+def test_merged_populations_have_medians_of_their_own(cohort, tmp_path):
+    clusters = pd.read_csv(cohort / "clusters.csv")["cluster"]
+    pd.DataFrame({"cluster": clusters, "name": np.where(clusters <= 3, "large", "small")}).to_csv(
+        tmp_path / "names.csv", index=False
+    )
+    out = tmp_path / "named"
+    assert run(["merge", str(cohort), "--map", str(tmp_path / "names.csv"), "--out", str(out), "--no-report"]) == 0
+    assert set(pd.read_csv(out / "states.csv")["population"]) == {"large", "small"}
+    table = pd.read_csv(out / "population_medians.csv")
+    assert list(table) == ["sample", "condition", "population", "events", *MARKERS, *STATES]
+    assert len(table) == 4
+    for row in table.to_dict("records"):
+        names = [*MARKERS, *STATES]
+        size, medians = expected(out, "population", row["population"], FILES[row["sample"] == "two"], names)
+        assert row["events"] == size
+        np.testing.assert_allclose([row[name] for name in names], medians, atol=6e-5)
+
+
+def test_a_run_on_every_protein_has_no_states(finished):
+    assert not (finished / "states.csv").exists()
+
+
+def test_states_of_a_large_run_are_of_the_kept_events(cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(sampling, "KEPT_EVENTS", 3000)
+    assert run(["predict", str(cohort), FILES[0], "--out", str(tmp_path / "out"), "--no-report", "--quiet"]) == 0
+    states = pd.read_csv(tmp_path / "out" / "states.csv")
+    largest = states.sort_values("events").iloc[-1]
+    _, medians = expected(tmp_path / "out", "cluster", largest["cluster"], FILES[0], STATES)
+    np.testing.assert_allclose(largest[STATES].astype(float), medians, atol=0.15)
+
+
+def test_a_file_that_lacks_a_state_has_no_median_of_it(cohort, tmp_path):
+    cells = read_fcs(FILES[0])
+    write_fcs(cells[:, cells.var["antigen"] != "CD33"], tmp_path / "lacking.fcs")
+    files = [str(tmp_path / "lacking.fcs"), FILES[1]]
+    assert run(["predict", str(cohort), *files, "--out", str(tmp_path / "out"), "--no-report", "--quiet"]) == 0
+    states = pd.read_csv(tmp_path / "out" / "states.csv").set_index("sample")
+    assert states.loc["lacking", "CD33"].isna().all()
+    assert states.loc["lacking", "CD7"].notna().all()
+    assert states.loc["example_A02", "CD33"].notna().all()
+
+
+def test_states_of_fluorescence_are_compensated(data, tmp_path):
+    path = data / "flow" / "mouse_spleen_raw.fcs"
+    arguments = ["cluster", str(path), "--markers", "CD3,CD4,CD8", "--out", str(tmp_path / "out"), "--no-report"]
+    assert run([*arguments, *FAST]) == 0
+    source = flowio.FlowData(str(path))
+    words = source.text["spill"].split(",")
+    channels, matrix = words[1 : int(words[0]) + 1], np.array(words[int(words[0]) + 1 :], dtype=float)
+    names = [source.channels[i]["pnn"] for i in sorted(source.channels)]
+    raw = np.reshape(source.events, (-1, source.channel_count))[:, [names.index(name) for name in channels]]
+    compensated = raw @ np.linalg.inv(matrix.reshape(len(channels), -1))
+    cd19 = np.arcsinh(compensated[:, channels.index("PE-Cy5-A")] / 150)
+    labels = pd.read_csv(tmp_path / "out" / "labels.csv")["cluster"]
+    states = pd.read_csv(tmp_path / "out" / "states.csv").set_index("cluster")
+    np.testing.assert_allclose(states["CD19"], [np.median(cd19[labels == k]) for k in states.index], atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["--pooled", "--per-sample"])
+def test_tables_of_a_batch_carry_conditions(tmp_path, mode):
+    for path in FILES:
+        shutil.copy(path, tmp_path)
+    (tmp_path / "sheet.csv").write_text("file,sample,condition\nexample_A01.fcs,one,drug\nexample_A02.fcs,two,none\n")
+    out = tmp_path / "out"
+    arguments = ["batch", str(tmp_path / "sheet.csv"), mode, "--markers", ",".join(MARKERS), "--out", str(out)]
+    assert run([*arguments, *FAST]) == 0
+    numbered = ["cluster", "plate_cluster"] if mode == "--per-sample" else ["cluster"]
+    for name in ("medians.csv", "states.csv"):
+        table = pd.read_csv(out / name)
+        assert set(table.loc[table["condition"] == "drug", "sample"]) == {"one"}
+        assert table.columns[4 : 4 + len(numbered)].tolist() == numbered
+    if mode == "--per-sample":
+        matching = pd.read_csv(out / "matching.csv").set_index(["sample", "cluster"])["plate_cluster"]
+        found = pd.read_csv(out / "states.csv").set_index(["sample", "cluster"])["plate_cluster"]
+        assert (matching[found.index] == found).all()
