@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe.choices import ADVICE_ON_MARKERS, no_proteins, odd_cofactor
 from cytomoe.errors import CytomoeError, InputError
 from cytomoe.preprocessing.channels import (
     Instrument,
@@ -213,12 +214,19 @@ class _Check:
         hint = hint_of_states(names) if self.markers is None and self.panel is None else ""
         if hint:
             self.add(path, "warning", hint, LEAVE_STATES)
+        strange = no_proteins(adata, names)
+        if strange:
+            self.add(path, "warning", strange, ADVICE_ON_MARKERS)
         if len(steps) == 1:
             self.add(path, "warning", "only one marker is used", "name more with --markers")
         wanted: TransformName = "arcsinh" if self.transform == "auto" else self.transform
         transforms = {transform_name(choice, wanted) for choice in chosen}
         default = COFACTORS[instrument] if self.cofactor is None else self.cofactor
         one_cofactor = default if transforms == {"arcsinh"} and not any(c.cofactor for c in chosen) else None
+        cofactors = [c.cofactor or default if transform_name(c, wanted) == "arcsinh" else None for c in chosen]
+        odd = odd_cofactor(adata, names, cofactors, instrument)
+        if odd:
+            self.add(path, "warning", odd)
         as_they_are = tuple(transform_name(choice, wanted) == "none" for choice in chosen)
         return _Reference(path, instrument, steps, as_they_are, one_cofactor, _carried(adata))
 

@@ -16,6 +16,7 @@ import cytomoe.io
 from cytomoe.check import Finding, check_files
 from cytomoe.cli.main import run
 from cytomoe.errors import FCSError, InputError
+from cytomoe.preprocessing import Panel
 from cytomoe.saturation import ceilings
 from cytomoe.twins import hash_events, warn_of_twins
 
@@ -172,6 +173,60 @@ def test_insisting_on_a_missing_matrix_is_an_error(files: Files) -> None:
 def test_a_cofactor_beyond_the_values_is_a_warning(files: Files) -> None:
     adata = make_adata(FLOW, np.random.default_rng(0).uniform(0, 40, (2_000, len(FLOW))))
     assert "the cofactor is 150" in messages(check_files(files(adata)), "warning", "a.fcs")
+
+
+def flow_of(highest: float) -> AnnData:
+    """Fluorescence whose brightest cells reach a value."""
+    values = np.abs(np.random.default_rng(0).normal(0, 60, (2_000, len(FLOW))))
+    values[::2] += highest / 2
+    values[0] = highest
+    return make_adata(FLOW, values)
+
+
+@pytest.mark.parametrize(
+    ("highest", "cofactor", "told"),
+    [(200_000, 5, True), (200_000, None, False), (200_000, 50, False), (9_000, 5, False)],
+)
+def test_the_cofactor_of_mass_cytometry_on_fluorescence_is_a_warning(files, highest, cofactor, told) -> None:
+    found = messages(check_files(files(flow_of(highest)), cofactor=cofactor), "warning", "a.fcs")
+    assert ("the cofactor 5 on fluorescence that reaches 200,000" in found) == told
+
+
+def test_the_cofactor_of_fluorescence_on_mass_cytometry_is_a_warning(files: Files) -> None:
+    assert "leave it out for 5" in messages(check_files(files(mass()), cofactor=150), "warning", "a.fcs")
+    assert "leave it out" not in messages(check_files(files(mass())), "warning", "a.fcs")
+
+
+def test_the_cofactor_of_one_marker_in_a_panel_is_judged_too(files: Files, tmp_path: Path) -> None:
+    (tmp_path / "panel.csv").write_text("channel,marker,use,cofactor\nFITC-A,CD4,1,5\nPE-A,CD8,1,\n")
+    found = check_files(files(flow_of(200_000)), panel=Panel.read(tmp_path / "panel.csv"))
+    assert "the cofactor 5 (of CD4) on fluorescence" in messages(found, "warning", "a.fcs")
+
+
+def test_chosen_markers_that_measure_no_protein_are_a_warning(files: Files) -> None:
+    found = check_files(files(mass()), markers=["CD4", "CD8", "Time", "Event_length", "DNA1", "Ce140"])
+    told = messages(found, "warning", "a.fcs")
+    assert "no protein, and part clusters as those do: Time (time), Event_length (length), 191Ir_DNA1 (DNA)" in told
+    assert "140Ce (beads)" in told
+    assert "no protein" not in messages(check_files(files(mass()), markers=["CD4", "CD8"]), "warning", "a.fcs")
+
+
+def test_scatter_among_the_markers_is_no_warning(files: Files) -> None:
+    found = check_files(files(flow_of(200_000)), markers=["CD4", "CD8", "FSC-A"])
+    assert "no protein" not in messages(found, "warning", "a.fcs")
+
+
+def test_a_run_warns_of_what_its_markers_and_cofactor_contradict(tmp_path, capsys) -> None:
+    markers = "CD3,CD4,CD7,CD20,Cell_length"
+    arguments = [str(EXAMPLE), "--subsample", "1500", "--h5ad", "no", "--markers", markers, "--cofactor", "150"]
+    for command in ("cluster", "batch"):
+        out = tmp_path / command
+        assert run([command, *arguments, "--out", str(out)]) == 0
+        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Warning: ")]
+        kept = json.loads((out / "run.json").read_text())["warnings"]
+        for words in ("measure no protein, and part clusters as those do: Cell_length", "the cofactor 150 on mass"):
+            assert sum(words in line for line in told) == 1
+            assert sum(words in line for line in kept) == 1
 
 
 def test_a_smaller_cofactor_is_no_warning(files: Files) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe.choices import warn_of_choices
 from cytomoe.errors import InputError
 from cytomoe.preparation import Prepared
 from cytomoe.reference import Population, read_reference
@@ -115,7 +116,7 @@ def begin(job: ClusterJob, listener: Listener) -> Begun:
     prepared, prior = prepare_fit(job, training, listener, watch, prior)
     refuse_marker_columns(events, prepared.preprocessor.markers)
     n_fitted = len(prepared.expression)
-    notes = warn_of_saturation(training, prepared.preprocessor)
+    notes = [*warn_of_choices(training[0], prepared.preprocessor), *warn_of_saturation(training, prepared.preprocessor)]
     if gated is None:
         notes = [*warn_of_twins(training), *notes]
     return Begun(job, listener, watch, events, gated, held_out, n_fitted, known, prior, reference, prepared, notes)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe import processes
+from cytomoe.choices import warn_of_choices
 from cytomoe.errors import CytomoeError, InputError
 from cytomoe.fit_summary import UNSTABLE, as_shown
 from cytomoe.imports import load
@@ -172,7 +173,8 @@ def fit_model(job: ClusterJob, training: Sequence[AnnData], listener: Listener) 
     watch = Stopwatch()
     prepared, _ = prepare_fit(job, training, listener, watch, None)
     processes.stop()  # many files may be mapped yet
-    notes = [*warn_of_twins(training), *warn_of_saturation(training, prepared.preprocessor)]
+    of_choices = warn_of_choices(training[0], prepared.preprocessor)
+    notes = [*of_choices, *warn_of_twins(training), *warn_of_saturation(training, prepared.preprocessor)]
     for warning in notes:
         listener.warn(warning)
     model = train(job, prepared, listener, watch)
