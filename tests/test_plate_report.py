@@ -4,6 +4,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,6 +14,7 @@ from cytomoe.io import write_fcs
 from cytomoe.reporting.colours import SEQUENTIAL
 from cytomoe.reporting.plate_verdict import judge_batch
 from cytomoe.reporting.plates import BatchSummary, PlateDrift, colour, write_plate_report
+from cytomoe.runs.batch_tables import _profiles
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -83,6 +85,26 @@ def test_colours_run_from_none_to_the_highest_share_of_all_plates(page):
         by_place.setdefault((rect["x"], rect["y"]), []).append(rect["fill"])
     assert by_place["193", "129"] == [colour(0.1, 1.0), colour(0.9, 0.9)]
     assert by_place["385", "257"] == [colour(1.0, 1.0), colour(0.0, 0.9)]
+
+
+def test_profiles_are_dark_where_a_marker_is_highest_and_pale_where_it_hardly_differs(tmp_path):
+    medians = pd.DataFrame({"CD3": [4.0, 0.0], HOSTILE: [0.3, -0.04], "CD45": [3.0, 4.0]}, index=[1, 2])
+    text = write_plate_report(tmp_path, summary(profiles=medians)).read_text(encoding="utf-8")
+    cells = re.findall(r'background: (#[0-9a-f]{6})">(-?[0-9.]+)</td>', text)[:6]
+    assert [value for _, value in cells] == ["4.0", "0.3", "3.0", "0.0", "0.0", "4.0"]
+    fills = [fill for fill, _ in cells]
+    assert fills == [colour(share, 1.0) for share in (1, 0.17, 0, 0, 0, 0.5)]
+
+
+def test_profiles_are_the_means_of_the_samples_by_their_events():
+    clusters = {
+        "a": pd.DataFrame({"cluster": [1, 2], "events": [30, 0], "fraction": [1.0, 0.0], "CD3": [2.0, np.nan]}),
+        "b": pd.DataFrame({"cluster": [1, 2], "events": [10, 5], "fraction": [0.7, 0.3], "CD3": [4.0, 1.0]}),
+    }
+    members = pd.DataFrame(
+        {"sample": list("aabb"), "cluster": [1, 2] * 2, "number": [1, 2] * 2, "events": [30, 0, 10, 5]}
+    )
+    assert _profiles(clusters, members)["CD3"].to_dict() == {1: 2.5, 2: 1.0}
 
 
 def test_nothing_acts_and_nothing_is_loaded(page, tmp_path):

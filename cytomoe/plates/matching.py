@@ -25,11 +25,11 @@ def one_spelling(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     tables
         ``clusters.csv`` of each run by the name of its sample.
     """
-    first = _markers(next(iter(tables.values())))
+    first = markers_of(next(iter(tables.values())))
     by_fold = {fold(marker): marker for marker in first}
     renamed = {}
     for name, table in tables.items():
-        own = _markers(table)
+        own = markers_of(table)
         called = [by_fold.get(fold(marker), "") for marker in own]
         if sorted(called) != sorted(first):
             called = own if sorted(own) == sorted(first) else first
@@ -37,7 +37,7 @@ def one_spelling(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     return renamed
 
 
-def _markers(table: pd.DataFrame) -> list[str]:
+def markers_of(table: pd.DataFrame) -> list[str]:
     """Names of the markers in ``clusters.csv``, whose medians stand after the fraction."""
     columns = list(table.columns)
     return columns[columns.index("fraction") + 1 :]
@@ -66,7 +66,7 @@ def match_clusters(tables: Mapping[str, pd.DataFrame], furthest: float = FURTHES
 
     names = sorted(tables, key=lambda name: -len(tables[name]))[:1]
     names += [name for name in tables if name not in names]
-    markers = _markers(tables[names[0]])
+    markers = markers_of(tables[names[0]])
     medians: list[NDArray[np.float64]] = []
     sizes: list[float] = []
     rows = []

@@ -27,6 +27,8 @@ from cytomoe.reporting.profiles import stability_word
 LAYOUTS = ((8, 12), (16, 24))
 # Maps of fewer wells say less than the table of abundance and are folded away.
 _FEWEST_DRAWN = 8
+# A marker whose medians spread less than this share of the widest spread stays pale in the profiles.
+_PALE = 0.5
 _WELL = re.compile(r"([A-P])(\d{1,2})")
 
 
@@ -68,6 +70,9 @@ class BatchSummary:
         Samples that failed: sample, reason, plate, well.
     command
         What the user typed.
+    profiles
+        Median of each marker in each cluster, on the transformed scale, by the clusters' numbers: clusters x markers.
+        None without clusters.
     drift
         Of the samples; None where each has a model of its own.
     fitted
@@ -85,6 +90,7 @@ class BatchSummary:
     clusters: pd.DataFrame
     failed: pd.DataFrame
     command: str
+    profiles: pd.DataFrame | None = None
     drift: PlateDrift | None = None
     fitted: NDArray[np.float64] | None = None
     measures: pd.DataFrame | None = None
@@ -119,6 +125,7 @@ def _context(summary: BatchSummary) -> dict[str, Any]:
         "headline": words,
         "findings": findings,
         "clusters": _clusters(summary, shares),
+        "profiles": _profiles(summary),
         "drift": _drift(summary),
         "measures": summary.measures,
         "samples": [
@@ -155,6 +162,31 @@ def _clusters(summary: BatchSummary, shares: pd.DataFrame) -> list[dict[str, Any
         }
         for row in summary.clusters.itertuples()
     ]
+
+
+def _profiles(summary: BatchSummary) -> dict[str, Any] | None:
+    """Rows of the table of marker profiles, with their colours."""
+    if summary.profiles is None or summary.profiles.empty:
+        return None
+    lowest, spread = summary.profiles.min(), summary.profiles.max() - summary.profiles.min()
+    scaled = (summary.profiles - lowest) / spread.clip(lower=max(float(spread.max()) * _PALE, 1e-6))
+    titles = summary.clusters.set_index("number")
+    rows = [
+        {
+            "number": int(number),
+            "title": title_of(int(number), titles.loc[number, "population"], titles.loc[number, "label"]),
+            "cells": [
+                (
+                    round(float(median), 1) + 0.0,
+                    colour(scaled.loc[number, marker], 1.0),
+                    scaled.loc[number, marker] > 0.45,
+                )
+                for marker, median in medians.items()
+            ],
+        }
+        for number, medians in summary.profiles.iterrows()
+    ]
+    return {"markers": list(summary.profiles.columns), "rows": rows}
 
 
 def _drift(summary: BatchSummary) -> dict[str, Any] | None:

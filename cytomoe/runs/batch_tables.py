@@ -21,7 +21,7 @@ from cytomoe.io.run_folder import (
 )
 from cytomoe.io.written import write_csv, write_json
 from cytomoe.naming import UNKNOWN, is_known
-from cytomoe.plates.matching import match_clusters, one_spelling
+from cytomoe.plates.matching import markers_of, match_clusters, one_spelling
 from cytomoe.plates.samples import Sample
 from cytomoe.reporting.findings import lost_gates
 from cytomoe.reporting.plate_verdict import judge_drift
@@ -68,14 +68,15 @@ def write_tables(
     clusters = {s.name: read_clusters(_folder(job, s), manifests[s.name]) for s in good}
     names = pd.DataFrame([_about(sample) for sample in good], columns=_about_columns(job.samples))
     abundance, described = names.assign(events=pd.Series(dtype=int)), _described({}, _MEMBERS, "cluster")
+    profiles = None
     if clusters:
         events = pd.Series({name: distinct_events(manifest) for name, manifest in manifests.items()})
-        abundance, described = _write_clusters(job, names, events, one_spelling(clusters))
+        abundance, described, profiles = _write_clusters(job, names, events, one_spelling(clusters))
     problems = [(name, result.problem) for name, result in results.items() if result.problem]
     failed = pd.DataFrame(problems, columns=["sample", "reason"])
     write_csv(job.out / "failed.csv", failed)
     watch.lap("write")
-    _write_report(job, abundance, described, failed, manifests, warnings)
+    _write_report(job, abundance, described, profiles, failed, manifests, warnings)
     watch.lap("report")
     manifest = {
         "version": __version__,
@@ -132,7 +133,7 @@ def unlike_the_fit(job: BatchJob, results: dict[str, WellResult]) -> list[str]:
 
 def _write_clusters(
     job: BatchJob, names: pd.DataFrame, events: pd.Series[int], clusters: dict[str, pd.DataFrame]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Write the tables that need clusters.
 
     Parameters
@@ -152,6 +153,8 @@ def _write_clusters(
         ``abundance.csv``.
     DataFrame
         As :func:`_described` gives it.
+    DataFrame
+        As :func:`_profiles` gives it.
     """
     label, counts = "cluster", _counts(clusters)
     members = counts.reset_index().assign(number=lambda table: table["cluster"])
@@ -172,7 +175,7 @@ def _write_clusters(
     numbers = numbers if job.mode == "per-sample" else None
     write_csv(job.out / "medians.csv", _described_medians(medians[medians["events"] > 0], about, numbers))
     _write_states(job, about, numbers)
-    return abundance, _described(clusters, members, label)
+    return abundance, _described(clusters, members, label), _profiles(clusters, members)
 
 
 def _described_medians(medians: pd.DataFrame, about: pd.DataFrame, numbers: pd.Series[int] | None) -> pd.DataFrame:
@@ -253,6 +256,23 @@ def _described(clusters: dict[str, pd.DataFrame], members: pd.DataFrame, label: 
     return pd.DataFrame(rows, columns=columns).set_index("column")
 
 
+def _profiles(clusters: dict[str, pd.DataFrame], members: pd.DataFrame) -> pd.DataFrame:
+    """Medians of each cluster of the batch: the mean of those in its samples, by events; clusters x markers.
+
+    Parameters
+    ----------
+    clusters
+        ``clusters.csv`` of each sample, with the same markers.
+    members
+        As :func:`_described` takes them.
+    """
+    markers = markers_of(next(iter(clusters.values())))
+    medians = pd.concat(clusters, names=["sample"]).reset_index(level=0)[["sample", "cluster", *markers]]
+    parts = members[members["events"] > 0].merge(medians, on=["sample", "cluster"])
+    weights = parts["events"] / parts.groupby("number")["events"].transform("sum")
+    return parts[markers].mul(weights, axis=0).groupby(parts["number"]).sum()
+
+
 def _called(cluster: pd.Series[Any], number: int) -> str:
     """Name of a cluster of the batch, after its largest part; unknown ones bear the number that they have here."""
     name = str(cluster["population"]) if "population" in cluster and pd.notna(cluster["population"]) else ""
@@ -297,6 +317,7 @@ def _write_report(
     job: BatchJob,
     abundance: pd.DataFrame,
     clusters: pd.DataFrame,
+    profiles: pd.DataFrame | None,
     failed: pd.DataFrame,
     manifests: dict[str, dict[str, Any]],
     warnings: Sequence[str],
@@ -313,6 +334,7 @@ def _write_report(
         mode=job.mode,
         abundance=abundance,
         clusters=clusters,
+        profiles=profiles,
         failed=failed,
         command=shlex.join(job.command),
         drift=_drift(job, manifests),
