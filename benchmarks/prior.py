@@ -36,8 +36,8 @@ def read(well: str):
     source = GateSource(pattern="{plate}_{gate}_{well}.fcs")
     events = open_events(files, pattern=source.pattern)
     gated = find_gates(events, source)
-    preprocessor = Preprocessor.fit(events.adatas, markers=MARKERS, clip=False)
-    expression = np.concatenate([preprocessor.expression(adata) for adata in events.adatas])
+    preprocessor = Preprocessor.fit(events.all_raw, markers=MARKERS, clip=False)
+    expression = np.concatenate([preprocessor.expression(raw) for raw in events.all_raw])
     first = gated.overlaps.first
     return preprocessor, expression[first], gated.gates.codes[first], gated.overlaps.unique[first], gated.gates.names
 
@@ -146,8 +146,8 @@ def read_rare():
     source = GateSource(channel="label")
     events = open_events([Path(os.environ["CYTOMOE_DATA"]) / "flow/Nilsson_rare_notransform.fcs.gz"])
     gates = find_gates(events, source).gates
-    preprocessor = Preprocessor.fit(events.adatas, clip=False, exclude=[source.channel])
-    return preprocessor, preprocessor.expression(events.adatas[0]), gates.codes >= 0
+    preprocessor = Preprocessor.fit(events.all_raw, clip=False, exclude=[source.channel])
+    return preprocessor, preprocessor.expression(events.all_raw[0]), gates.codes >= 0
 
 
 def measure_rare(preprocessor, expression, rare, case, seeds):

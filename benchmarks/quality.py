@@ -98,8 +98,8 @@ def load(name: str) -> Problem:
     gated = find_gates(events, source)
     assert gated is not None
     exclude = [] if source.channel is None else [source.channel]
-    preprocessor = Preprocessor.fit(events.adatas, markers=markers, clip=False, exclude=exclude)
-    expression = np.concatenate([preprocessor.expression(adata) for adata in events.adatas])
+    preprocessor = Preprocessor.fit(events.all_raw, markers=markers, clip=False, exclude=exclude)
+    expression = np.concatenate([preprocessor.expression(raw) for raw in events.all_raw])
     return Problem(expression, gated, rare)
 
 

@@ -40,11 +40,11 @@ STEPS = (
     ("map", "cytomoe.runs.cluster", "map_and_name"),
     ("measure", "cytomoe.runs.ending", "_measure"),
     ("write labels", "cytomoe.runs.outputs", "write_labels"),
-    ("write h5ad", "cytomoe.runs.ending", "write_cells"),
+    ("write h5ad: matrices", "cytomoe.runs.cells", "_write_matrices"),
     ("write FCS", "cytomoe.runs.outputs", "write_fcs_files"),
     ("write model", "cytomoe.clusterer", "Clusterer.save"),
     ("write manifest, checksums", "cytomoe.runs.ending", "write_manifest"),
-    ("write tables", "cytomoe.runs.ending", "_write_results"),
+    ("write tables, wait for those of h5ad", "cytomoe.runs.ending", "_write_results"),
     ("report", "cytomoe.runs.ending", "report_of_run"),
 )
 

@@ -43,8 +43,7 @@ from cytomoe.twins import count_shared, hash_events
 from cytomoe.words import counted
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
+    from cytomoe.io.raw_events import RawEvents
     from cytomoe.preprocessing.preprocessor import TransformChoice
 
 Level = Literal["error", "warning", "note"]
@@ -157,25 +156,25 @@ class _Check:
 
     def file(self, path: str, data_set: int, allow_truncated: bool) -> None:
         """Check one file by itself and against the first."""
-        from cytomoe.io import read_fcs
+        from cytomoe.io.fcs_read import open_fcs, read_events
 
         if path in self.hashes:
             self.add(path, "error", "is given twice", "name each file once")
             return
         try:
-            adata = read_fcs(path, data_set=data_set, allow_truncated=allow_truncated)
+            raw = read_events(open_fcs(path, data_set=data_set, allow_truncated=allow_truncated))
         except (CytomoeError, OSError) as error:
             self.add(path, "error", _unreadable(path, error), "export the file again, or leave it out")
             return
-        for warning in fcs_record(adata).get("warnings", []):
+        for warning in fcs_record(raw).get("warnings", []):
             self.add(path, "warning", str(warning))
-        self.hashes[path] = hash_events(adata)
-        if adata.n_obs == 0:
+        self.hashes[path] = hash_events(raw)
+        if raw.n_obs == 0:
             self.add(path, "warning", "holds no events", "leave it out")
-        names = self._markers(path, adata)
-        if names and adata.n_obs and self.reference is not None:
-            self._values(path, adata, names, self.reference)
-        self._repeated(path, adata)
+        names = self._markers(path, raw)
+        if names and raw.n_obs and self.reference is not None:
+            self._values(path, raw, names, self.reference)
+        self._repeated(path, raw)
 
     def all_files(self) -> None:
         """Check what concerns all files together."""
@@ -189,32 +188,32 @@ class _Check:
             self.add("", "warning", message, f"give {FEW_EVENTS:,} events or more")
         self._shared()
 
-    def _markers(self, path: str, adata: AnnData) -> list[str]:
+    def _markers(self, path: str, raw: RawEvents) -> list[str]:
         """Find the markers in a file; the first file that has them becomes the reference. Empty after an error."""
         try:
             if self.reference is None:
-                self.reference = self._choose(path, adata)
-                return locate_steps(adata, self.reference.steps)
-            names = locate_steps(adata, self.reference.steps)
+                self.reference = self._choose(path, raw)
+                return locate_steps(raw, self.reference.steps)
+            names = locate_steps(raw, self.reference.steps)
         except InputError as error:
             advice = "correct --markers or --panel, or leave the file out"
             self.add(path, "error", _without_path(path, str(error)), advice)
             return []
-        self._compare(path, adata, self.reference)
+        self._compare(path, raw, self.reference)
         return names
 
-    def _choose(self, path: str, adata: AnnData) -> _Reference:
+    def _choose(self, path: str, raw: RawEvents) -> _Reference:
         """Choose the markers in the first file that has them; raises InputError where a run would."""
-        instrument, evidence = instrument_evidence(adata)
-        chosen = choose_markers(adata, self.markers, self.panel, self.exclude)
-        steps = tuple(name_step(adata, choice, by_panel=self.panel is not None) for choice in chosen)
+        instrument, evidence = instrument_evidence(raw)
+        chosen = choose_markers(raw, self.markers, self.panel, self.exclude)
+        steps = tuple(name_step(raw, choice, by_panel=self.panel is not None) for choice in chosen)
         self.add(path, "note", f"{instrument} cytometry ({evidence})")
         names = [choice.name for choice in chosen]
-        self.add(path, "note", describe_selection([step.marker for step in steps], left_out(adata.var, names)))
+        self.add(path, "note", describe_selection([step.marker for step in steps], left_out(raw.var, names)))
         hint = hint_of_states(names) if self.markers is None and self.panel is None else ""
         if hint:
             self.add(path, "warning", hint, LEAVE_STATES)
-        strange = no_proteins(adata, names)
+        strange = no_proteins(raw, names)
         if strange:
             self.add(path, "warning", strange, ADVICE_ON_MARKERS)
         if len(steps) == 1:
@@ -224,19 +223,19 @@ class _Check:
         default = COFACTORS[instrument] if self.cofactor is None else self.cofactor
         one_cofactor = default if transforms == {"arcsinh"} and not any(c.cofactor for c in chosen) else None
         cofactors = [c.cofactor or default if transform_name(c, wanted) == "arcsinh" else None for c in chosen]
-        odd = odd_cofactor(adata, names, cofactors, instrument)
+        odd = odd_cofactor(raw, names, cofactors, instrument)
         if odd:
             self.add(path, "warning", odd)
         as_they_are = tuple(transform_name(choice, wanted) == "none" for choice in chosen)
-        return _Reference(path, instrument, steps, as_they_are, one_cofactor, _carried(adata))
+        return _Reference(path, instrument, steps, as_they_are, one_cofactor, _carried(raw))
 
-    def _compare(self, path: str, adata: AnnData, first: _Reference) -> None:
+    def _compare(self, path: str, raw: RawEvents, first: _Reference) -> None:
         """Compare a file's instrument and panel with the reference's."""
-        instrument, evidence = instrument_evidence(adata)
+        instrument, evidence = instrument_evidence(raw)
         if instrument != first.instrument:
             message = f"is {instrument} cytometry ({evidence}) but {first.path} is {first.instrument} cytometry"
             self.add(path, "error", message, "run them apart")
-        here = _carried(adata)
+        here = _carried(raw)
         absent = [f"{channel} ({name})" for channel, name in first.carried.items() if channel not in here]
         extra = [f"{channel} ({name})" for channel, name in here.items() if channel not in first.carried]
         other = [f"{c} is {here[c]}, not {name}" for c, name in first.carried.items() if here.get(c, name) != name]
@@ -246,9 +245,9 @@ class _Check:
             level: Level = "warning" if self.markers is None and self.panel is None else "note"
             self.add(path, level, message, "the markers of the run are there; see that the same name means the same")
 
-    def _values(self, path: str, adata: AnnData, names: list[str], first: _Reference) -> None:
+    def _values(self, path: str, raw: RawEvents, names: list[str], first: _Reference) -> None:
         """Check the values of the markers in a file."""
-        values = adata.X[:, [adata.var_names.get_loc(name) for name in names]]
+        values = raw.X[:, [raw.var_names.get_loc(name) for name in names]]
         bad = non_finite_counts(values, names)
         if bad:
             message = f"has values that are not numbers: {describe_non_finite(bad)}"
@@ -257,56 +256,56 @@ class _Check:
         constant = [
             n for n, low, high in zip(names, values.min(axis=0), values.max(axis=0), strict=True) if low == high
         ]
-        if constant and adata.n_obs >= MIN_EVENTS_CONSTANT:
+        if constant and raw.n_obs >= MIN_EVENTS_CONSTANT:
             message = f"has the same value in every event: {', '.join(constant)}"
             self.add(path, "warning", message, "leave these markers out with --markers")
         saturated = ceilings(values, names)
         if saturated:
             self.add(path, "warning", f"saturated: {', '.join(map(str, saturated))}", ADVICE)
-        sign = looks_transformed(adata, names)
+        sign = looks_transformed(raw, names)
         if sign and not all(first.as_they_are):
             advice = "give the raw file, or take the values as they are with --transform none"
             self.add(path, "error", f"values look transformed already: {sign}", advice)
-        self._raw(path, adata, names, first)
+        self._raw(path, raw, names, first)
         if not sign:
-            self._cofactor(path, adata, names, first.cofactor)
-        self._compensation(path, adata, first.instrument, bool(sign))
+            self._cofactor(path, raw, names, first.cofactor)
+        self._compensation(path, raw, first.instrument, bool(sign))
 
-    def _raw(self, path: str, adata: AnnData, names: list[str], first: _Reference) -> None:
+    def _raw(self, path: str, raw: RawEvents, names: list[str], first: _Reference) -> None:
         """Tell of values that a run would take as they are, though no transform can have been done."""
         kept = [k for k, as_it_is in enumerate(first.as_they_are) if as_it_is]
-        values = linear_values(adata, [adata.var_names.get_loc(names[k]) for k in kept])
+        values = linear_values(raw, [raw.var_names.get_loc(names[k]) for k in kept])
         sign = looks_raw(values, [first.steps[k].marker for k in kept])
         if sign:
             self.add(path, "error", sign, "leave out --transform none, or transform them first (arcsinh or logicle)")
 
-    def _compensation(self, path: str, adata: AnnData, instrument: Instrument, transformed: bool) -> None:
+    def _compensation(self, path: str, raw: RawEvents, instrument: Instrument, transformed: bool) -> None:
         """Say whether a run would compensate the file, and why."""
         try:
-            plan = plan_compensation([adata], self.compensate, instrument, transformed)
+            plan = plan_compensation([raw], self.compensate, instrument, transformed)
         except InputError as error:
             self.add(path, "error", _without_path(path, str(error)))
             return
         if instrument == "mass" and not plan.apply:
             return  # as everyone expects
-        level: Level = "warning" if not plan.given and read_spillover(adata).status == "unusable" else "note"
+        level: Level = "warning" if not plan.given and read_spillover(raw).status == "unusable" else "note"
         self.add(path, level, f"{'compensated' if plan.apply else 'not compensated'}: {plan.reason}")
 
-    def _cofactor(self, path: str, adata: AnnData, names: list[str], cofactor: float | None) -> None:
+    def _cofactor(self, path: str, raw: RawEvents, names: list[str], cofactor: float | None) -> None:
         """Warn when arcsinh would leave nearly all values in its linear part, where signal and noise look alike."""
-        if cofactor is None or adata.n_obs < MIN_EVENTS_CONSTANT:
+        if cofactor is None or raw.n_obs < MIN_EVENTS_CONSTANT:
             return
-        high = np.percentile(linear_values(adata, [adata.var_names.get_loc(name) for name in names]), 99, axis=0)
+        high = np.percentile(linear_values(raw, [raw.var_names.get_loc(name) for name in names]), 99, axis=0)
         if float(high.max()) < cofactor:
             message = f"99 % of the values of every marker are below {high.max():.3g}, the cofactor is {cofactor:g}"
             self.add(path, "warning", message, "try a smaller --cofactor")
 
-    def _repeated(self, path: str, adata: AnnData) -> None:
+    def _repeated(self, path: str, raw: RawEvents) -> None:
         """Look for events that repeat another event of the same file."""
-        repeats = adata.n_obs - len(np.unique(self.hashes[path]))
+        repeats = raw.n_obs - len(np.unique(self.hashes[path]))
         if repeats:
-            level: Level = "warning" if repeats > MANY_TWINS * adata.n_obs else "note"
-            message = f"{repeats:,} of {adata.n_obs:,} events repeat another event in every channel"
+            level: Level = "warning" if repeats > MANY_TWINS * raw.n_obs else "note"
+            message = f"{repeats:,} of {raw.n_obs:,} events repeat another event in every channel"
             self.add(path, level, message, "see whether the file was concatenated twice" if level == "warning" else "")
 
     def _shared(self) -> None:
@@ -325,10 +324,10 @@ class _Check:
         self.add("", "warning", message, advice)
 
 
-def _carried(adata: AnnData) -> dict[str, str]:
+def _carried(raw: RawEvents) -> dict[str, str]:
     """Protein channels of a file with their names."""
-    channels, antigens = channel_names(adata.var)
-    kinds = classify_channels(adata.var)
+    channels, antigens = channel_names(raw.var)
+    kinds = classify_channels(raw.var)
     return {
         channel: given_name(channel, antigen) or channel
         for channel, antigen, kind in zip(channels, antigens, kinds, strict=True)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cytomoe.outlyingness import marker_ranges, outlyingness_limit
+from cytomoe.cores import on_threads
+from cytomoe.outlyingness import marker_quantiles, marker_ranges, outlyingness_limit
 
 FloatArray = NDArray[np.float32]
 
@@ -162,8 +163,8 @@ def summarise(
         covariances=covariances.astype(np.float32),
         residual_means=means.astype(np.float32),
         residual_deviations=np.sqrt(np.maximum(variances, 1e-8)).astype(np.float32),
-        quantiles=_quantiles(expression),
-        cluster_quantiles=np.array([_quantiles(expression[rows]) for rows in members]),
+        quantiles=marker_quantiles(expression, QUANTILES.tolist()).astype(np.float32),
+        cluster_quantiles=np.array(on_threads(lambda rows: _quantiles(expression[rows]), members)),
         limit=np.zeros(1, dtype=np.float32),
         ranges=marker_ranges(expression, experts, len(sizes)),
         outlyingness_limit=np.array([outlyingness_limit(expression, experts)], dtype=np.float32),

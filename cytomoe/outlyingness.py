@@ -6,6 +6,9 @@ robust distance over all projections, with the markers as the projections. What 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +30,11 @@ FOLDS = 4
 MOST_MEASURED = 20_000
 
 
+def marker_quantiles(expression: FloatArray, shares: Sequence[float]) -> NDArray[np.floating[Any]]:
+    """Quantiles of each marker over the cells, shape (shares, markers)."""
+    return np.stack(on_threads(lambda marker: np.quantile(marker, shares), expression.T), axis=1)
+
+
 def marker_ranges(expression: FloatArray, experts: NDArray[np.int64], n_clusters: int) -> FloatArray:
     """Range of each marker in each cluster.
 
@@ -45,7 +53,7 @@ def marker_ranges(expression: FloatArray, experts: NDArray[np.int64], n_clusters
         Lower edge, median and upper edge, the edges at least as far from the median as ``NARROWEST`` says; shape
         (clusters, 3, markers). The range of an empty cluster is that of all cells.
     """
-    overall = np.quantile(expression, [EDGES[0], 0.5, EDGES[1]], axis=0)
+    overall = marker_quantiles(expression, [EDGES[0], 0.5, EDGES[1]])
     narrowest = NARROWEST * (overall[2] - overall[0])
     ranges = np.repeat(overall[None], n_clusters, axis=0)
     order = np.argsort(experts, kind="stable")

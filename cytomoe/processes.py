@@ -14,7 +14,7 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from queue import SimpleQueue
@@ -36,6 +36,8 @@ _SERVE = (
     "from cytomoe.processes import serve; serve({modules!r})"
 )
 _LENGTH = 8  # bytes before each message to a process that say how long it is
+# What a process that makes partitions imports; named here, so that one can be started before anything else is imported.
+PARTITIONING = "cytomoe.similarity.helper"
 _AGAIN = "run it again, with OMP_NUM_THREADS=1 in the environment if it happens again: one process then does it all"
 
 
@@ -185,7 +187,7 @@ def share_out(
 
 
 def prepare(make: Callable[[], Callable[[Any], Any]]) -> None:
-    """Have a process of its own make what does a task, while this one does something else; see :func:`ask`.
+    """Have a process of its own make what does a task, while this one does something else; see :func:`handed`.
 
     Nothing happens where there is one core alone.
     """
@@ -196,8 +198,11 @@ def prepare(make: Callable[[], Callable[[Any], Any]]) -> None:
         _ahead[make].tell(make, ())
 
 
-def ask(make: Callable[[], Callable[[Task], Result]], task: Task) -> Result:
-    """The result of a task, of the process that was prepared for it, or of this one where there is none any more.
+@contextlib.contextmanager
+def handed(make: Callable[[], Callable[[Task], Result]], task: Task) -> Iterator[Callable[[], Result]]:
+    """Have a task done beside what is done within; gives what waits for its result.
+
+    It is done by the process that was prepared for it or, where there is none any more, by this one when it waits.
 
     Parameters
     ----------
@@ -207,17 +212,23 @@ def ask(make: Callable[[], Callable[[Task], Result]], task: Task) -> Result:
         The only one: the process ends with it.
     """
     process = _ahead.pop(make, None)
-    if process is not None:
-        try:
-            process.answer()
-            process.tell(None, task)
-            result: Result = process.answer()
-            return result
-        except RunError:  # killed, so it is done here
-            pass
-        finally:
+
+    def result() -> Result:
+        if process is not None:
+            with contextlib.suppress(RunError):  # killed, so it is done here
+                process.answer()  # that it made what does the task
+                answer: Result = process.answer()
+                return answer
+        return make()(task)
+
+    try:
+        if process is not None:
+            with contextlib.suppress(RunError):
+                process.tell(None, task)
+        yield result
+    finally:
+        if process is not None:
             process.end()
-    return make()(task)
 
 
 def serve(modules: Sequence[str]) -> None:

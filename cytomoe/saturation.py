@@ -17,8 +17,7 @@ from cytomoe.preprocessing.channels import source_name
 from cytomoe.words import percent
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
+    from cytomoe.io.raw_events import Raw
     from cytomoe.preprocessing import Preprocessor
 
 # A channel is called saturated where at least this share of the events, and so many, have its highest value ...
@@ -70,7 +69,7 @@ def ceilings(values: NDArray[Any], names: Sequence[str]) -> list[Ceiling]:
     return found
 
 
-def warn_of_saturation(adatas: Sequence[AnnData], preprocessor: Preprocessor) -> list[str]:
+def warn_of_saturation(adatas: Sequence[Raw], preprocessor: Preprocessor) -> list[str]:
     """A line for the user where markers are saturated: of each the file where it is worst.
 
     Parameters

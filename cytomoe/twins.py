@@ -14,7 +14,7 @@ from cytomoe.preprocessing.channels import channel_names
 from cytomoe.words import listed, percent
 
 if TYPE_CHECKING:
-    from anndata import AnnData
+    from cytomoe.io.raw_events import Raw, RawEvents
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, spreads bits
 # Fewer than this share of the events may be alike by chance, where there are few channels of whole numbers.
@@ -31,7 +31,7 @@ _NONE = np.zeros(0, dtype=np.uint64)
 _TWINS = "stand in more than one file"  # by which a warning is known again
 
 
-def hash_events(adata: AnnData) -> NDArray[np.uint64]:
+def hash_events(adata: Raw) -> NDArray[np.uint64]:
     """Hash each event over all channels, so that equal events of files with the same channels hash alike.
 
     Parameters
@@ -61,28 +61,28 @@ def hash_events(adata: AnnData) -> NDArray[np.uint64]:
     return hashes ^ (hashes >> np.uint64(32))
 
 
-def without_twins(adatas: Sequence[AnnData], samples: Sequence[str]) -> list[AnnData]:
+def without_twins(files: Sequence[RawEvents], samples: Sequence[str]) -> list[RawEvents]:
     """Files without the events that an earlier file of the same sample holds, as those of overlapping gates do.
 
     Parameters
     ----------
-    adatas
+    files
         Events of each file, raw.
     samples
         Name of each file's sample.
     """
     seen: dict[str, NDArray[np.uint64]] = {}
     kept = []
-    for adata, sample in zip(adatas, samples, strict=True):
-        hashes = hash_events(adata)
+    for raw, sample in zip(files, samples, strict=True):
+        hashes = hash_events(raw)
         before = seen.get(sample, hashes[:0])
         new = ~np.isin(hashes, before)
-        kept.append(adata if new.all() else adata[new].copy())
+        kept.append(raw if new.all() else raw.take(new))
         seen[sample] = np.concatenate([before, hashes[new]])
     return kept
 
 
-def warn_of_twins(adatas: Sequence[AnnData]) -> list[str]:
+def warn_of_twins(adatas: Sequence[Raw]) -> list[str]:
     """A line for the user where events stand in more than one of the files and so count more than once.
 
     Parameters
@@ -126,9 +126,9 @@ class SharedEvents:
         self._bound = np.uint64(min(_DRAWN / max(n_events, 1), 1) * float(2**64 - 2**11))
         self._hashes: list[list[NDArray[np.uint64]]] = [[] for _ in names]
 
-    def look(self, index: int, adata: AnnData) -> None:
+    def look(self, index: int, raw: Raw) -> None:
         """Look at the next piece of a file."""
-        hashes = hash_events(adata)
+        hashes = hash_events(raw)
         self._hashes[index].append(hashes[hashes <= self._bound])
 
     def sketch(self) -> str:

@@ -12,10 +12,10 @@ import pytest
 from anndata import AnnData
 from handmade import FLOW, MASS, make_adata
 
-import cytomoe.io
 from cytomoe.check import Finding, check_files
 from cytomoe.cli.main import run
 from cytomoe.errors import FCSError, InputError
+from cytomoe.io import fcs_read
 from cytomoe.preprocessing import Panel
 from cytomoe.saturation import ceilings
 from cytomoe.twins import hash_events, warn_of_twins
@@ -32,14 +32,15 @@ def files(monkeypatch: pytest.MonkeyPatch) -> Files:
     def make(*contents: AnnData | Exception) -> list[str]:
         stored = {f"{letter}.fcs": content for letter, content in zip("abcdef", contents, strict=False)}
 
-        def read_fcs(path: str, **_: object) -> AnnData:
+        def open_fcs(path: str, **_: object) -> AnnData:
             content = stored[path]
             if isinstance(content, Exception):
                 raise content
             content.uns["fcs"]["path"] = path
             return content
 
-        monkeypatch.setattr(cytomoe.io, "read_fcs", read_fcs, raising=False)
+        monkeypatch.setattr(fcs_read, "open_fcs", open_fcs)
+        monkeypatch.setattr(fcs_read, "read_events", lambda opened: opened)
         return list(stored)
 
     return make

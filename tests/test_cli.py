@@ -249,6 +249,14 @@ def test_help_answers_at_once():
     assert time.perf_counter() - started < 30  # a hang; the real figure is measured in benchmarks
 
 
+def test_a_run_without_h5ad_has_no_use_for_anndata(clustered, tmp_path):
+    arguments = ["predict", clustered / "model.cytomoe", WELL, "--out", tmp_path / "run", "--h5ad", "no"]
+    code = f"import sys; from cytomoe.cli.main import run; run({list(map(str, arguments))}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "torch" in (loaded := done.stdout.splitlines()[-1].split())
+    assert "anndata" not in loaded
+
+
 def test_each_command_has_an_example_in_its_help():
     for command in cli.commands.values():
         assert "Example" in (command.help or ""), command.name

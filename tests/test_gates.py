@@ -194,7 +194,7 @@ def test_a_gate_is_measured_the_same_whether_the_file_of_the_rest_holds_its_even
         write_fcs(well[gated], files[0])
         write_fcs(rest, files[1])
         gates = find_gates(events := open_events(files, pattern="{gate}_{well}.fcs"), GateSource("{gate}_{well}.fcs"))
-        clusters = np.concatenate([np.asarray(adata[:, "CD4"].X).ravel() > 10 for adata in events.adatas]) + 1
+        clusters = np.concatenate([raw.X[:, raw.var_names.get_loc("CD4")] > 10 for raw in events.all_raw]) + 1
         measured.append(evaluate(clusters, gates.gates, unique=gates.overlaps.unique))
         assert "1,391 events in 1 gate; the other 72.2 % lie in none" in describe_gates(gates)
     assert measured[0] == measured[1]

@@ -66,6 +66,10 @@ def process_of_task(task):
     return os.getpid()
 
 
+def sleeper():
+    return time.sleep
+
+
 def ready():
     return process_of_task
 
@@ -73,15 +77,26 @@ def ready():
 def test_what_was_prepared_in_a_process_is_done_there_once_and_else_here(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     processes.prepare(ready)
-    assert processes.ask(ready, None) != os.getpid()
-    assert processes.ask(ready, None) == os.getpid()
+    with processes.handed(ready, None) as there, processes.handed(ready, None) as here:
+        assert there() != os.getpid()
+        assert here() == os.getpid()
 
 
 def test_what_was_prepared_is_done_here_where_its_process_was_killed(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     processes.prepare(ready)
     os.kill(processes._ahead[ready].pid, signal.SIGKILL)
-    assert processes.ask(ready, None) == os.getpid()
+    with processes.handed(ready, None) as result:
+        assert result() == os.getpid()
+
+
+def test_what_was_handed_over_ends_where_nobody_waits_for_it(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    processes.prepare(sleeper)
+    process = processes._ahead[sleeper]
+    with pytest.raises(OSError, match="full"), processes.handed(sleeper, 600):
+        raise OSError("the disk is full")
+    assert process._python.poll() is not None
 
 
 def test_a_file_in_the_folder_of_the_user_is_no_module(two_processes, tmp_path, monkeypatch):

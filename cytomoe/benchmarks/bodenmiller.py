@@ -126,9 +126,9 @@ def measure_well(unit: Unit, request: Request, paths: list[Path]) -> list[Row]:
     held_out = holdout_mask(gated.overlaps.event, HOLDOUT, np.random.default_rng([seed, 1]))
     fitted = gated.overlaps.first & ~held_out
     parts = np.split(fitted, np.cumsum(events.sizes)[:-1])
-    training = [adata[rows] for adata, rows in zip(events.adatas, parts, strict=True) if rows.any()]
+    training = [raw.take(rows) for raw, rows in zip(events.all_raw, parts, strict=True) if rows.any()]
     preprocessor = Preprocessor.fit(training, markers=MARKERS, clip=settings.clips_noise)
-    expression = np.concatenate([preprocessor.expression(adata) for adata in events.adatas])
+    expression = np.concatenate([preprocessor.expression(raw) for raw in events.all_raw])
     reading = time.perf_counter() - started
     rows: list[Row] = []
     for method in (OWN, *request.baselines):

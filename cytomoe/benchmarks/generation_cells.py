@@ -155,10 +155,12 @@ def _read(files: list[str], settings: Settings, seed: int, request: Request) -> 
     fitted[chosen] = True
     fitted &= ~held_out
     splits = np.cumsum(events.sizes)[:-1]
-    training = [a[rows] for a, rows in zip(events.adatas, np.split(fitted, splits), strict=True) if rows.any()]
+    training = [
+        raw.take(rows) for raw, rows in zip(events.all_raw, np.split(fitted, splits), strict=True) if rows.any()
+    ]
     markers = MARKERS if is_well else None
     preprocessor = Preprocessor.fit(training, markers=markers, clip=settings.clips_noise)
-    expression = np.concatenate([preprocessor.expression(adata) for adata in events.adatas])
+    expression = np.concatenate([preprocessor.expression(raw) for raw in events.all_raw])
     return Cells(preprocessor, expression[fitted], expression[held_out])
 
 

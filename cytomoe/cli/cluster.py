@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cytomoe import processes
 from cytomoe.cli import options
 from cytomoe.cli.console import default_out, listening, print_result
 
@@ -54,6 +55,10 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
       cytomoe cluster blood.fcs --prior some_gated_cells.csv
       cytomoe cluster flow.fcs --gate-file gates.csv --out result
     """
+    settings = options.settings(choices)
+    if settings.similarity == "valleys":
+        processes.start([processes.PARTITIONING])  # while this one imports the rest
+
     from cytomoe.runs.cluster import run_cluster
     from cytomoe.runs.gating import PriorSource
     from cytomoe.runs.orders import ClusterJob
@@ -62,7 +67,7 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
         files=files,
         out=choices["out"] or default_out(files),
         preprocessing=options.preprocessing_choice(choices),
-        settings=options.settings(choices),
+        settings=settings,
         seed=choices["seed"],
         device=choices["device"],
         subsample=choices["subsample"],

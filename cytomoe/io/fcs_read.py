@@ -18,6 +18,7 @@ from cytomoe.io.fcs_names import channel_names, event_names, missing_names
 from cytomoe.io.fcs_offsets import locate_data
 from cytomoe.io.fcs_source import FCSSource, open_source
 from cytomoe.io.fcs_text import keyword_offset, read_text
+from cytomoe.io.raw_events import RawEvents
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,18 +172,21 @@ def to_anndata(data_set: FCSDataSet, start: int = 0, stop: int | None = None) ->
     import anndata
     import pandas as pd
 
-    first, last, _ = slice(start, stop).indices(data_set.n_events)
-    n_events = max(last - first, 0)
-    obs = pd.DataFrame(index=missing_names(n_events))
-    var = channel_table(data_set.channels)
-    values, masked = data_set._read(first, first + n_events)
-    uns = {"fcs": _provenance(data_set, masked)}
+    events = read_events(data_set, start, stop)
+    obs = pd.DataFrame(index=missing_names(events.n_obs))
     # AnnData looks for duplicates among the names that it is made with, at 160 MB and half a second per million.
     # These can't have any, so it is made without names and given them afterwards.
     with anndata.settings.override(check_uniqueness=False):
-        adata = anndata.AnnData(values, obs=obs, var=var, uns=uns)
-    adata.obs_names = event_names(n_events)
+        adata = anndata.AnnData(events.X, obs=obs, var=events.var, uns=dict(events.uns))
+    adata.obs_names = event_names(events.n_obs)
     return adata
+
+
+def read_events(data_set: FCSDataSet, start: int = 0, stop: int | None = None) -> RawEvents:
+    """Events of an opened data set, or a slice of them, without names."""
+    first, last, _ = slice(start, stop).indices(data_set.n_events)
+    values, masked = data_set._read(first, max(first, last))
+    return RawEvents(values, channel_table(data_set.channels), {"fcs": _provenance(data_set, masked)})
 
 
 def channel_table(channels: Sequence[Channel]) -> pd.DataFrame:

@@ -21,9 +21,10 @@ from cytomoe.errors import InputError, RunError
 from cytomoe.io.atomic import atomic_path
 from cytomoe.io.fcs_names import distinct
 from cytomoe.io.fcs_read import FCSDataSet
+from cytomoe.io.raw_events import RawEvents
 
 if TYPE_CHECKING:
-    from anndata import AnnData
+    from cytomoe.io.raw_events import Raw
 
 _DELIMITER = "/"  # flowio's
 _CHANNEL_KEYWORD = re.compile(r"(\$?)P([0-9]{1,6})([A-Z]+)")
@@ -49,7 +50,7 @@ class _Column:
 
 
 def write_fcs(
-    source: AnnData | FCSDataSet,
+    source: Raw | FCSDataSet,
     path: str | os.PathLike[str],
     *,
     extra: Mapping[str, npt.ArrayLike] | None = None,
@@ -123,18 +124,18 @@ class _Contents:
     keywords: Mapping[str, str]
 
 
-def _contents(source: AnnData | FCSDataSet) -> _Contents:
+def _contents(source: Raw | FCSDataSet) -> _Contents:
     if isinstance(source, FCSDataSet):
         columns = [
             _Column(c.name, c.antigen, c.range, c.gain, c.log, n) for n, c in enumerate(source.channels, start=1)
         ]
         return _Contents(source.n_events, source.values, columns, source.keywords)
     keywords: Mapping[str, str] = source.uns.get("fcs", {}).get("keywords", {})
-    values = np.asarray(source.layers.get("raw", source.X))
+    values = np.asarray(source.X if isinstance(source, RawEvents) else source.layers.get("raw", source.X))
     return _Contents(len(values), lambda start, stop: values[start:stop], _columns_of(source, keywords), keywords)
 
 
-def _columns_of(adata: AnnData, keywords: Mapping[str, str]) -> list[_Column]:
+def _columns_of(adata: Raw, keywords: Mapping[str, str]) -> list[_Column]:
     """The channels of an AnnData, each with its number in the keywords."""
     numbers: dict[str, list[int]] = {}
     for n in range(int(keywords.get("$PAR", "0")), 0, -1):

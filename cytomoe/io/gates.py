@@ -24,7 +24,7 @@ from cytomoe.io.given_tables import read_rows
 from cytomoe.words import counted
 
 if TYPE_CHECKING:
-    from anndata import AnnData
+    from cytomoe.io.raw_events import Raw
 
 # How files say that an event lies in no gate, compared without regard to case.
 NO_GATE = frozenset({"", "unlabeled", "unlabelled", "ungated", "unassigned", "na", "nan", "0", "0.0"})
@@ -207,7 +207,7 @@ def gates_from_files(gates: Sequence[str], sizes: Sequence[int]) -> Gates:
     return Gates.from_labels(np.repeat(np.array(gates, dtype=object), sizes))
 
 
-def gates_from_channel(sample: AnnData, channel: str) -> Gates:
+def gates_from_channel(sample: Raw, channel: str) -> Gates:
     """Gates that stand as numbers in a channel of the file; 0 and NaN mean no gate.
 
     Parameters
@@ -294,7 +294,7 @@ def _expression(literals: list[str], fields: list[str], repeat: str) -> re.Patte
     return re.compile("".join(pieces))
 
 
-def _channel_position(sample: AnnData, channel: str) -> int:
+def _channel_position(sample: Raw, channel: str) -> int:
     """Position of the channel that the user named."""
     columns = [list(map(str, sample.var_names))]
     columns += [list(map(str, sample.var[name])) for name in ("channel", "antigen") if name in sample.var]

@@ -14,8 +14,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
-    from anndata import AnnData
     from numpy.typing import NDArray
+
+    from cytomoe.io.raw_events import Raw
 
 ChannelKind = Literal[
     "protein",
@@ -279,12 +280,12 @@ def _one_pulse_measure(
     return kept
 
 
-def instrument_kind(adata: AnnData) -> Instrument:
+def instrument_kind(adata: Raw) -> Instrument:
     """Kind of instrument a file was taken on; see `instrument_evidence`."""
     return instrument_evidence(adata)[0]
 
 
-def instrument_evidence(adata: AnnData) -> tuple[Instrument, str]:
+def instrument_evidence(adata: Raw) -> tuple[Instrument, str]:
     """Decide whether a file is mass or fluorescence cytometry, and say why.
 
     Parameters
@@ -350,17 +351,17 @@ def column(var: pd.DataFrame, name: str, default: Any) -> list[Any]:
     return [str(i) for i in var.index] if default is None else [default] * len(var)
 
 
-def keyword(adata: AnnData, name: str) -> str:
+def keyword(adata: Raw, name: str) -> str:
     """Value of an FCS keyword (upper case) of a file; empty when it has none."""
     return str(fcs_record(adata).get("keywords", {}).get(name, ""))
 
 
-def source_name(adata: AnnData) -> str:
+def source_name(adata: Raw) -> str:
     """Name of the file that data came from, for messages."""
     return str(fcs_record(adata).get("path") or "the data")
 
 
-def fcs_record(adata: AnnData) -> dict[str, Any]:
+def fcs_record(adata: Raw) -> dict[str, Any]:
     """Record that the reader left of a file in ``uns["fcs"]``; empty for data that came another way."""
     return cast("dict[str, Any]", adata.uns.get("fcs", {}))
 

@@ -17,7 +17,7 @@ from cytomoe.errors import InputError
 from cytomoe.preprocessing.channels import Instrument, channel_names, fold, keyword, source_name
 
 if TYPE_CHECKING:
-    from anndata import AnnData
+    from cytomoe.io.raw_events import Raw
 
 SpilloverStatus = Literal["usable", "identity", "unusable", "absent"]
 
@@ -72,7 +72,7 @@ class Spillover:
             raise ValueError("the spillover matrix can't be inverted")
         return cls(channels, matrix)
 
-    def positions(self, adata: AnnData) -> list[int] | None:
+    def positions(self, adata: Raw) -> list[int] | None:
         """Columns of the matrix's channels in a file; None when one is missing."""
         found = [channel_position(adata, channel) for channel in self.channels]
         return None if None in found else [p for p in found if p is not None]
@@ -112,12 +112,12 @@ class CompensationPlan:
     given: bool = False
 
 
-def is_synthetic(adata: AnnData) -> bool:
+def is_synthetic(adata: Raw) -> bool:
     """Whether the cells were generated, and so are compensated; their values are in the units of raw ones."""
     return keyword(adata, "$COM").startswith(SYNTHETIC)
 
 
-def channel_position(adata: AnnData, channel: str) -> int | None:
+def channel_position(adata: Raw, channel: str) -> int | None:
     """Column of a channel by $PnN, as written or without case and punctuation; None when absent or ambiguous."""
     names, _ = channel_names(adata.var)
     for spell in (str, fold):
@@ -127,7 +127,7 @@ def channel_position(adata: AnnData, channel: str) -> int | None:
     return None
 
 
-def read_spillover(adata: AnnData) -> SpilloverReport:
+def read_spillover(adata: Raw) -> SpilloverReport:
     """Find a file's spillover matrix and say whether it can be used.
 
     Parameters
@@ -147,7 +147,7 @@ def read_spillover(adata: AnnData) -> SpilloverReport:
     return reports[0] if reports else SpilloverReport("absent", "the file holds no spillover matrix")
 
 
-def _judge(adata: AnnData, name: str, text: str) -> SpilloverReport:
+def _judge(adata: Raw, name: str, text: str) -> SpilloverReport:
     """Judge one keyword: "n,name 1,...,name n,value 1,...,value n*n"."""
 
     def unusable(problem: str) -> SpilloverReport:
@@ -181,7 +181,7 @@ def _judge(adata: AnnData, name: str, text: str) -> SpilloverReport:
 
 
 def plan_compensation(
-    adatas: Sequence[AnnData], mode: CompensateMode, instrument: Instrument, transformed: bool
+    adatas: Sequence[Raw], mode: CompensateMode, instrument: Instrument, transformed: bool
 ) -> CompensationPlan:
     """Decide whether a run compensates.
 
@@ -236,7 +236,7 @@ def plan_compensation(
     return CompensationPlan(False, reports[0].reason)
 
 
-def spillover_for(adata: AnnData, fallback: Spillover | None) -> Spillover | None:
+def spillover_for(adata: Raw, fallback: Spillover | None) -> Spillover | None:
     """Matrix for a file of a run that compensates: its own, else the stored one; None when its own is the identity.
 
     Raises
@@ -256,7 +256,7 @@ def spillover_for(adata: AnnData, fallback: Spillover | None) -> Spillover | Non
     return fallback
 
 
-def refuse_lacking(adata: AnnData, spillover: Spillover) -> None:
+def refuse_lacking(adata: Raw, spillover: Spillover) -> None:
     """Raise InputError if a file lacks channels of a matrix that was given."""
     missing = [channel for channel in spillover.channels if channel_position(adata, channel) is None]
     if missing:

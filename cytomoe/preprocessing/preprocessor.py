@@ -53,7 +53,7 @@ from cytomoe.preprocessing.transform import (
 )
 
 if TYPE_CHECKING:
-    from anndata import AnnData
+    from cytomoe.io.raw_events import Raw
 
 FloatArray = NDArray[np.float32]
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -102,7 +102,7 @@ class Preprocessor:
     @classmethod
     def fit(
         cls,
-        adatas: Sequence[AnnData],
+        adatas: Sequence[Raw],
         *,
         markers: Sequence[str] | None = None,
         panel: Panel | None = None,
@@ -177,7 +177,7 @@ class Preprocessor:
             raise InputError(f"{', '.join(map(source_name, adatas))}: no event has numbers in all markers")
         return fitted._fit_scaling(expressions)
 
-    def _fit_logicle(self, adatas: Sequence[AnnData], nan: NanPolicy) -> Preprocessor:
+    def _fit_logicle(self, adatas: Sequence[Raw], nan: NanPolicy) -> Preprocessor:
         """Fit the linear part of each logicle scale to the marker's compensated values."""
         fitted = [i for i, step in enumerate(self.steps) if step.transform.name == "logicle"]
         if not fitted:
@@ -220,7 +220,7 @@ class Preprocessor:
     def _high(self) -> FloatArray:
         return np.array([step.high for step in self.steps], dtype=np.float32)
 
-    def locate(self, adata: AnnData) -> list[str]:
+    def locate(self, adata: Raw) -> list[str]:
         """Find the markers' channels in a file.
 
         Each is found by its channel name, unless that carries another antigen there, and then by its antigen.
@@ -237,7 +237,7 @@ class Preprocessor:
         """
         return locate_steps(adata, self.steps)
 
-    def expression(self, adata: AnnData, *, judge_scale: bool = True, nan: NanPolicy = "refuse") -> FloatArray:
+    def expression(self, adata: Raw, *, judge_scale: bool = True, nan: NanPolicy = "refuse") -> FloatArray:
         """Compensate and transform a file's markers, without scaling; the similarity is computed on these values.
 
         Parameters
@@ -275,7 +275,7 @@ class Preprocessor:
         expression[left_out] = np.nan
         return expression
 
-    def not_numbers(self, adata: AnnData) -> dict[str, tuple[int, int]]:
+    def not_numbers(self, adata: Raw) -> dict[str, tuple[int, int]]:
         """NaN and infinite values that `expression` comes upon: name of the channel to both counts."""
         needed = self._needed(adata, self.locate(adata))
         with np.errstate(over="ignore"):  # what is beyond float32 is infinite
@@ -298,7 +298,7 @@ class Preprocessor:
         """Scale (events, markers) transformed values to [0, 1] by the limits of the training events; float32."""
         return scale(expression, self._low, self._high)
 
-    def transform(self, adata: AnnData) -> FloatArray:
+    def transform(self, adata: Raw) -> FloatArray:
         """Turn a file into the network's input: (events, markers) float32 in [0, 1]; raises as `expression`."""
         return self.scale(self.expression(adata))
 
@@ -348,7 +348,7 @@ class Preprocessor:
                 f"the stored preprocessing is damaged or from another version of cytomoe: {reason}"
             ) from error
 
-    def _linear(self, adata: AnnData, names: list[str], nan: NanPolicy) -> FloatArray:
+    def _linear(self, adata: Raw, names: list[str], nan: NanPolicy) -> FloatArray:
         """Linear, compensated values of the markers, (events, markers); a copy."""
         needed = self._needed(adata, names)
         values = linear_values(adata, needed, nan)
@@ -359,13 +359,13 @@ class Preprocessor:
         compensate_in_place(values, spillover.matrix, [needed.index(p) for p in positions])
         return np.ascontiguousarray(values[:, : len(names)])
 
-    def _needed(self, adata: AnnData, names: list[str]) -> list[int]:
+    def _needed(self, adata: Raw, names: list[str]) -> list[int]:
         """Columns of the markers, and after them those that compensation needs besides."""
         positions = [int(adata.var_names.get_loc(name)) for name in names]
         found = self._matrix(adata, positions)
         return positions if found is None else list(dict.fromkeys([*positions, *found[1]]))
 
-    def spillover_of(self, adata: AnnData) -> Spillover | None:
+    def spillover_of(self, adata: Raw) -> Spillover | None:
         """Matrix that a file is compensated with; None where it is not. Raises as `spillover_for`."""
         if is_synthetic(adata):
             return None
@@ -374,7 +374,7 @@ class Preprocessor:
             return self.spillover
         return spillover_for(adata, self.spillover) if self.compensate else None
 
-    def _matrix(self, adata: AnnData, positions: list[int]) -> tuple[Spillover, list[int]] | None:
+    def _matrix(self, adata: Raw, positions: list[int]) -> tuple[Spillover, list[int]] | None:
         """The matrix that compensates a file, and its columns in it; None where none of the markers is in it."""
         spillover = self.spillover_of(adata)
         matrix_positions = spillover.positions(adata) if spillover is not None else None
@@ -382,7 +382,7 @@ class Preprocessor:
             return None
         return spillover, matrix_positions
 
-    def refuse_other_scale(self, adata: AnnData, remedy: str = "give the raw file: the model transforms it") -> None:
+    def refuse_other_scale(self, adata: Raw, remedy: str = "give the raw file: the model transforms it") -> None:
         """Raise InputError if a file's values look transformed when raw ones are expected, or the other way round."""
         names = self.locate(adata)
         if self.pretransformed:
@@ -412,7 +412,7 @@ class Preprocessor:
         return text + ("; values below 0 set to 0" if clipped else "")
 
 
-def warn_uncompensated(adata: AnnData, preprocessor: Preprocessor) -> None:
+def warn_uncompensated(adata: Raw, preprocessor: Preprocessor) -> None:
     """Warn of raw fluorescence values that are not compensated because their matrix is lost or can't be used.
 
     A file that never had a matrix is nothing to warn of; data whose record of the file is gone (``anndata.concat``
@@ -457,7 +457,7 @@ def _check_state(state: dict[str, Any], steps: Sequence[MarkerStep]) -> None:
 
 
 def _check_options(
-    adatas: Sequence[AnnData],
+    adatas: Sequence[Raw],
     markers: Sequence[str] | None,
     panel: Panel | None,
     transform: TransformChoice,

@@ -15,7 +15,7 @@ from cytomoe.preprocessing.panel import Panel, PanelMarker
 from cytomoe.preprocessing.transform import MarkerTransform, NanPolicy, TransformName, linear_values, scale_top
 
 if TYPE_CHECKING:
-    from anndata import AnnData
+    from cytomoe.io.raw_events import Raw
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class MarkerStep:
     high: float = 1.0
 
 
-def one_instrument(adatas: Sequence[AnnData]) -> tuple[Instrument, str]:
+def one_instrument(adatas: Sequence[Raw]) -> tuple[Instrument, str]:
     """Kind of instrument of all files, with the first one's evidence."""
     instrument, evidence = instrument_evidence(adatas[0])
     for adata in adatas[1:]:
@@ -56,7 +56,7 @@ def one_instrument(adatas: Sequence[AnnData]) -> tuple[Instrument, str]:
 
 
 def choose_markers(
-    adata: AnnData, markers: Sequence[str] | None, panel: Panel | None, exclude: Collection[str]
+    adata: Raw, markers: Sequence[str] | None, panel: Panel | None, exclude: Collection[str]
 ) -> list[PanelMarker]:
     """Choose the markers of a run in its first file; raises as `select_markers` and `Panel.find`."""
     source = source_name(adata)
@@ -68,7 +68,7 @@ def choose_markers(
     return chosen
 
 
-def name_step(adata: AnnData, choice: PanelMarker, *, by_panel: bool) -> MarkerStep:
+def name_step(adata: Raw, choice: PanelMarker, *, by_panel: bool) -> MarkerStep:
     """Make the step of a marker as far as its names go; its transform is still "none".
 
     Parameters
@@ -93,7 +93,7 @@ def transform_name(choice: PanelMarker, wanted: TransformName) -> TransformName:
 def transform_step(
     step: MarkerStep,
     choice: PanelMarker,
-    adatas: Sequence[AnnData],
+    adatas: Sequence[Raw],
     wanted: TransformName,
     cofactor: float,
     nan: NanPolicy = "refuse",
@@ -122,13 +122,13 @@ def transform_step(
     return step
 
 
-def _top(adata: AnnData, step: MarkerStep, nan: NanPolicy) -> float:
+def _top(adata: Raw, step: MarkerStep, nan: NanPolicy) -> float:
     name = locate_steps(adata, (step,))[0]
     values = linear_values(adata, [adata.var_names.get_loc(name)], nan)
     return max(scale_top(adata.var.loc[name]), float(values.max(initial=0.0, where=~np.isnan(values))))
 
 
-def locate_steps(adata: AnnData, steps: Sequence[MarkerStep]) -> list[str]:
+def locate_steps(adata: Raw, steps: Sequence[MarkerStep]) -> list[str]:
     """Find the markers' channels in a file: names from ``adata.var_names``, one for each step.
 
     Raises

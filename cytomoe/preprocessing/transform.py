@@ -19,7 +19,8 @@ from cytomoe.preprocessing.channels import Instrument, channel_names, classify_c
 
 if TYPE_CHECKING:
     import pandas as pd
-    from anndata import AnnData
+
+    from cytomoe.io.raw_events import Raw
 
 TransformName = Literal["arcsinh", "logicle", "none"]
 # What is done to events with a NaN or infinite value in a channel that is used.
@@ -159,7 +160,7 @@ def log_amplification(channel: Mapping[Hashable, Any] | pd.Series[Any]) -> tuple
     return decades, offset if offset > 0 else 1.0
 
 
-def linear_values(adata: AnnData, positions: Sequence[int], nan: NanPolicy = "refuse") -> FloatArray:
+def linear_values(adata: Raw, positions: Sequence[int], nan: NanPolicy = "refuse") -> FloatArray:
     """Copy channels of a file as linear values: channel numbers of logarithmic amplifiers ($PnE) are undone.
 
     Parameters
@@ -232,7 +233,7 @@ def describe_non_finite(counts: dict[str, tuple[int, int]]) -> str:
     return ", ".join(parts)
 
 
-def refuse_non_finite(values: NDArray[np.floating], names: Sequence[str], adata: AnnData) -> None:
+def refuse_non_finite(values: NDArray[np.floating], names: Sequence[str], adata: Raw) -> None:
     """Raise InputError when a value of a used channel is NaN or infinite, with the counts of each channel."""
     counts = non_finite_counts(values, names)
     if counts:
@@ -243,7 +244,7 @@ def refuse_non_finite(values: NDArray[np.floating], names: Sequence[str], adata:
         )
 
 
-def looks_transformed(adata: AnnData, markers: Sequence[str]) -> str | None:
+def looks_transformed(adata: Raw, markers: Sequence[str]) -> str | None:
     """Tell whether the values look transformed already, and by what sign.
 
     It would rather miss transformed data than refuse raw data: the values are judged over all proteins of the file
@@ -308,7 +309,7 @@ def looks_raw(values: NDArray[np.floating], markers: Sequence[str]) -> str | Non
     )
 
 
-def _flowcore_ranges(adata: AnnData, markers: Sequence[str]) -> tuple[str, float, float] | None:
+def _flowcore_ranges(adata: Raw, markers: Sequence[str]) -> tuple[str, float, float] | None:
     """First marker whose range, as flowCore noted it on writing, lies far below its $PnR: name, noted range, $PnR."""
     numbers: dict[str, int] = {}
     for n in range(1, adata.n_vars + 1):

@@ -7,7 +7,8 @@ map.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from cytomoe.io.tables import read_safe_table
 from cytomoe.io.written import write_csv
-from cytomoe.processes import ask, prepare
+from cytomoe.processes import handed, prepare
 from cytomoe.reporting.run_files import Cells, RunFiles
 
 FILE_NAME = "embedding.csv"
@@ -43,22 +44,31 @@ class Embedding:
     points: NDArray[np.float32]
 
 
-def embed(run: RunFiles) -> Embedding:
-    """Map of a run: the one kept in its folder, or a new one, which is kept."""
+@contextmanager
+def embedded(run: RunFiles) -> Iterator[Callable[[], Embedding]]:
+    """Have a map of a run made beside what is done within; gives what waits for it.
+
+    It is the one kept in the run's folder, or a new one, which is kept.
+    """
     kept = _read_kept(run)
     if kept is not None:
-        return kept
+        yield lambda: kept
+        return
     rng = np.random.default_rng([int(run.manifest["seed"]), 2])
     there = np.flatnonzero(run.cells.cluster)  # others have no code
     cells = there[draw_cells(run.cells.cluster[there], CELLS_DRAWN, rng)]
     codes = run.cells.take("obsm/X_moesimvae", cells)
-    points = ask(_mapper, (codes, rng))
-    embedding = Embedding(cells, np.round(points, 3))
-    _keep(run, embedding)
-    return embedding
+    with handed(_mapper, (codes, rng)) as points:
+
+        def embedding() -> Embedding:
+            made = Embedding(cells, np.round(points(), 3))
+            _keep(run, made)
+            return made
+
+        yield embedding
 
 
-def get_ready() -> None:
+def prepare_map() -> None:
     """Have a process load and compile UMAP, which takes longer than a map, while there is no run to draw yet."""
     prepare(_mapper)
 

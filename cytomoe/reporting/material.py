@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cytomoe.reporting.embedding import Embedding, embed
+from cytomoe.reporting.embedding import Embedding, embedded
 from cytomoe.reporting.generated import Generated, generate
 from cytomoe.reporting.histograms import Histograms, marker_histograms
 from cytomoe.reporting.profiles import Profiles, cluster_records, profiles_of
@@ -38,6 +38,7 @@ class Material:
 
 def gather(run: RunFiles) -> Material:
     """Compute what a report draws."""
-    histograms = marker_histograms(run)
-    profiles, generated = profiles_of(run, histograms), generate(run, histograms)
-    return Material(run, cluster_records(run), histograms, profiles, embed(run), generated)
+    with embedded(run) as embedding:  # takes the longest
+        histograms = marker_histograms(run)
+        profiles, generated = profiles_of(run, histograms), generate(run, histograms)
+        return Material(run, cluster_records(run), histograms, profiles, embedding(), generated)

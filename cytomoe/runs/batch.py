@@ -335,7 +335,7 @@ def _pooled_model(
     fitting = replace(cluster_job(job, paths, job.out), gates=job.gates)  # whose channel is no marker
     training, problems = read_training(fitting, events, listener)
     unusable = {owner[i]: problem for i, problem in problems.items()}
-    kept = {i: adata for i, adata in training.items() if owner[i] not in unusable}
+    kept = {i: raw for i, raw in training.items() if owner[i] not in unusable}
     of_gates = job.gates.pattern is not None
     usable = without_twins(list(kept.values()), [owner[i] for i in kept]) if of_gates else list(kept.values())
     if not usable:
@@ -343,7 +343,7 @@ def _pooled_model(
         why = f", the first because of this: {first[0]}: {first[1]}" if first else ""
         raise RunError(f"no sample is left to fit a model on{why}")
     if of_gates:
-        listener.say(f"events in several files of a sample once: {sum(adata.n_obs for adata in usable):,} events")
+        listener.say(f"events in several files of a sample once: {sum(raw.n_obs for raw in usable):,} events")
     model, notes = fit_model(fitting, usable, listener)
     name_fitted(model, usable, None if job.reference is None else read_reference(job.reference))
     model.save(path)

@@ -7,7 +7,9 @@ piece after the other, so that they never stand in memory as a whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +21,7 @@ from cytomoe import __version__
 from cytomoe.io.atomic import atomic_path, reserve
 from cytomoe.io.fcs_h5ad import hdf5_names
 from cytomoe.preprocessing.channels import keyword
+from cytomoe.processes import handed, prepare
 from cytomoe.runs import sampling
 from cytomoe.runs.medians import StateProteins
 from cytomoe.runs.outputs import UNASSIGNED
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from cytomoe.runs.gating import GatedEvents
     from cytomoe.runs.mapping import MappedEvents
 H5adChoice = Literal["auto", "yes", "no"]
+# What anndata writes to a path: what is said of each event, of each marker and of all, and the other channels' names.
+_Tables = tuple[Path, pd.DataFrame, pd.DataFrame, dict[str, Any], list[str]]
 
 
 def writes_cells(events: Events, h5ad: H5adChoice) -> bool:
@@ -37,8 +42,15 @@ def writes_cells(events: Events, h5ad: H5adChoice) -> bool:
     return h5ad == "yes" or (h5ad == "auto" and events.n_events <= sampling.KEPT_EVENTS)
 
 
-def write_cells(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> None:
-    """Write all events as one AnnData.
+def prepare_cells() -> None:
+    """Load anndata in a process of its own, while this one trains or maps on one core."""
+    if "anndata" not in sys.modules:
+        prepare(_writer)
+
+
+@contextmanager
+def cells_written(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> Iterator[None]:
+    """Write all events as one AnnData: the tables perhaps beside what is done within, the matrices after it.
 
     ``X`` holds the transformed values of the markers that were used; ``layers["raw"]`` the file's values of the same
     channels; ``obsm["channels"]`` the file's values of every other channel that all files share;
@@ -56,7 +68,11 @@ def write_cells(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> 
 
     with atomic_path(path) as temporary:
         reserve(temporary, _size(mapped))
-        others = _write_tables(temporary, mapped, gated)
+        others = _other_channels(mapped)
+        obs, (var, uns) = _obs(mapped, gated), _var_and_uns(mapped, others)
+        with handed(_writer, (temporary, obs, var, uns, hdf5_names(others))) as written:
+            yield
+            written()
         with h5py.File(temporary, "a") as file:
             _write_matrices(file, mapped, others)
 
@@ -71,12 +87,52 @@ def _size(mapped: MappedEvents) -> int:
     )
 
 
-def _write_tables(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -> list[str]:
-    """Write the file without its matrices; returns the channels that all files share and that are no markers."""
+def _writer() -> Callable[[_Tables], None]:
+    """What writes the file without its matrices, with an empty table for the other channels."""
+    import h5py
     from anndata import AnnData
+    from anndata.io import write_elem
 
+    def write(tables: _Tables) -> None:
+        path, obs, var, uns, channels = tables
+        AnnData(obs=obs.set_axis(obs.index.astype(str), axis=0), var=var, uns=uns).write_h5ad(path)
+        empty = pd.DataFrame(np.empty((0, len(channels)), np.float32), columns=channels)
+        with h5py.File(path, "a") as file:
+            write_elem(file, "obsm/channels", empty.set_axis(empty.index.astype(str)))
+
+    return write
+
+
+def _other_channels(mapped: MappedEvents) -> list[str]:
+    """Channels that all files share and that are no markers."""
+    events = mapped.events
+    first = next(events.chunks(0))[1]
+    tables = [next(events.chunks(i))[1].var for i in range(len(events.files))]
+    used = set(mapped.model.preprocessor_.locate(first))
+    return [n for n in first.var_names if n not in used and all(n in table.index for table in tables)]
+
+
+def _var_and_uns(mapped: MappedEvents, others: Sequence[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """What the file says of each marker, and of the run; ``others`` are channels that are no markers."""
+    model = mapped.model
+    first = next(mapped.events.chunks(0))[1]
+    uns = {"version": __version__, "settings": json.dumps(model.settings_.to_dict()), "seed": model.seed}
+    # Apart from "cytomoe", which a later clustering of the cells overwrites.
+    origin = {
+        "channels": first.var.loc[list(others)].set_axis(pd.Index(hdf5_names(others), dtype=object), axis=0),
+        "spillover": json.dumps(_matrices(mapped)),
+        "cytometer": keyword(first, "$CYT"),
+    }
+    states = StateProteins(model.preprocessor_).names
+    if states:
+        origin["states"] = np.array(states, dtype=object)
+    var = first.var.loc[model.preprocessor_.locate(first)].set_axis(pd.Index(model.preprocessor_.markers), axis=0)
+    return var, {"cytomoe": uns, "cytomoe_origin": origin}
+
+
+def _obs(mapped: MappedEvents, gated: GatedEvents | None) -> pd.DataFrame:
+    """What is known of each event, by its number."""
     events, model = mapped.events, mapped.model
-    markers = model.preprocessor_.markers
     obs = pd.DataFrame(
         {
             "file": pd.Categorical.from_codes(events.file, events.names),
@@ -84,8 +140,7 @@ def _write_tables(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -
             "sample": pd.Categorical.from_codes(events.sample, events.samples),
             "cytomoe": _numbers(mapped.clusters, 0 if mapped.leaves_out else 1, model.n_clusters_),
             "confidence": mapped.confidence,
-        },
-        index=pd.RangeIndex(events.n_events).astype(str),
+        }
     )
     if mapped.outlyingness is not None:
         obs["nearest_cluster"] = _numbers(mapped.nearest, 0 if model.nan == "drop" else 1, model.n_clusters_)
@@ -102,23 +157,7 @@ def _write_tables(path: Path, mapped: MappedEvents, gated: GatedEvents | None) -
         obs["in_one_gate"] = gated.overlaps.unique
     if mapped.counted is not None:
         obs["counted"] = mapped.counted
-    tables = [next(events.chunks(i))[1].var for i in range(len(events.files))]
-    first = next(events.chunks(0))[1]
-    used = model.preprocessor_.locate(first)
-    others = [n for n in first.var_names if n not in set(used) and all(n in table.index for table in tables)]
-    uns = {"version": __version__, "settings": json.dumps(model.settings_.to_dict()), "seed": model.seed}
-    # Apart from "cytomoe", which a later clustering of the cells overwrites.
-    origin = {
-        "channels": first.var.loc[others].set_axis(pd.Index(hdf5_names(others), dtype=object), axis=0),
-        "spillover": json.dumps(_matrices(mapped)),
-        "cytometer": keyword(first, "$CYT"),
-    }
-    states = StateProteins(model.preprocessor_).names
-    if states:
-        origin["states"] = np.array(states, dtype=object)
-    var = first.var.loc[used].set_axis(pd.Index(markers), axis=0)
-    AnnData(obs=obs, var=var, uns={"cytomoe": uns, "cytomoe_origin": origin}).write_h5ad(path)
-    return others
+    return obs
 
 
 def _matrices(mapped: MappedEvents) -> dict[str, str]:
@@ -139,15 +178,10 @@ def _numbers(clusters: NDArray[np.int32], first: int, last: int) -> pd.Categoric
 
 def _write_matrices(file: h5py.File, mapped: MappedEvents, others: Sequence[str]) -> None:
     """Fill ``X``, ``layers["raw"]`` and ``obsm`` from the events, piece by piece."""
-    from anndata.io import write_elem
-
     events, model = mapped.events, mapped.model
     n_events, n_markers = events.n_events, len(model.preprocessor_.markers)
-    flat = hdf5_names(others)
-    empty = pd.DataFrame(np.empty((0, len(others)), np.float32), columns=flat)
-    write_elem(file, "obsm/channels", empty.set_axis(empty.index.astype(str)))
-    channels = file["obsm/channels"]
-    for name in ("_index", *empty.columns):
+    flat, channels = hdf5_names(others), file["obsm/channels"]
+    for name in ("_index", *flat):
         attributes = dict(channels[name].attrs)
         del channels[name]
         if name == "_index":
@@ -168,20 +202,20 @@ def _write_matrices(file: h5py.File, mapped: MappedEvents, others: Sequence[str]
         matrices["obsm/states"] = _matrix(file, "obsm/states", (n_events, len(states.names)))
     whole = mapped.whole
     for i in range(len(events.files)):
-        for rows, adata in events.chunks(i):
+        for rows, raw in events.chunks(i):
             if whole is None:
-                expression = model.preprocessor_.expression(adata, judge_scale=False, nan=model.nan)
+                expression = model.preprocessor_.expression(raw, judge_scale=False, nan=model.nan)
                 codes = model.transform(expression)
             else:
                 expression, codes = whole.expression[rows], whole.codes[rows]
-            used = adata.var_names.get_indexer(model.preprocessor_.locate(adata))
+            used = raw.var_names.get_indexer(model.preprocessor_.locate(raw))
             matrices["X"][rows] = expression
-            matrices["layers/raw"][rows] = adata.X[:, used]
+            matrices["layers/raw"][rows] = raw.X[:, used]
             matrices["obsm/X_moesimvae"][rows] = codes
             if states.names:
-                matrices["obsm/states"][rows] = states.expression(adata)
+                matrices["obsm/states"][rows] = states.expression(raw)
             for written, name in zip(flat, others, strict=True):
-                channels[written][rows] = adata.X[:, adata.var_names.get_loc(name)]
+                channels[written][rows] = raw.X[:, raw.var_names.get_loc(name)]
 
 
 def _matrix(file: h5py.File, name: str, shape: tuple[int, int]) -> Any:

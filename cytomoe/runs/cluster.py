@@ -14,7 +14,7 @@ from cytomoe.errors import InputError
 from cytomoe.preparation import Prepared
 from cytomoe.reference import Population, read_reference
 from cytomoe.runs import outputs
-from cytomoe.runs.ending import describe_not_numbers, end_run
+from cytomoe.runs.ending import describe_not_numbers, end_run, prepare_outputs
 from cytomoe.runs.events import Events
 from cytomoe.runs.fitting import (
     get_ready,
@@ -93,6 +93,7 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
     get_ready(job)
     with outputs.output_folder(job.out, job.force, job.reads):
         begun = begin(job, listener or Listener())
+        prepare_outputs(job, begun.events)  # while the training leaves cores idle
         return finish(begun, train(job, begun.prepared, begun.listener, begun.watch))
 
 

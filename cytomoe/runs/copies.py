@@ -103,7 +103,7 @@ def find_copies(
         (rows,) sample of each row; all are of one where it is None.
     """
     rows = np.argsort(np.argsort(order)[events.file], kind="stable")
-    values = np.concatenate([np.asarray(adata.X) for adata in events.adatas])[rows]
+    values = np.concatenate([np.asarray(raw.X) for raw in events.all_raw])[rows]
     ordered = Gates(gates.codes[rows], gates.names)
     found = find_overlaps(values, ordered, file=events.file[rows], sample=None if sample is None else sample[rows])
     kept, unique = np.empty(len(rows), dtype=bool), np.empty(len(rows), dtype=bool)
@@ -143,7 +143,7 @@ def _repeat(events: Events) -> bool:
     """Whether files of the same channels hold the same events, and more of them than may be alike by chance."""
     shared, channels = SharedEvents(events.names, events.n_events), set()
     for i in range(len(events.files)):
-        for _, adata in events.chunks(i):
-            shared.look(i, adata)
-            channels.add(tuple(map(str, adata.var_names)))
+        for _, raw in events.chunks(i):
+            shared.look(i, raw)
+            channels.add(tuple(map(str, raw.var_names)))
     return len(channels) == 1 and bool(shared.warnings())

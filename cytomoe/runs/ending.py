@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.remarks import told_once
 from cytomoe.io.written import write_csv
 from cytomoe.preprocessing import describe_non_finite
+from cytomoe.reporting.embedding import prepare_map
 from cytomoe.runs import outputs
-from cytomoe.runs.cells import H5adChoice, write_cells, writes_cells
+from cytomoe.runs.cells import H5adChoice, cells_written, prepare_cells, writes_cells
 from cytomoe.runs.events import Events
 from cytomoe.runs.gating import GatedEvents
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
@@ -25,6 +27,19 @@ from cytomoe.runs.medians import median_table, state_table
 from cytomoe.runs.orders import RunJob
 from cytomoe.runs.report import report_of_run
 from cytomoe.twins import SharedEvents, tells_of_twins
+
+
+def prepare_outputs(job: RunJob, events: Events) -> None:
+    """Have processes load what the outputs take and the run does not, while it trains or maps.
+
+    A sample of a batch does not: the next one finds loaded what it has loaded.
+    """
+    if job.key is not None or not writes_cells(events, job.h5ad):
+        return
+    if job.report:
+        prepare_map()
+    else:
+        prepare_cells()
 
 
 def end_run(
@@ -78,8 +93,8 @@ def _sketch(events: Events) -> str:
     """What tells whether other samples of a batch hold the same events."""
     shared = SharedEvents(events.names, events.n_events)
     for i in range(len(events.files)):
-        for _, adata in events.chunks(i):
-            shared.look(i, adata)
+        for _, raw in events.chunks(i):
+            shared.look(i, raw)
     return shared.sketch()
 
 
@@ -133,19 +148,19 @@ def _write_results(
     h5ad: H5adChoice,
 ) -> None:
     """Write labels, tables, AnnData and FCS files of mapped events, and the measures if there are any."""
-    outputs.write_labels(folder, mapped)
-    write_csv(folder / "clusters.csv", outputs.cluster_table(mapped))
-    write_csv(folder / "enrichment.csv", mapped.enrichment.table())
-    write_csv(folder / "abundance.csv", outputs.abundance_table(mapped))
-    write_csv(folder / "medians.csv", median_table(mapped))
-    states = state_table(mapped)
-    if states is not None:
-        write_csv(folder / "states.csv", states)
-    if writes_cells(mapped.events, h5ad):
-        write_cells(folder / "cells.h5ad", mapped, gated)
-    outputs.write_fcs_files(folder, mapped)
-    if evaluation is not None:
-        outputs.write_evaluation(folder, evaluation)
+    path = folder / "cells.h5ad"
+    with cells_written(path, mapped, gated) if writes_cells(mapped.events, h5ad) else nullcontext():
+        outputs.write_labels(folder, mapped)
+        write_csv(folder / "clusters.csv", outputs.cluster_table(mapped))
+        write_csv(folder / "enrichment.csv", mapped.enrichment.table())
+        write_csv(folder / "abundance.csv", outputs.abundance_table(mapped))
+        write_csv(folder / "medians.csv", median_table(mapped))
+        states = state_table(mapped)
+        if states is not None:
+            write_csv(folder / "states.csv", states)
+        outputs.write_fcs_files(folder, mapped)
+        if evaluation is not None:
+            outputs.write_evaluation(folder, evaluation)
 
 
 def _result(

@@ -12,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.errors import InputError
-from cytomoe.imports import load
 from cytomoe.io.fcs_names import distinct, without_suffix
 from cytomoe.io.gates import GatePattern
 from cytomoe.runs.inputs import Stamp
 
 if TYPE_CHECKING:
     import pandas as pd
-    from anndata import AnnData
 
     from cytomoe.io.fcs_read import FCSDataSet
+    from cytomoe.io.raw_events import RawEvents
 
 # Files that together take no more than this are read once and held; of others, pieces of CHUNK_BYTES are read.
 HELD_BYTES = 256 << 20
@@ -92,7 +91,7 @@ class Events:
     samples: list[str]
     file_sample: NDArray[np.int64]
     conditions: pd.DataFrame | None = None
-    _held: dict[int, AnnData] = field(default_factory=dict)
+    _held: dict[int, RawEvents] = field(default_factory=dict)
     _notes: dict[int, list[str]] = field(default_factory=dict)
 
     @property
@@ -121,7 +120,7 @@ class Events:
         return sum(self.sizes)
 
     @property
-    def adatas(self) -> list[AnnData]:
+    def all_raw(self) -> list[RawEvents]:
         """All events of every file at once; for runs that are known to be small."""
         return [self.read(i) for i in range(len(self.files))]
 
@@ -150,16 +149,16 @@ class Events:
         """Index of each row's sample, shape (events,)."""
         return self.file_sample[self.file]
 
-    def read(self, index: int) -> AnnData:
-        """All events of a file, as :func:`cytomoe.io.read_fcs` gives them."""
+    def read(self, index: int) -> RawEvents:
+        """All events of a file."""
         if index in self._held:
             return self._held[index]
-        (adata,) = self._chunks(index, max(self.files[index].n_events, 1))
+        (raw,) = self._chunks(index, max(self.files[index].n_events, 1))
         if self.held:
-            self._held[index] = adata
-        return adata
+            self._held[index] = raw
+        return raw
 
-    def chunks(self, index: int) -> Iterator[tuple[slice, AnnData]]:
+    def chunks(self, index: int) -> Iterator[tuple[slice, RawEvents]]:
         """Events of a file piece by piece: the rows of the run that a piece is, and the piece.
 
         Raises
@@ -170,32 +169,31 @@ class Events:
         start = int(self.starts[index])
         step = max(1, CHUNK_BYTES // (4 * max(self.files[index].n_channels, 1)))
         pieces = [self.read(index)] if self.held else self._chunks(index, step)
-        for adata in pieces:
-            yield slice(start, start + adata.n_obs), adata
-            start += adata.n_obs
+        for raw in pieces:
+            yield slice(start, start + raw.n_obs), raw
+            start += raw.n_obs
 
-    def take(self, index: int, rows: NDArray[np.int64]) -> AnnData:
+    def take(self, index: int, rows: NDArray[np.int64]) -> RawEvents:
         """Some events of a file, by their ascending positions in it."""
-        from anndata import AnnData
+        from cytomoe.io.raw_events import RawEvents
 
         if len(rows) == self.files[index].n_events:
             return self.read(index)
         first, parts = int(self.starts[index]), []
-        for where, adata in self.chunks(index):
+        for where, raw in self.chunks(index):
             low, high = np.searchsorted(rows, [where.start - first, where.stop - first])
-            parts.append(adata.X[rows[low:high] - (where.start - first)])
-        return AnnData(np.concatenate(parts), var=adata.var, uns=adata.uns)
+            parts.append(raw.X[rows[low:high] - (where.start - first)])
+        return RawEvents(np.concatenate(parts), var=raw.var, uns=raw.uns)
 
-    def _chunks(self, index: int, step: int) -> Iterator[AnnData]:
-        from cytomoe.io.fcs_read import to_anndata
+    def _chunks(self, index: int, step: int) -> Iterator[RawEvents]:
+        from cytomoe.io.fcs_read import read_events
 
-        load("anndata")
         opened = self.files[index].open()
         for start in range(0, max(opened.n_events, 1), step):
-            adata = to_anndata(opened, start, start + step)
+            raw = read_events(opened, start, start + step)
             known = self._notes.setdefault(index, [])
-            known += [note for note in adata.uns["fcs"]["warnings"] if note not in known]
-            yield adata
+            known += [note for note in raw.uns["fcs"]["warnings"] if note not in known]
+            yield raw
 
 
 def file_names(paths: Sequence[Path]) -> list[str]:

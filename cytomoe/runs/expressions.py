@@ -13,8 +13,7 @@ from cytomoe.runs.events import Events
 from cytomoe.twins import SharedEvents
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
+    from cytomoe.io.raw_events import RawEvents
     from cytomoe.preprocessing import NanPolicy, Preprocessor
 
 NotNumbers = dict[str, dict[str, tuple[int, int]]]  # file, channel: NaN and infinite values
@@ -36,27 +35,27 @@ class Preview:
         self._done = 0
         self._parts: list[NDArray[Any]] = []
         self._highest: NDArray[Any] | None = None
-        self._last: AnnData | None = None
+        self._last: RawEvents | None = None
 
-    def add(self, adata: AnnData) -> None:
+    def add(self, raw: RawEvents) -> None:
         """Look at the next piece."""
-        values = np.asarray(adata.X)
+        values = np.asarray(raw.X)
         highest = values.max(axis=0, initial=-np.inf)
         if not np.isfinite(highest).all():
             highest = np.max(values, axis=0, initial=-np.inf, where=np.isfinite(values))
         self._highest = highest if self._highest is None else np.maximum(self._highest, highest)
         self._parts.append(values[-self._done % self._step :: self._step].copy())
         self._done += len(values)
-        self._last = adata
+        self._last = raw
 
-    def adata(self) -> AnnData:
+    def raw(self) -> RawEvents:
         """Some ``PREVIEW_EVENTS`` events spread over the file and, as the last, its greatest values of all channels."""
-        from anndata import AnnData
+        from cytomoe.io.raw_events import RawEvents
 
         assert self._last is not None  # a file has at least one piece, maybe empty
         assert self._highest is not None
         values = np.concatenate([*self._parts, self._highest[None].astype(self._parts[0].dtype)])
-        return AnnData(values, var=self._last.var, uns=self._last.uns)
+        return RawEvents(values, var=self._last.var, uns=self._last.uns)
 
 
 def expressions(
@@ -79,32 +78,32 @@ def expressions(
         As :meth:`cytomoe.preprocessing.Preprocessor.expression` does of the whole file.
     """
     if events.held:
-        for rows, adata in events.chunks(index):
+        for rows, raw in events.chunks(index):
             if shared is not None:
-                shared.look(index, adata)
-            _count_not_numbers(events.names[index], preprocessor, adata, nan, not_numbers)
-            yield rows, preprocessor.expression(adata, nan=nan)
+                shared.look(index, raw)
+            _count_not_numbers(events.names[index], preprocessor, raw, nan, not_numbers)
+            yield rows, preprocessor.expression(raw, nan=nan)
         return
     preview = Preview(events.sizes[index])
-    for rows, adata in events.chunks(index):
-        preview.add(adata)
+    for rows, raw in events.chunks(index):
+        preview.add(raw)
         if shared is not None:
-            shared.look(index, adata)
-        _count_not_numbers(events.names[index], preprocessor, adata, nan, not_numbers)
+            shared.look(index, raw)
+        _count_not_numbers(events.names[index], preprocessor, raw, nan, not_numbers)
         try:
-            expression = preprocessor.expression(adata, judge_scale=False, nan=nan)
+            expression = preprocessor.expression(raw, judge_scale=False, nan=nan)
         except InputError:
             preprocessor.expression(events.read(index))  # raises, and counts the values over the whole file
             raise
         yield rows, expression
-    preprocessor.refuse_other_scale(preview.adata())
+    preprocessor.refuse_other_scale(preview.raw())
 
 
 def _count_not_numbers(
-    name: str, preprocessor: Preprocessor, adata: AnnData, nan: NanPolicy, not_numbers: NotNumbers
+    name: str, preprocessor: Preprocessor, raw: RawEvents, nan: NanPolicy, not_numbers: NotNumbers
 ) -> None:
     """Add what a piece of a file holds to the counts."""
-    found = {} if nan == "refuse" else preprocessor.not_numbers(adata)
+    found = {} if nan == "refuse" else preprocessor.not_numbers(raw)
     for channel, (n_nan, n_infinite) in found.items():
         before = not_numbers.setdefault(name, {}).get(channel, (0, 0))
         not_numbers[name][channel] = (before[0] + n_nan, before[1] + n_infinite)

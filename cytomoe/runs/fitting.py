@@ -29,11 +29,10 @@ from cytomoe.twins import warn_of_twins
 from cytomoe.words import plural
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from cytomoe.clusterer import Clusterer
     from cytomoe.io.gates import Gates
     from cytomoe.io.overlaps import Overlaps
+    from cytomoe.io.raw_events import RawEvents
     from cytomoe.preprocessing import Preprocessor
 
 # Share of the cells in unstable clusters above which a run warns of them.
@@ -111,13 +110,13 @@ def known_cells(events: Events, rows: Sequence[NDArray[np.int64]], known: Gates)
 
 
 def prepare_fit(
-    job: ClusterJob, training: Sequence[AnnData], listener: Listener, watch: Stopwatch, prior: Prior | None
+    job: ClusterJob, training: Sequence[RawEvents], listener: Listener, watch: Stopwatch, prior: Prior | None
 ) -> tuple[Prepared, Prior | None]:
     """Fit preprocessing to the events that train, and work out how alike they are; what is known of those kept."""
     preprocessor = _preprocessor(job, training)
     for line in preprocessor.describe():
         listener.say(line)
-    expression = np.concatenate([preprocessor.expression(adata, nan=job.nan) for adata in training])
+    expression = np.concatenate([preprocessor.expression(raw, nan=job.nan) for raw in training])
     if job.nan == "drop":
         there = ~np.isnan(expression).any(axis=1)
         expression, prior = expression[there], None if prior is None else prior.take(there)
@@ -153,7 +152,7 @@ def train(job: ClusterJob, prepared: Prepared, listener: Listener, watch: Stopwa
     return model
 
 
-def fit_model(job: ClusterJob, training: Sequence[AnnData], listener: Listener) -> tuple[Clusterer, list[str]]:
+def fit_model(job: ClusterJob, training: Sequence[RawEvents], listener: Listener) -> tuple[Clusterer, list[str]]:
     """Fit preprocessing and a model to the events that train, raw as files hold them.
 
     Returns
@@ -200,7 +199,7 @@ def unstable(model: Clusterer) -> list[str]:
     ]
 
 
-def read_training(job: ClusterJob, events: Events, listener: Listener) -> tuple[dict[int, AnnData], dict[int, str]]:
+def read_training(job: ClusterJob, events: Events, listener: Listener) -> tuple[dict[int, RawEvents], dict[int, str]]:
     """Events of many files to fit one model on, and the files that can't be used.
 
     Returns
@@ -216,27 +215,27 @@ def read_training(job: ClusterJob, events: Events, listener: Listener) -> tuple[
     drawn = sum(map(len, rows))
     evenly = f"{drawn:,} rows drawn, as many of each sample as it has, up to an even share"
     listener.say(f"one model for all, fitted on {'all events' if drawn == events.n_events else evenly}")
-    training: dict[int, AnnData] = {}
+    training: dict[int, RawEvents] = {}
     problems: dict[int, str] = {}
     first: Preprocessor | None = None
     for i in events.by_name.tolist():
         try:
             if not len(rows[i]):  # a small file among many, of which no event was drawn
                 continue
-            adata = events.take(i, rows[i])
-            own = _preprocessor(job, [adata])
+            raw = events.take(i, rows[i])
+            own = _preprocessor(job, [raw])
             first = first or own
             if own.instrument != first.instrument:
                 raise InputError(f"{events.paths[i]} is {own.instrument} cytometry, the first file {first.instrument}")
-            first.expression(adata, nan=job.nan)
+            first.expression(raw, nan=job.nan)
         except (CytomoeError, OSError) as error:
             problems[i] = str(error)
             continue
-        training[i] = adata
+        training[i] = raw
     return training, problems
 
 
-def _preprocessor(job: ClusterJob, training: Sequence[AnnData]) -> Preprocessor:
+def _preprocessor(job: ClusterJob, training: Sequence[RawEvents]) -> Preprocessor:
     """Preprocessing fitted to the events that train."""
     from cytomoe.preprocessing import Panel, Preprocessor
 

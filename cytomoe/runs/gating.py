@@ -125,7 +125,7 @@ def find_gates(events: Events, source: GateSource, listener: Listener | None = N
             f"the files have {' or '.join(map(str, sorted(n_channels)))} channels, so events that stand in two of them "
             "can't be found; with --gate-pattern all files need the same channels"
         )
-    values = np.concatenate([np.asarray(adata.X) for adata in events.adatas])
+    values = np.concatenate([np.asarray(raw.X) for raw in events.all_raw])
     return GatedEvents(gates, find_overlaps(values, gates, file=events.file, sample=events.sample))
 
 
@@ -166,7 +166,7 @@ def _gates(events: Events, source: GateSource, say: Callable[[str], None]) -> Ga
         return gates_from_files([fields.fields_of(path)["gate"] for path in events.paths], events.sizes)
     if source.channel is not None:
         channel = source.channel
-        parts = [gates_from_channel(adata, channel) for i in range(len(events.files)) for _, adata in events.chunks(i)]
+        parts = [gates_from_channel(raw, channel) for i in range(len(events.files)) for _, raw in events.chunks(i)]
         numbers = np.concatenate([np.array([*part.names, None], dtype=object)[part.codes] for part in parts])
         return Gates.from_labels(numbers if source.names is None else _named(numbers, source.names, channel))
     return read_gate_file(source.file or "", EventRows.of_files(events.names, events.sizes), say)

@@ -23,9 +23,8 @@ from cytomoe.runs.gating import GatedEvents
 from cytomoe.twins import SharedEvents
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from cytomoe.clusterer import Clusterer
+    from cytomoe.io.raw_events import RawEvents
 
 FloatArray = NDArray[np.float32]
 
@@ -244,7 +243,7 @@ def _counted(events: Events, gated: GatedEvents | None) -> NDArray[np.bool_] | N
     return gated.overlaps.first
 
 
-def name_fitted(model: Clusterer, training: Sequence[AnnData], reference: Sequence[Population] | None = None) -> None:
+def name_fitted(model: Clusterer, training: Sequence[RawEvents], reference: Sequence[Population] | None = None) -> None:
     """Name the clusters of a model by the events that it was fitted on, where more are mapped than can be looked at.
 
     Parameters
@@ -256,7 +255,7 @@ def name_fitted(model: Clusterer, training: Sequence[AnnData], reference: Sequen
     reference
         Populations to name the clusters after.
     """
-    parts = [model.preprocessor_.expression(adata, judge_scale=False, nan=model.nan) for adata in training]
+    parts = [model.preprocessor_.expression(raw, judge_scale=False, nan=model.nan) for raw in training]
     expression = numeric(np.concatenate(parts))
     found = _enrichment(model, KeptEvents(np.arange(len(expression)), expression), model.labels_)
     names = ClusterNames(tuple(labels(found)))
@@ -308,8 +307,8 @@ def _keep(
     for i, start in enumerate(events.starts.tolist()):
         first, last = np.searchsorted(rows, [start, start + events.sizes[i]])
         if last > first:
-            adata = events.take(i, rows[first:last] - start)
-            expression[first:last] = model.preprocessor_.expression(adata, judge_scale=False, nan=model.nan)
+            raw = events.take(i, rows[first:last] - start)
+            expression[first:last] = model.preprocessor_.expression(raw, judge_scale=False, nan=model.nan)
     return KeptEvents(rows, expression)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from cytomoe.io.raw_events import RawEvents
     from cytomoe.runs.mapping import MappedEvents
 
 FloatArray = NDArray[np.float32]
@@ -49,22 +50,22 @@ class StateProteins:
             cofactor = kinds.most_common(1)[0][0] if kinds else COFACTORS[preprocessor.instrument]
             self._transform = MarkerTransform("arcsinh", cofactor=cofactor)
 
-    def expression(self, adata: AnnData) -> FloatArray:
+    def expression(self, raw: RawEvents) -> FloatArray:
         """Their transformed values, shape (events, proteins).
 
         NaN where the file lacks a protein, or an event has values that are not numbers.
         """
-        values = np.full((adata.n_obs, len(self.names)), np.nan, dtype=np.float32)
+        values = np.full((raw.n_obs, len(self.names)), np.nan, dtype=np.float32)
         columns, steps = [], []
         for i, name in enumerate(self.names):
-            found = find_channel(adata.var, name)
+            found = find_channel(raw.var, name)
             # A channel without any number would take the events of all others along.
-            if len(found) == 1 and np.isfinite(adata.X[:, adata.var_names.get_loc(found[0])]).any():
+            if len(found) == 1 and np.isfinite(raw.X[:, raw.var_names.get_loc(found[0])]).any():
                 columns.append(i)
                 steps.append(MarkerStep(found[0], found[0], "", self._transform))
         if steps:
             located = replace(self._preprocessor, steps=tuple(steps))
-            values[:, columns] = located.expression(adata, judge_scale=False, nan="drop")
+            values[:, columns] = located.expression(raw, judge_scale=False, nan="drop")
         return values
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cytomoe.reporting.embedding import get_ready
 from cytomoe.runs import memory, sampling
 from cytomoe.runs.cells import H5adChoice, writes_cells
 from cytomoe.runs.events import Events, open_events
@@ -41,8 +40,6 @@ def open_run(job: RunJob, listener: Listener, *, fitted: int = 0) -> tuple[Event
     if job.samples is not None:
         events = with_samples(events, job.samples)
     _announce(events, job.h5ad, listener, fitted)
-    if job.report and writes_cells(events, job.h5ad):
-        get_ready()
     gated = find_gates(events, job.gates, listener)
     if gated is not None:
         listener.say(describe_gates(gated))

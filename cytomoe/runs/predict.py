@@ -12,7 +12,7 @@ from cytomoe.imports import load
 from cytomoe.io.written import write_csv
 from cytomoe.reporting.moved import judge_markers, judge_moved
 from cytomoe.runs import outputs
-from cytomoe.runs.ending import describe_not_numbers, end_run
+from cytomoe.runs.ending import describe_not_numbers, end_run, prepare_outputs
 from cytomoe.runs.events import refuse_missing
 from cytomoe.runs.gating import warn_of_names
 from cytomoe.runs.inputs import Checksum, Stamp, model_path
@@ -41,13 +41,14 @@ def _predict(job: PredictJob, listener: Listener) -> RunResult:
     job = replace(job, model=model_path(job.model))
     refuse_missing([job.model, *job.files])
 
+    watch = Stopwatch()
+    model_stamp = Stamp.of(job.model)
+    events, gated = open_run(job, listener)
+    prepare_outputs(job, events)
     load("torch")  # not before the simplest mistakes are ruled out
     from cytomoe.clusterer import Clusterer
 
-    watch = Stopwatch()
-    model_stamp = Stamp.of(job.model)
     model = Clusterer.load(job.model, device=job.device, nan=job.nan)
-    events, gated = open_run(job, listener)
     refuse_marker_columns(events, model.preprocessor_.markers)
     watch.lap("read")
     of_batch = job.key is not None

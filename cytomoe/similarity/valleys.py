@@ -120,7 +120,7 @@ def blas() -> ThreadpoolController:
 
 def start_processes() -> bool:
     """Start the processes that make partitions, where there are several cores, as :func:`cytomoe.processes.start`."""
-    return processes.start([__name__, "scipy.cluster.hierarchy", "scipy.ndimage"])
+    return processes.start([processes.PARTITIONING])
 
 
 def confidence_for(usual: float, n_markers: int) -> float:
