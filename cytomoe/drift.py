@@ -17,6 +17,8 @@ from cytomoe.words import percent
 MOST_OUTSIDE = 0.02
 # A sample's cells no longer fit if this share of them fits no expert; 0.5 % would by chance.
 MOST_UNFIT = 0.05
+# Samples that a line names.
+_NAMED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,21 +39,33 @@ class Drift:
     unfit: dict[str, float]
 
     def warnings(self) -> list[str]:
-        """What the user should know, a line per sample and kind."""
+        """What the user should know: a line per kind, in which samples are named with their values."""
+        left = {
+            str(sample): ", ".join(f"{row.marker} ({percent(row.outside)})" for row in own.itertuples())
+            for sample, own in self.markers[self.markers["left_range"]].groupby("sample", sort=False)
+        }
+        unfit = {sample: percent(share) for sample, share in self.unfit.items() if share > MOST_UNFIT}
         lines = []
-        for sample, left in self.markers[self.markers["left_range"]].groupby("sample", sort=False):
-            named = ", ".join(f"{row.marker} ({percent(row.outside)})" for row in left.itertuples())
+        if left:
             lines.append(
-                f"{sample}: values left the range of the model's training: {named} of the events; are stain, "
-                "instrument settings and units the same?"
+                self._line("values left the range of the model's training", left, "drift.csv")
+                + "; are stain, instrument settings and units the same?"
             )
-        lines += [
-            f"{sample}: {percent(share)} of the events fit no cluster of the model ({percent(1 - FITTING)} did in its "
-            "training); they may be populations that it has never seen"
-            for sample, share in self.unfit.items()
-            if share > MOST_UNFIT
-        ]
+        if unfit:
+            lines.append(
+                self._line("events fit no cluster of the model", unfit, "run.json")
+                + f" ({percent(1 - FITTING)} did in its training); they may be populations that it has never seen"
+            )
         return lines
+
+    def _line(self, what: str, told: dict[str, str], table: str) -> str:
+        """What is told of each of the samples, or of the first few."""
+        if len(told) == 1:
+            ((sample, found),) = told.items()
+            return f"{sample}: {what}: {found} of the events"
+        named = "; ".join(f"{sample} {found}" for sample, found in list(told.items())[:_NAMED])
+        more = f"; {len(told) - _NAMED} more in {table}" if len(told) > _NAMED else ""
+        return f"in {len(told)} of {len(self.unfit)} samples {what}: {named} of the events{more}"
 
     def to_dict(self) -> dict[str, Any]:
         """What ``run.json`` holds."""

@@ -8,7 +8,7 @@ import pytest
 from test_plate_report import summary
 
 from cytomoe.cli.main import run
-from cytomoe.drift import distance
+from cytomoe.drift import Drift, distance
 from cytomoe.fit_summary import QUANTILES
 from cytomoe.io import read_fcs, write_fcs
 from cytomoe.reporting.moved import judge_moved, moved_among, moved_from_fit
@@ -129,3 +129,12 @@ def test_predict_says_in_the_terminal_that_shares_moved(finished, small_plate, t
     write_fcs(sample[labels[: sample.n_obs] != 1], path)
     assert run(["predict", str(finished), str(path), "--out", str(tmp_path / "mapped"), "--no-report"]) == 0
     assert "In the sample shares lie far from those of the model's fit: cluster 1 " in capsys.readouterr().err
+
+
+def test_samples_unlike_the_fit_are_told_in_a_line_each_kind():
+    names = list("abcdef")
+    markers = pd.DataFrame({"sample": names, "marker": "CD3", "outside": 0.03, "left_range": [True] * 5 + [False]})
+    left, unfit = Drift(markers, dict.fromkeys(names, 0.001) | {"f": 0.2}).warnings()
+    assert left.startswith("in 5 of 6 samples values left the range of the model's training: a CD3 (3.0 %); b CD3")
+    assert "d CD3 (3.0 %) of the events; 1 more in drift.csv; are stain" in left
+    assert unfit.startswith("f: events fit no cluster of the model: 20.0 % of the events (0.5 % did in its training)")
