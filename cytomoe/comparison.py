@@ -11,6 +11,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,8 @@ LEVEL = 0.05
 # Populations whose changes may move the shares of others: at most so many, each the best of the so many surest, and
 # at least this share of the events of each sample beside them.
 _MOST_MOVERS, _TRIED, _LEAST_LEFT = 4, 4, 0.2
+# Of so many conditions each is held against each; of more, such as doses, each against the baseline.
+MOST_PAIRED = 12
 
 
 def compare_abundance(
@@ -74,8 +78,7 @@ def compare_abundance(
     reduced = _design(conditions, adjust)
     full = np.column_stack([reduced, _dummies(conditions[by])])
     rank = int(np.linalg.matrix_rank(full))
-    gained = rank - int(np.linalg.matrix_rank(reduced))
-    if gained < len(groups) - 1:
+    if rank - int(np.linalg.matrix_rank(reduced)) < len(groups) - 1:
         raise InputError(_not_told_apart(conditions, by, adjust))
     if len(counts) <= rank:
         raise InputError(
@@ -83,22 +86,73 @@ def compare_abundance(
             f"{len(groups)} conditions; each needs two samples or more"
         )
     shares = counts.div(totals, axis=0)
-    smallest = 50 / float(totals.mean())  # half an event, so that an absent population has a finite change
     rows = []
     for population in counts.columns:
         means = [float(100 * shares[population][conditions[by] == group].mean()) for group in groups]
         row = {"population": population, **{f"percent_{g}": round(m, 4) for g, m in zip(groups, means, strict=True)}}
         test = None
         if counts[population].max() >= FEWEST_EVENTS:
-            test = _test(counts[population], totals, reduced, full, gained, rank)
+            larger = _fit(counts[population], totals, full)
+            test = _test(larger, _fit(counts[population], totals, reduced))
             if adjust:
-                means = _expected(test.effects, reduced, conditions[by], groups)
+                means = _expected(larger.params, reduced, conditions[by], groups)
         for group, mean in zip(groups[1:], means[1:], strict=True):
-            change = float(np.log2((mean + smallest) / (means[0] + smallest)))
-            row[f"log2_{group}_over_{groups[0]}"] = round(change, 4)
+            row[f"log2_{group}_over_{groups[0]}"] = _change(mean, means[0], totals)
         found = (np.nan,) * 3 if test is None else (test.dispersion, test.ratio, test.p)
         rows.append({**row, **dict(zip(("dispersion", "F", "p"), found, strict=True))})
     table = pd.DataFrame(rows)
+    table["p_adjusted"] = _corrected(table["p"].to_numpy(dtype=np.float64))
+    return table.sort_values("p", kind="stable", ignore_index=True)
+
+
+def compare_pairs(
+    counts: pd.DataFrame,
+    totals: pd.Series[int],
+    conditions: pd.DataFrame,
+    by: str,
+    adjust: Sequence[str] = (),
+    baseline: str | None = None,
+) -> pd.DataFrame:
+    """Test every population for a difference between each two of several conditions.
+
+    In the model of all samples, which says how much samples of one condition differ, two conditions are taken for one,
+    and the quasi-likelihood F test says what that costs; p-values are corrected over all populations and pairs.
+
+    Parameters
+    ----------
+    counts, totals, conditions, by, adjust, baseline
+        As in :func:`compare_abundance`, which refuses what can't be compared.
+
+    Returns
+    -------
+    DataFrame
+        One row per population and pair: population, condition, over (the other condition), log2 (the logarithm of the
+        mean of ``condition`` over that of ``over``, as in :func:`compare_abundance`), F, p, p_adjusted; the surest
+        first. Of more than ``MOST_PAIRED`` conditions, pairs with the baseline alone. A population too rare to be
+        tested has no row.
+    """
+    groups = conditions_of(conditions[by], baseline)
+    pairs = list(combinations(groups, 2))
+    if len(groups) > MOST_PAIRED:
+        pairs = [pair for pair in pairs if pair[0] == groups[0]]
+    reduced = _design(conditions, adjust)
+    full = np.column_stack([reduced, _dummies(conditions[by])])
+    joined = {pair: np.column_stack([reduced, _dummies(conditions[by].replace(pair[1], pair[0]))]) for pair in pairs}
+    shares = counts.div(totals, axis=0)
+    rows = list[dict[str, Any]]()
+    for population in counts.columns:
+        if counts[population].max() < FEWEST_EVENTS:
+            continue
+        larger = _fit(counts[population], totals, full)
+        means = dict(zip(groups, _expected(larger.params, reduced, conditions[by], groups), strict=True))
+        if not adjust:
+            means = {group: float(100 * shares[population][conditions[by] == group].mean()) for group in groups}
+        for over, condition in pairs:
+            test = _test(larger, _fit(counts[population], totals, joined[over, condition]))
+            change = _change(means[condition], means[over], totals)
+            pair = {"population": population, "condition": condition, "over": over, "log2": change}
+            rows.append({**pair, "F": test.ratio, "p": test.p})
+    table = pd.DataFrame(rows, columns=["population", "condition", "over", "log2", "F", "p"])
     table["p_adjusted"] = _corrected(table["p"].to_numpy(dtype=np.float64))
     return table.sort_values("p", kind="stable", ignore_index=True)
 
@@ -205,39 +259,40 @@ def _design(conditions: pd.DataFrame, adjust: Sequence[str]) -> NDArray[np.float
     return design
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Test:
-    """What the test of one population found; ``effects`` belong to the columns of the full design."""
+    """What the test of one population found."""
 
     dispersion: float
     ratio: float
     p: float
-    effects: NDArray[np.float64]
 
 
-def _test(
-    counts: pd.Series[int],
-    totals: pd.Series[int],
-    reduced: NDArray[np.float64],
-    full: NDArray[np.float64],
-    gained: int,
-    rank: int,
-) -> _Test:
-    """Test one population."""
+def _fit(counts: pd.Series[int], totals: pd.Series[int], design: NDArray[np.float64]) -> Any:
+    """Binomial regression of one population's counts, as statsmodels gives it."""
     import statsmodels.api as sm
-    from scipy.stats import f as f_distribution
 
-    outcome = np.column_stack([counts, totals - counts])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a population absent under one condition fits perfectly there, as it should
-        larger = sm.GLM(outcome, full, family=sm.families.Binomial()).fit()
-        smaller = sm.GLM(outcome, reduced, family=sm.families.Binomial()).fit()
-    freedom = len(counts) - rank
+        return sm.GLM(np.column_stack([counts, totals - counts]), design, family=sm.families.Binomial()).fit()
+
+
+def _test(larger: Any, smaller: Any) -> _Test:
+    """Test what a model explains beyond a smaller one."""
+    from scipy.stats import f as f_distribution
+
+    ranks = [int(np.linalg.matrix_rank(fit.model.exog)) for fit in (larger, smaller)]
+    freedom, gained = len(larger.model.exog) - ranks[0], ranks[0] - ranks[1]
     # Below 1 the samples would vary less than counting alone makes them.
     dispersion = max(1.0, float(larger.pearson_chi2) / freedom)
     ratio = max(0.0, float(smaller.deviance - larger.deviance)) / gained / dispersion
-    p = float(f_distribution.sf(ratio, gained, freedom))
-    return _Test(round(dispersion, 4), round(ratio, 4), p, np.asarray(larger.params, dtype=np.float64))
+    return _Test(round(dispersion, 4), round(ratio, 4), float(f_distribution.sf(ratio, gained, freedom)))
+
+
+def _change(mean: float, over: float, totals: pd.Series[int]) -> float:
+    """Logarithm of a mean percentage over another; half an event is added, so that it is finite where one is 0."""
+    smallest = 50 / float(totals.mean())
+    return round(float(np.log2((mean + smallest) / (over + smallest))), 4)
 
 
 def _expected(

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from cytomoe.cli.main import run
-from cytomoe.comparison import compare_abundance, moved_by_others
+from cytomoe.comparison import compare_abundance, compare_pairs, moved_by_others
 from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
 from cytomoe.runs.events import open_events
@@ -336,6 +336,61 @@ def test_what_goes_with_the_batch_is_not_taken_for_the_condition():
         compare_abundance(counts, totals, conditions, "condition", ["batch"])
 
 
+def of_three(fold, seed=0, n=5):
+    """Ten populations in three conditions, the first of which is so many times as frequent in the last condition."""
+    rng = np.random.default_rng(seed)
+    conditions = pd.DataFrame({"condition": np.repeat(["a", "b", "c"], n)})
+    base = rng.dirichlet(np.full(10, 3.0))
+    counts = []
+    for condition in conditions["condition"]:
+        shares = base.copy()
+        shares[0] *= fold if condition == "c" else 1
+        counts.append(rng.multinomial(5000, rng.dirichlet(300 * shares / shares.sum())))
+    table = pd.DataFrame(counts, columns=[f"p{k}" for k in range(10)])
+    return table, table.sum(axis=1), conditions, "condition"
+
+
+def test_of_three_conditions_the_pairs_that_differ_are_found():
+    pairs = compare_pairs(*of_three(3.0))
+    assert len(pairs) == 30
+    differ = pairs[(pairs["p_adjusted"] < 0.05) & (pairs["population"] == "p0")]
+    assert set(zip(differ["condition"], differ["over"], strict=True)) == {("c", "a"), ("c", "b")}
+    np.testing.assert_allclose(differ["log2"], np.log2(3), atol=0.7)
+
+
+def test_without_a_difference_few_pairs_seem_to_differ():
+    found = [compare_pairs(*of_three(1.0, seed)) for seed in range(10)]
+    assert 0.01 < np.mean(pd.concat(found)["p"] < 0.05) < 0.10
+    assert sum((table["p_adjusted"] < 0.05).any() for table in found) <= 2
+
+
+def test_the_pair_of_two_conditions_is_tested_as_both_together():
+    whole, pair = (function(*simulated(2.0), "condition") for function in (compare_abundance, compare_pairs))
+    pd.testing.assert_frame_equal(
+        whole.rename(columns={"log2_b_over_a": "log2"})[["population", "log2", "F", "p", "p_adjusted"]],
+        pair[["population", "log2", "F", "p", "p_adjusted"]],
+    )
+
+
+def test_pairs_are_compared_within_the_batches_too():
+    counts, totals, conditions, by = of_three(1.0)
+    conditions["batch"] = ["1", "2", "2", "2", "2", "1", "2", "2", "2", "1", "1", "1", "1", "2", "1"]
+    counts["p1"] = (np.where(conditions["batch"] == "1", 800, 400) * (1 + 0.02 * (np.arange(15) % 3))).astype(int)
+    crude, within = (compare_pairs(counts, totals, conditions, by, adjust) for adjust in ([], ["batch"]))
+    asked = "population == 'p1' and condition == 'c' and over == 'a'"
+    assert crude.query(asked)["log2"].item() > 0.4
+    assert within.query(asked)["log2"].item() == pytest.approx(0, abs=0.1)
+    assert within.query(asked)["p"].item() > 0.05
+
+
+def test_many_conditions_are_held_against_the_baseline_alone():
+    counts, totals, conditions, by = of_three(1.0, n=10)
+    conditions["condition"] = [f"dose {k // 2}" for k in range(30)]
+    pairs = compare_pairs(counts, totals, conditions, by, baseline="dose 3")
+    assert set(pairs["over"]) == {"dose 3"}
+    assert len(pairs) == 14 * 10
+
+
 def grown(folds):
     """Twelve samples of ten populations, in half of which some are so many times as frequent before shares add up."""
     rng = np.random.default_rng(3)
@@ -533,6 +588,25 @@ def test_of_three_conditions_the_meaning_of_p_is_told(monkeypatch, twelve, tmp_p
     rows = [f"s{k},{'abc'[k % 3]},1" for k in range(1, 13)]
     assert compared(monkeypatch, twelve, tmp_path, rows, "--baseline", "a") == 0
     assert capsys.readouterr().out.startswith("p: whether any condition differs; comparison.csv has the change of each")
+
+
+def test_pairs_that_differ_are_printed_and_written(monkeypatch, tmp_path, capsys):
+    counts, totals, conditions, _ = of_three(4.0)
+    counts.index = totals.index = [f"s{k}" for k in range(1, 16)]
+    rows = [f"s{k},{condition},1" for k, condition in enumerate(conditions["condition"], start=1)]
+    assert compared(monkeypatch, (counts, totals), tmp_path, rows) == 0
+    said = capsys.readouterr().out
+    pairs = pd.read_csv(tmp_path / "x" / "pairs.csv")
+    differ = int((pairs["p_adjusted"] < 0.05).sum())
+    assert f"pairs of conditions that differ with an adjusted p below 0.05: {differ} of 30\n" in said
+    assert re.search(r"\n  1: p0: c over [ab] log2 \+\d\.\d\d, p \S+; c over [ab] log2", said)
+    assert compared(monkeypatch, (counts, totals), tmp_path, rows, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["pairs"]) == 30
+
+
+def test_two_conditions_have_no_table_of_pairs(monkeypatch, twelve, tmp_path):
+    assert compared(monkeypatch, twelve, tmp_path, ROWS) == 0
+    assert not (tmp_path / "x" / "pairs.csv").exists()
 
 
 def test_rows_of_a_sample_that_disagree_are_refused(monkeypatch, twelve, tmp_path, capsys):

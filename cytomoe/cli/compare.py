@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cytomoe.cli import options
 from cytomoe.cli.console import listening
+from cytomoe.words import listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PAIRS = 6  # of conditions that differ, in the line of a population
 
 
 @click.command(short_help="Test which populations differ between conditions.")
@@ -46,8 +53,8 @@ def compare(
 ) -> None:
     """Test which populations of a run, or a batch of one model, differ in abundance between conditions of its samples.
 
-    Quasi-binomial regression of each population's counts, p-values corrected for the number of populations. Conditions
-    come from the --samples of the run, or are given here.
+    Quasi-binomial regression of each population's counts, p-values corrected for the number of populations. Of three
+    conditions or more each two are tested too. Conditions come from the --samples of the run, or are given here.
 
     \b
     Examples:
@@ -64,6 +71,7 @@ def compare(
     if as_json:
         rows = json.loads(table.to_json(orient="records"))
         said = {"out": str(folder), "baseline": found.baseline, "warnings": found.warnings, "populations": rows}
+        said |= {} if found.pairs is None else {"pairs": json.loads(found.pairs.to_json(orient="records"))}
         said |= {"moved_by_others": {"populations": found.moved_by, "moved": found.moved} if found.moved else None}
         click.echo(json.dumps(said))
         return
@@ -77,7 +85,10 @@ def compare(
         within = f", adjusted for {' and '.join(adjust)}" if adjust else ""
         click.echo(f"log2: {other} over {found.baseline}{within}; above 0, more frequent under {other}")
     else:
-        click.echo(f"p: whether any condition differs; comparison.csv has the change of each over {found.baseline}")
+        click.echo(
+            f"p: whether any condition differs; comparison.csv has the change of each over {found.baseline}, pairs.csv "
+            "the test of each two"
+        )
     click.echo("  ".join([" " * width, *(f"{head:>9}" for head in heads), f"{'p':>9}", f"{'adjusted':>9}"]))
     for row in table.to_dict("records"):
         numbers = [
@@ -95,6 +106,19 @@ def compare(
             f"not different among the events without {' and '.join(found.moved_by)}: {', '.join(found.moved)}; shares "
             "add up to 100 %, so where one population grows others shrink"
         )
+    if found.pairs is not None:
+        _print_pairs(found.pairs)
     if len(table) > SHOWN:
         click.echo(f"comparison.png shows the first {SHOWN}")
     click.echo(f"results: {folder}")
+
+
+def _print_pairs(pairs: pd.DataFrame) -> None:
+    """Print a line for each population of which two conditions differ, the surest first."""
+    from cytomoe.comparison import LEVEL
+
+    differ = pairs[pairs["p_adjusted"] < LEVEL]
+    click.echo(f"pairs of conditions that differ with an adjusted p below {LEVEL}: {len(differ)} of {len(pairs)}")
+    for population, rows in differ.groupby("population", sort=False):
+        found = [f"{r.condition} over {r.over} log2 {r.log2:+.2f}, p {r.p_adjusted:.2g}" for r in rows.itertuples()]
+        click.echo(f"  {population}: {listed(found, _PAIRS, by='; ')}")

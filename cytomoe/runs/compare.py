@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cytomoe import __version__
-from cytomoe.comparison import compare_abundance, conditions_of, moved_by_others
+from cytomoe.comparison import compare_abundance, compare_pairs, conditions_of, moved_by_others
 from cytomoe.errors import InputError, did_you_mean
 from cytomoe.io.atomic import atomic_directory
 from cytomoe.io.fcs_names import without_suffix
@@ -84,6 +84,8 @@ class Comparison:
         What speaks against relying on it.
     moved_by, moved
         See :func:`cytomoe.comparison.moved_by_others`.
+    pairs
+        See :func:`cytomoe.comparison.compare_pairs`; None where there are two conditions.
     """
 
     table: pd.DataFrame
@@ -91,6 +93,7 @@ class Comparison:
     warnings: list[str]
     moved_by: list[str]
     moved: list[str]
+    pairs: pd.DataFrame | None = None
 
 
 def run_compare(job: CompareJob, listener: Listener | None = None) -> Comparison:
@@ -120,13 +123,17 @@ def _compare(job: CompareJob, listener: Listener) -> Comparison:
     groups = conditions_of(conditions[job.by], job.baseline)
     warnings = [f"left out, {why}: {', '.join(samples)}" for why, samples in left_out.items()]
     warnings += _doubts(conditions, job.by, job.adjust)
-    table = compare_abundance(counts, totals, conditions, job.by, job.adjust, groups[0])
+    compared = counts, totals, conditions, job.by, job.adjust, groups[0]
+    table = compare_abundance(*compared)
     moved_by, moved = moved_by_others(table, counts, totals, conditions, job.by, job.adjust)
     table["moved_by"] = np.where(table["population"].isin(moved), " + ".join(moved_by), "")
+    pairs = compare_pairs(*compared) if len(groups) > 2 else None
     for warning in warnings:
         listener.warn(warning)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
         outputs.write_csv(folder / "comparison.csv", table)
+        if pairs is not None:
+            outputs.write_csv(folder / "pairs.csv", pairs)
         _figure(folder, table, counts.div(totals, axis=0) * 100, conditions[job.by], groups)
         settings = {
             "version": __version__,
@@ -138,10 +145,11 @@ def _compare(job: CompareJob, listener: Listener) -> Comparison:
             "warnings": warnings,
             "samples": conditions[job.by].to_dict(),
             "moved_by_others": {"populations": moved_by, "moved": moved} if moved else None,
-            "test": "quasi-binomial regression, F test; p-values corrected by Benjamini and Hochberg's procedure",
+            "test": "quasi-binomial regression, F test; p-values corrected by Benjamini and Hochberg's procedure (of "
+            "pairs: over all populations and pairs)",
         }
         outputs.write_json(folder / "comparison.json", settings)
-    return Comparison(table, groups[0], warnings, moved_by, moved)
+    return Comparison(table, groups[0], warnings, moved_by, moved, pairs)
 
 
 def _need_columns(job: CompareJob, conditions: pd.DataFrame, columns: Sequence[str]) -> None:
