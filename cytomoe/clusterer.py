@@ -25,7 +25,7 @@ from cytomoe.outlyingness import outlyingness
 from cytomoe.preparation import Prepared, as_expression, as_prior, complete, fit_preprocessor, prepare
 from cytomoe.preprocessing import NanPolicy, Preprocessor
 from cytomoe.saved_model import SavedModel
-from cytomoe.settings import CHANGES, Settings, preset
+from cytomoe.settings import CHANGES, LARGEST_SEED, Settings, preset
 from cytomoe.similarity import Prior, name_by_types
 from cytomoe.training.loop import History, Progress, single_thread
 from cytomoe.training.recovery import Trained, train_safely
@@ -95,8 +95,8 @@ class Clusterer:
         RunError
             If the training collapses into one cluster whatever is tried.
         """
-        if not isinstance(self.seed, int | np.integer) or self.seed < 0:
-            raise InputError(f"the seed is a whole number, 0 or more, not {self.seed!r}")
+        if not isinstance(self.seed, int | np.integer) or not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError(f"the seed is a whole number from 0 to {LARGEST_SEED}, not {self.seed!r}")
         twice = [name for name in CHANGES if self.settings is not None and getattr(self, name) is not None]
         if twice:
             raise InputError(

@@ -16,6 +16,8 @@ SimilarityName = Literal["valleys", "consensus", "umap", "knn"]
 Metric = Literal["euclidean", "correlation", "cosine", "canberra"]
 Activation = Literal["relu", "elu"]
 
+# What every file can hold in which a seed is written.
+LARGEST_SEED = 2**32 - 1
 # k-means needs means, so consensus partitions know the metrics that Euclidean distance on transformed rows reproduces.
 CONSENSUS_METRICS = ("euclidean", "correlation", "cosine")
 

@@ -17,6 +17,7 @@ from cytomoe.benchmarks import published
 from cytomoe.benchmarks.base import Experiment, Report, Request, Unit, run_experiment
 from cytomoe.benchmarks.workers import MemoryWatch
 from cytomoe.benchmarks.writing import mean_and_spread, plain_table
+from cytomoe.cli.main import run
 from cytomoe.errors import InputError, RunError
 
 
@@ -109,6 +110,19 @@ def test_results_are_tables_and_a_manifest(tmp_path):
 def test_a_quick_run_says_so(tmp_path):
     run_experiment(Squares(), Request(quick=True, options={"n": 1}), tmp_path / "out")
     assert "QUICK" in (tmp_path / "out" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(("given", "runs"), [([], 1), (["--runs", "2"], 2), (["--seeds", "4,5,6"], 3)])
+def test_a_quick_look_is_one_run_unless_more_are_asked_for(given, runs, tmp_path, monkeypatch):
+    asked = []
+
+    def stop(experiment, request, *arguments, **options):
+        asked.append(request)
+        raise InputError("enough")
+
+    monkeypatch.setattr("cytomoe.benchmarks.base.run_experiment", stop)
+    assert run(["benchmark", "weber", "--quick", *given, "--out", str(tmp_path / "out")]) == 2
+    assert len(asked[0].seeds) == runs
 
 
 def test_resume_computes_only_what_is_missing(tmp_path):

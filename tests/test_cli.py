@@ -1,6 +1,7 @@
 """The commands as a user types them: files in, files out, messages and exit codes."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -159,6 +160,21 @@ def test_an_existing_folder_is_kept_without_force(clustered, capsys):
     assert run(["cluster", str(WELL), "--out", str(clustered)]) == 2
     assert "--force" in capsys.readouterr().err
     assert (clustered / "run.json").read_bytes() == before
+
+
+def test_force_refuses_a_folder_from_which_nothing_can_be_removed(clustered, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "old"
+    shutil.copytree(clustered, out)
+    able = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != out / "fcs" and able(path, mode))
+    assert run(["cluster", str(WELL), "--out", str(out), "--force"]) == 2
+    assert f"{out} can't be replaced: nothing can be removed from {out / 'fcs'}" in capsys.readouterr().err
+    assert (out / "labels.csv").is_file()
+
+
+def test_a_seed_that_no_file_can_hold_is_refused_before_any_work(tmp_path, capsys):
+    assert run(["cluster", str(WELL), "--out", str(tmp_path / "out"), "--seed", "99999999999999999999999"]) == 2
+    assert "not in the range 0<=x<=4294967295" in capsys.readouterr().err
 
 
 def test_force_does_not_replace_a_folder_that_is_no_run(tmp_path, capsys):

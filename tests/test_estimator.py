@@ -192,7 +192,7 @@ def test_settings_out_of_range_are_refused(change, message):
 @pytest.mark.parametrize("seed", [None, -1, "a", 0.5])
 def test_a_seed_that_is_no_whole_number_is_refused(blobs, seed):
     """Of none the fit went well, and the model could neither generate cells nor be read again."""
-    with pytest.raises(InputError, match="the seed is a whole number, 0 or more"):
+    with pytest.raises(InputError, match="the seed is a whole number from 0 to"):
         MoESimVAE(seed=seed).fit(blobs[0])
 
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from cytomoe.errors import InputError
+from cytomoe.errors import InputError, RunError
 from cytomoe.io.atomic import atomic_directory, atomic_path
 
 
@@ -110,3 +110,16 @@ def test_a_file_can_not_become_a_directory(tmp_path):
     with pytest.raises(InputError, match="is a file"), atomic_directory(tmp_path / "out", replace=True):
         pass
     assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_old_results_that_stay_are_named(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+
+    def refuse(path, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("cytomoe.io.atomic.shutil.rmtree", refuse)
+    told = pytest.raises(RunError, match="out: complete, but the results that it replaces can't be removed")
+    with told, atomic_directory(tmp_path / "out", replace=True) as folder:
+        (folder / "new").touch()
+    assert (tmp_path / "out" / "new").exists()

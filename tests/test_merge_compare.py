@@ -15,6 +15,7 @@ from cytomoe.cli.main import run
 from cytomoe.comparison import compare_abundance, compare_pairs, moved_by_others
 from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
+from cytomoe.plates.samples import read_sheet
 from cytomoe.runs.events import open_events
 from cytomoe.runs.samples import with_samples
 
@@ -677,3 +678,13 @@ def test_a_comparison_that_makes_no_sense_is_refused(plate, arguments, message, 
     assert run(["compare", str(plate), *arguments, "--out", str(tmp_path / "x")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_a_sheet_of_catalyst_names_samples(tmp_path):
+    (tmp_path / "md.csv").write_text("file_name,sample_id,condition\nexample_A01.fcs,first,none\n")
+    events = with_samples(open_events([Path(FILES[0])]), tmp_path / "md.csv")
+    assert events.samples == ["first"]
+    assert list(events.conditions) == ["condition"]
+    (tmp_path / "example_A01.fcs").write_bytes(Path(FILES[0]).read_bytes())
+    (sample,) = read_sheet(tmp_path / "md.csv")
+    assert (sample.name, sample.fields) == ("first", (("condition", "none"),))

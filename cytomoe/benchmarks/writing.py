@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cytomoe.benchmarks.base import Experiment, Outcome, Report, Request
 
 # Every output of a quick run begins with this.
-QUICK = "QUICK RUN: a first look on less data with fewer runs; its numbers are no results."
+QUICK = "QUICK RUN: a first look with few runs, on less data where there is much; its numbers are no results."
 
 
 def write_report(

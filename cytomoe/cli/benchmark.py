@@ -10,6 +10,7 @@ import click
 
 from cytomoe.cli import options
 from cytomoe.cli.console import listening
+from cytomoe.settings import LARGEST_SEED
 
 if TYPE_CHECKING:
     from cytomoe.benchmarks.base import Experiment
@@ -47,7 +48,11 @@ def _experiment_options(runs: int) -> Callable[[F], F]:
             help="Runs, with the seeds 0, 1, ...",
         ),
         click.option("--seeds", metavar="LIST", help="Seeds of the runs, in place of --runs: 3,7,11."),
-        click.option("--quick", is_flag=True, help="A first look in minutes on less data; its numbers are no results."),
+        click.option(
+            "--quick",
+            is_flag=True,
+            help="A first look in minutes: one run unless --runs says more, on less data; its numbers are no results.",
+        ),
         click.option(
             "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that work side by side."
         ),
@@ -213,7 +218,7 @@ def _run(
 
     request = Request(
         preset=choices["preset"],
-        seeds=_seeds(choices["seeds"], choices["runs"]),
+        seeds=_seeds(choices["seeds"], _runs(choices)),
         quick=choices["quick"],
         data=choices.get("data"),
         baselines=baselines,
@@ -243,14 +248,20 @@ def _run(
         raise click.exceptions.Exit(1)
 
 
+def _runs(choices: dict[str, Any]) -> int:
+    """Number of runs: of a quick look one, unless it was asked for more."""
+    given = click.get_current_context().get_parameter_source("runs") is not click.core.ParameterSource.DEFAULT
+    return int(choices["runs"]) if given or not choices["quick"] else 1
+
+
 def _seeds(text: str | None, runs: int) -> tuple[int, ...]:
     """Seeds of the runs."""
     if text is None:
         return tuple(range(runs))
-    return _numbers("--seeds", text, least=0)
+    return _numbers("--seeds", text, least=0, most=LARGEST_SEED)
 
 
-def _numbers(option: str, text: str | None, *, least: int) -> tuple[int, ...]:
+def _numbers(option: str, text: str | None, *, least: int, most: int | None = None) -> tuple[int, ...]:
     """Numbers of an option, separated by commas; none where it is not given."""
     from cytomoe.errors import InputError
 
@@ -261,4 +272,6 @@ def _numbers(option: str, text: str | None, *, least: int) -> tuple[int, ...]:
         raise InputError(f"{option} {text}: whole numbers, each once, separated by commas are needed, such as 1,2,3")
     if min(map(int, parts)) < least:
         raise InputError(f"{option} {text}: must be at least {least}")
+    if most is not None and max(map(int, parts)) > most:
+        raise InputError(f"{option} {text}: must be at most {most}")
     return tuple(map(int, parts))

@@ -22,7 +22,7 @@ from cytomoe.cli import options
 )
 @click.option("-n", "n", type=click.IntRange(min=1), help="Cells to generate. Default: 10000.")
 @click.option("--out", type=options.FILE, required=True, metavar="FILE", help="FCS or CSV file to write.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all randomness.")
+@click.option("--seed", type=options.SEED, default=0, show_default=True, help="Seed of all randomness.")
 @options.data_set_option
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from cytomoe.settings import CHANGES, PRESETS, Metric, Settings, SimilarityName, preset
+from cytomoe.settings import CHANGES, LARGEST_SEED, PRESETS, Metric, Settings, SimilarityName, preset
 
 if TYPE_CHECKING:
     from cytomoe.preprocessing import CompensateMode
@@ -20,6 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _DEFAULTS = Settings()
 # What can't be read is refused where it is read, in one line; click would print the usage too.
 FILE = click.Path(path_type=Path, readable=False)
+SEED = click.IntRange(0, LARGEST_SEED)
 
 
 def _together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
@@ -137,7 +138,7 @@ model_options = _together(
     click.option(
         "--metric", type=click.Choice(get_args(Metric)), help=f"Distance between cells. Default: {_DEFAULTS.metric}."
     ),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all randomness."),
+    click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of all randomness."),
     click.option(
         "--subsample",
         type=click.IntRange(min=2),

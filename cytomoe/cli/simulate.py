@@ -13,7 +13,7 @@ from cytomoe.cli import options
 @click.argument("out", type=options.FILE)
 @click.option("--wells", type=click.IntRange(min=1), default=3, show_default=True, help="Wells of the plate.")
 @click.option("--events", type=click.IntRange(min=100), default=5000, show_default=True, help="Events per well, about.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all randomness.")
+@click.option("--seed", type=options.SEED, default=1, show_default=True, help="Seed of all randomness.")
 def simulate(out: Path, wells: int, events: int, seed: int) -> None:
     """Write simulated mass cytometry wells with their gates into the folder OUT.
 

@@ -120,7 +120,13 @@ def _swap_directory(temporary: Path, final: Path) -> None:
     except BaseException:
         old.rename(final)
         raise
-    shutil.rmtree(old)
+    try:
+        shutil.rmtree(old)
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(
+            f"{final}: complete, but the results that it replaces can't be removed ({reason}): {old}"
+        ) from error
 
 
 def short(name: str, size: int = 150) -> str:

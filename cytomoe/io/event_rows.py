@@ -18,6 +18,8 @@ from cytomoe.words import counted, listed
 
 # How tables call the column that names a file, compared without regard to case.
 FILE_COLUMNS = ("file", "filename", "file_name", "file name")
+# Headings of a sample's name in tables of samples; the second is CATALYST's.
+SAMPLE_COLUMNS = ("sample", "sample_id")
 _FIRST_LINE = 2  # of a table's rows, below its header
 _NAMED = 4  # files that a message names
 _FEWEST = 3  # rows of a table of which a column is taken for their count

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from cytomoe.errors import InputError, did_you_mean
-from cytomoe.io.event_rows import FILE_COLUMNS
+from cytomoe.io.event_rows import FILE_COLUMNS, SAMPLE_COLUMNS
 from cytomoe.io.fcs_names import SUFFIXES, without_suffix
 from cytomoe.io.given_tables import read_table, refuse_reserved
 from cytomoe.words import counted
@@ -223,7 +223,8 @@ def read_sheet(path: Path) -> list[Sample]:
         raise InputError(
             f"{path}: has no column file{did_you_mean('file', map(str, table.columns))}; it names the files"
         )
-    table = table.rename(columns={called: "file"})
+    name = next((c for name in SAMPLE_COLUMNS for c in map(str, table.columns) if c.casefold() == name), None)
+    table = table.rename(columns={called: "file"} if name is None else {called: "file", name: "sample"})
     others = [str(column) for column in table.columns if column not in _SHEET_COLUMNS]
     refuse_reserved(others, str(path))
     if not table["file"].all():

@@ -345,7 +345,8 @@ def _to_tell_them_apart(run: RunFiles) -> str:
     return (
         f"{look}."
         if "model" in run.manifest
-        else f"{look}; --resolution 1.5 makes smaller clusters, and may divide large populations."
+        else f"{look}; known cells of a rare population, and of others (--prior), find it without harm to the rest; "
+        "--resolution 1.5 makes smaller clusters, and may divide large populations."
     )
 
 

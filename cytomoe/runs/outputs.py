@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,9 @@ def check_output(out: Path, force: bool) -> None:
         raise InputError(
             f"{out} is not the folder of an earlier run, so --force does not replace it; give another --out"
         )
+    fixed = next((path for path, _, _ in os.walk(out) if not os.access(path, os.W_OK | os.X_OK)), None)
+    if fixed is not None:
+        raise InputError(f"{out} can't be replaced: nothing can be removed from {fixed}; give another --out")
 
 
 def write_labels(folder: Path, mapped: MappedEvents) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cytomoe.errors import InputError, did_you_mean
-from cytomoe.io.event_rows import FILE_COLUMNS
+from cytomoe.io.event_rows import FILE_COLUMNS, SAMPLE_COLUMNS
 from cytomoe.io.fcs_names import without_suffix
 from cytomoe.io.given_tables import read_table, refuse_reserved
 from cytomoe.runs.events import Events
@@ -91,7 +91,7 @@ def with_samples(events: Events, path: Path) -> Events:
 def _usual_names(columns: list[str]) -> dict[str, str]:
     """The columns file and sample by the names that a table gives them."""
     found = {}
-    for usual, names in (("file", FILE_COLUMNS), ("sample", ("sample",))):
+    for usual, names in (("file", FILE_COLUMNS), ("sample", SAMPLE_COLUMNS)):
         called = [column for name in names for column in columns if column.casefold() == name]
         if called and usual not in columns:
             found[called[0]] = usual
