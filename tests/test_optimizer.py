@@ -39,3 +39,15 @@ def test_training_loads_no_compiler():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("largest", [0.5, 1e6])
+def test_gradients_are_clipped_as_by_torch(largest):
+    ours, theirs = ([torch.nn.Parameter(torch.zeros(3, n)) for n in (1, 20)] for _ in range(2))
+    for mine, yours in zip(ours, theirs, strict=True):
+        mine.grad = torch.randn(mine.shape, generator=torch.Generator().manual_seed(0))
+        yours.grad = mine.grad.clone()
+    Adam(ours, 0.1).clip(largest)
+    torch.nn.utils.clip_grad_norm_(theirs, largest)
+    for mine, yours in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, yours.grad, rtol=0, atol=0)

@@ -253,7 +253,7 @@ def train(
         optimizer.zero_grad()
         loss.backward()
         if settings.clip_gradient > 0:
-            torch.nn.utils.clip_grad_norm_(optimizer.parameters, settings.clip_gradient)
+            optimizer.clip(settings.clip_gradient)
         optimizer.step()
         recorder.add(step, losses, experts)
     network.eval()
