@@ -3,7 +3,8 @@
 Run with ``python benchmarks/steps.py FILES... [--report]``. Each step and each import is charged with its own time
 alone, not with that of the steps and imports within it, so that the rows sum to the whole process. Processor seconds
 count all threads, and compare on a machine that has other work; wall seconds do so on a quiet one. What the similarity
-does in other processes is not among them: with ``OMP_NUM_THREADS=1`` in the environment all is done in one.
+does in other processes is not among them: with ``OMP_NUM_THREADS=1`` in the environment all is done in one. torch is
+imported in a thread: its processor seconds are among those of the step that goes on meanwhile.
 """
 
 from __future__ import annotations

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cytomoe.io.raw_events import RawEvents
 from cytomoe.preprocessing.channels import KIND_LABELS, ChannelKind, Instrument, classify_channels
 from cytomoe.preprocessing.transform import COFACTORS, linear_values
 from cytomoe.words import listed
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
+    from cytomoe.io.raw_events import Raw
     from cytomoe.preprocessing import Preprocessor
 
 # Channels that say nothing of the kind of a cell. Scatter does, and a detector without an antigen may.
@@ -30,7 +30,7 @@ _NAMED = 6  # markers in a message
 ADVICE_ON_MARKERS = "leave them out of --markers (in a panel: of the column use), unless that is what you want"
 
 
-def no_proteins(adata: AnnData, names: Sequence[str]) -> str:
+def no_proteins(adata: Raw, names: Sequence[str]) -> str:
     """Say which markers measure no protein and nothing else of the kind of a cell; empty where none is such.
 
     Parameters
@@ -47,9 +47,7 @@ def no_proteins(adata: AnnData, names: Sequence[str]) -> str:
     return f"markers that measure no protein, and part clusters as those do: {listed(found, _NAMED)}"
 
 
-def odd_cofactor(
-    adata: AnnData, names: Sequence[str], cofactors: Sequence[float | None], instrument: Instrument
-) -> str:
+def odd_cofactor(adata: Raw, names: Sequence[str], cofactors: Sequence[float | None], instrument: Instrument) -> str:
     """Say which markers have a cofactor that belongs to the other kind of instrument, and what to take; else empty.
 
     Parameters
@@ -78,7 +76,7 @@ def odd_cofactor(
     return f"the cofactor {odd[0][1]:g}{which} {why}; {instead}"
 
 
-def warn_of_choices(adata: AnnData, preprocessor: Preprocessor) -> list[str]:
+def warn_of_choices(adata: Raw, preprocessor: Preprocessor) -> list[str]:
     """Warnings of markers and cofactors that contradict a file of the fit, which defaults never do.
 
     Parameters
@@ -95,10 +93,11 @@ def warn_of_choices(adata: AnnData, preprocessor: Preprocessor) -> list[str]:
     return [line for line in (f"{strange}; {ADVICE_ON_MARKERS}" if strange else "", odd) if line]
 
 
-def _highest(adata: AnnData, names: Sequence[str]) -> float:
+def _highest(adata: Raw, names: Sequence[str]) -> float:
     """Highest linear value of some channels in the first events of a file; 0 where none is a number."""
     positions = [int(adata.var_names.get_loc(name)) for name in names]
     if not positions:
         return 0.0
-    values = linear_values(adata[:_LOOKED_AT], positions, "drop")
+    first = RawEvents(np.asarray(adata.X[:_LOOKED_AT]), adata.var, adata.uns)
+    values = linear_values(first, positions, "drop")
     return float(values.max(initial=0.0, where=np.isfinite(values)))

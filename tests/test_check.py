@@ -16,6 +16,7 @@ from cytomoe.check import Finding, check_files
 from cytomoe.cli.main import run
 from cytomoe.errors import FCSError, InputError
 from cytomoe.io import fcs_read
+from cytomoe.io.raw_events import RawEvents
 from cytomoe.preprocessing import Panel
 from cytomoe.saturation import ceilings
 from cytomoe.twins import hash_events, warn_of_twins
@@ -40,7 +41,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> Files:
             return content
 
         monkeypatch.setattr(fcs_read, "open_fcs", open_fcs)
-        monkeypatch.setattr(fcs_read, "read_events", lambda opened: opened)
+        monkeypatch.setattr(fcs_read, "read_events", lambda opened: RawEvents(opened.X, opened.var, opened.uns))
         return list(stored)
 
     return make
