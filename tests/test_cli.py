@@ -172,6 +172,14 @@ def test_force_refuses_a_folder_from_which_nothing_can_be_removed(clustered, tmp
     assert (out / "labels.csv").is_file()
 
 
+@pytest.mark.parametrize("command", [["cluster"], ["predict", "MODEL"]])
+def test_files_without_events_are_named(command, clustered, tmp_path, capsys):
+    write_fcs(read_fcs(WELL)[:0], tmp_path / "empty.fcs")
+    command = [str(clustered) if word == "MODEL" else word for word in command]
+    assert run([*command, str(tmp_path / "empty.fcs"), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "Error: empty.fcs: holds no events"
+
+
 def test_a_seed_that_no_file_can_hold_is_refused_before_any_work(tmp_path, capsys):
     assert run(["cluster", str(WELL), "--out", str(tmp_path / "out"), "--seed", "99999999999999999999999"]) == 2
     assert "not in the range 0<=x<=4294967295" in capsys.readouterr().err

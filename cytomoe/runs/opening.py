@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cytomoe.errors import InputError
 from cytomoe.runs import memory, sampling
 from cytomoe.runs.cells import H5adChoice, writes_cells
 from cytomoe.runs.events import Events, open_events
@@ -9,7 +10,7 @@ from cytomoe.runs.gating import GatedEvents, describe_gates, find_gates
 from cytomoe.runs.job import Listener
 from cytomoe.runs.orders import RunJob
 from cytomoe.runs.samples import with_samples
-from cytomoe.words import counted
+from cytomoe.words import counted, listed
 
 
 def open_run(job: RunJob, listener: Listener, *, fitted: int = 0) -> tuple[Events, GatedEvents | None]:
@@ -37,6 +38,8 @@ def open_run(job: RunJob, listener: Listener, *, fitted: int = 0) -> tuple[Event
         sample=job.sample,
         allow_truncated=job.allow_truncated,
     )
+    if events.n_events == 0:
+        raise InputError(f"{listed(events.names)}: {'hold' if len(events.names) > 1 else 'holds'} no events")
     if job.samples is not None:
         events = with_samples(events, job.samples)
     _announce(events, job.h5ad, listener, fitted)
@@ -52,7 +55,8 @@ def _announce(events: Events, h5ad: H5adChoice, listener: Listener, fitted: int)
     of_samples = f" of {counted(samples, 'sample')}" if samples != files else ""
     needed = memory.estimate(events, fitted=fitted)
     listener.say(
-        f"{events.n_events:,} events in {counted(files, 'file')}{of_samples}, about {needed / 1e9:.1f} GB of memory"
+        f"{counted(events.n_events, 'event')} in {counted(files, 'file')}{of_samples}, "
+        f"about {needed / 1e9:.1f} GB of memory"
     )
     short = memory.shortage(needed)
     if short:
