@@ -17,6 +17,9 @@ from cytomoe.words import percent
 MOST_OUTSIDE = 0.02
 # A sample's cells no longer fit if this share of them fits no expert; 0.5 % would by chance.
 MOST_UNFIT = 0.05
+# Marker distributions of the same cells differ by so much over the root of the events, or less, in 999 of 1,000 samples
+# (Kolmogorov and Smirnov).
+BY_CHANCE = 1.95
 # Samples that a line names.
 _NAMED = 4
 
@@ -29,8 +32,8 @@ class Drift:
     ----------
     markers
         One row per sample and marker: sample, marker, low and high (the 0.1st and 99.9th percentile of the fit,
-        transformed values), outside (share of the events beyond them), distance (largest distance between the
-        cumulative distributions of sample and fit), left_range.
+        transformed values), events of the sample, outside (share of the events beyond them), distance (largest
+        distance between the cumulative distributions of sample and fit), left_range.
     unfit
         Share of each sample's events that fit no cluster.
     """
@@ -140,6 +143,7 @@ def measure_drift(
                     "marker": list(markers),
                     "low": np.round(low, 4),
                     "high": np.round(high, 4),
+                    "events": len(values),
                     "outside": np.round(outside, 5),
                     "distance": np.round(distance(values, kept.quantiles), 4),
                     "left_range": outside > MOST_OUTSIDE,

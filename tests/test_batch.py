@@ -23,6 +23,7 @@ from cytomoe.io.lock import alone
 from cytomoe.plates.matching import match_clusters
 from cytomoe.plates.samples import find_samples
 from cytomoe.runs.events import _sample_names
+from cytomoe.runs.panels import _difference
 from cytomoe.runs.well_groups import run_group
 
 QUICK = ["--subsample", "1500"]
@@ -599,3 +600,10 @@ def test_models_of_their_own_are_stacked_and_one_bad_well_hurts_no_other(nine, t
     assert run([*arguments, "--resume"]) == 1
     assert sizes == [2, 2]  # A01 is trained once more, since a stack is whole; A06 is not, since A05 can't be
     assert contents(out) == before
+
+
+def test_of_panels_that_differ_in_many_markers_a_few_are_named():
+    panels = {"a": {"cd3": "CD3"}, "b": {"cd3": "CD3"} | {f"m{i:02}": f"M{i:02}" for i in range(30)}}
+    told = _difference(frozenset(panels["b"]), frozenset(panels["a"]), panels)
+    assert told.startswith("adds M00, M01, ")
+    assert told.endswith(", M11 and 18 more")

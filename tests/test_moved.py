@@ -11,7 +11,7 @@ from cytomoe.cli.main import run
 from cytomoe.drift import Drift, distance
 from cytomoe.fit_summary import QUANTILES
 from cytomoe.io import read_fcs, write_fcs
-from cytomoe.reporting.moved import judge_moved, moved_among, moved_from_fit
+from cytomoe.reporting.moved import judge_markers, judge_moved, moved_among, moved_from_fit
 from cytomoe.reporting.plate_verdict import judge_batch
 
 SHARES = np.array([0.4, 0.3, 0.2, 0.08, 0.02])
@@ -138,3 +138,20 @@ def test_samples_unlike_the_fit_are_told_in_a_line_each_kind():
     assert left.startswith("in 5 of 6 samples values left the range of the model's training: a CD3 (3.0 %); b CD3")
     assert "d CD3 (3.0 %) of the events; 1 more in drift.csv; are stain" in left
     assert unfit.startswith("f: events fit no cluster of the model: 20.0 % of the events (0.5 % did in its training)")
+
+
+@pytest.mark.parametrize(
+    ("events", "title"), [(10, "The markers of the sample stay"), (1000, "1 marker lies far from")]
+)
+def test_a_distance_that_few_events_have_by_chance_is_no_distance(events, title):
+    row = {"sample": "a", "marker": "CD3", "events": events, "distance": 0.4, "left_range": False}
+    unfit = {"fits_no_expert": {"a": 0.0}, "expected": 0.005}
+    (finding,) = judge_markers(pd.DataFrame([row]), unfit)
+    assert finding.title.startswith(title)
+
+
+def test_ten_cells_of_the_fit_are_not_far_from_it(finished, small_plate, tmp_path, capsys):
+    write_fcs(read_fcs(small_plate[0])[:10], tmp_path / "few.fcs")
+    arguments = ["predict", str(finished), str(tmp_path / "few.fcs"), "--out", str(tmp_path / "mapped"), "--no-report"]
+    assert run(arguments) == 0
+    assert "far from the model's training" not in capsys.readouterr().err

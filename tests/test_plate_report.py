@@ -119,6 +119,7 @@ def drift(**changes):
     samples = ["one", "two", HOSTILE, "loose"]
     distance = pd.DataFrame({"CD3": [0.1, 0.2, 0.4, 0.1], "CD4": 0.05}, index=samples)
     arguments = {"distance": distance, "left_range": distance > 1, "unfit": pd.Series(0.01, index=samples)}
+    arguments["limits"] = pd.Series(0.3, index=samples)
     return PlateDrift(**(arguments | changes))
 
 
@@ -136,6 +137,8 @@ def test_the_verdict_tells_failures_unstable_clusters_and_samples_unlike_the_fit
     assert "(CD3 0.40): distance of the distribution above 0.3" in far.detail
     near = told(summary(drift=drift(distance=drift().distance / 2)))
     assert "CD3 in <script>" in near["The markers of all samples stay in the range of the fit"].detail
+    few = drift().limits.where(drift().limits.index != HOSTILE, 0.6)
+    assert "CD3 in two" in told(summary(drift=drift(limits=few)))[next(iter(t for t in near if "stay" in t))].detail
     moved = drift(left_range=drift().distance > 0.3, unfit=pd.Series({"one": 0.2, "two": 0.0, HOSTILE: 0, "loose": 0}))
     found = told(summary(drift=moved))
     assert found["In 1 sample values left the range of the fit"].detail == f"{HOSTILE}: CD3."

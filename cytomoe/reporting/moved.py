@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cytomoe.drift import MOST_UNFIT
+from cytomoe.drift import BY_CHANCE, MOST_UNFIT
 from cytomoe.reporting.findings import Finding, named
 from cytomoe.words import counted, percent, plural
 
@@ -174,6 +174,11 @@ def _judge_two(
     return [Finding("note", "The shares of the two samples lie far apart", detail, _CAUSES)]
 
 
+def far_from(events: pd.Series[int]) -> pd.Series[float]:
+    """Distance above which a marker lies far from the fit: what chance makes of a few events is no distance."""
+    return (BY_CHANCE / np.sqrt(events)).clip(lower=FAR)
+
+
 def judge_markers(markers: pd.DataFrame, unfit: Mapping[str, Any]) -> list[Finding]:
     """Whether the markers of mapped samples lie as in the cells of the fit; nothing where warnings say more.
 
@@ -188,7 +193,8 @@ def judge_markers(markers: pd.DataFrame, unfit: Mapping[str, Any]) -> list[Findi
     if markers["left_range"].any() or max(shares.values()) > MOST_UNFIT:
         return []
     many = len(shares) > 1
-    far = markers[markers["distance"] > FAR].sort_values("distance", ascending=False)
+    limits = far_from(markers["events"]) if "events" in markers else FAR
+    far = markers[markers["distance"] > limits].sort_values("distance", ascending=False)
     if len(far):
         told = ", ".join(
             f"{row.marker} {row.distance:.2f}" + (f" ({row.sample})" if many else "") for row in far.itertuples()

@@ -105,10 +105,11 @@ def judge_drift(drift: PlateDrift | None) -> list[Finding]:
         )
     found += [
         Finding("check", "Markers of some samples lie far from those of the fit", f"{line}.", _LIE_FAR)
-        for line in _tell_far(drift.distance)
+        for line in _tell_far(drift.distance, drift.limits)
     ]
     if not found:
-        highest = drift.distance.stack()
+        of_enough = drift.distance[drift.limits <= FAR]
+        highest = (drift.distance if of_enough.empty else of_enough).stack()
         sample, marker = highest.idxmax()
         found.append(
             Finding(
@@ -121,10 +122,10 @@ def judge_drift(drift: PlateDrift | None) -> list[Finding]:
     return found
 
 
-def _tell_far(distance: pd.DataFrame) -> list[str]:
+def _tell_far(distance: pd.DataFrame, limits: pd.Series[float]) -> list[str]:
     """A line that names the samples with a marker far from that of the fit, the furthest first, if there are some."""
     furthest = distance.max(axis=1).sort_values(ascending=False, kind="stable")
-    far = furthest.index[furthest > FAR]
+    far = furthest.index[furthest > limits.reindex(furthest.index)]
     if far.empty:
         return []
     told = []

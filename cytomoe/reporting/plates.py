@@ -44,11 +44,14 @@ class PlateDrift:
         Whether the marker left the range of the fit.
     unfit
         Share of each sample's events that fit no cluster.
+    limits
+        Distance above which a sample's marker lies far from the fit: more where it has few events.
     """
 
     distance: pd.DataFrame
     left_range: pd.DataFrame
     unfit: pd.Series[float]
+    limits: pd.Series[float]
 
 
 @dataclass(frozen=True, eq=False)

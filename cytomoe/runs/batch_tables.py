@@ -24,6 +24,7 @@ from cytomoe.naming import UNKNOWN, is_known
 from cytomoe.plates.matching import markers_of, match_clusters, one_spelling
 from cytomoe.plates.samples import Sample
 from cytomoe.reporting.findings import lost_gates
+from cytomoe.reporting.moved import FAR, far_from
 from cytomoe.reporting.plate_verdict import judge_drift
 from cytomoe.reporting.plates import BatchSummary, PlateDrift, write_plate_report
 from cytomoe.runs.manifest import software
@@ -290,7 +291,10 @@ def _drift(job: BatchJob, manifests: dict[str, dict[str, Any]]) -> PlateDrift | 
         drift.pivot(index="sample", columns="marker", values=what).reindex(list(unfit))[markers]
         for what in ("distance", "left_range")
     )
-    return PlateDrift(distance.astype(float), left.astype(bool), pd.Series(unfit, dtype=float))
+    limits = pd.Series(FAR, index=distance.index)
+    if "events" in drift:  # results of earlier versions do not tell
+        limits.update(far_from(drift.groupby("sample")["events"].first()))
+    return PlateDrift(distance.astype(float), left.astype(bool), pd.Series(unfit, dtype=float), limits)
 
 
 def _fitted_shares(job: BatchJob, manifests: dict[str, dict[str, Any]]) -> NDArray[np.float64] | None:

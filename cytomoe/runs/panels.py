@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cytomoe.runs.batch import BatchJob
     from cytomoe.runs.job import Listener
 
+# Markers that are named of those that a panel lacks or adds.
+_SHOWN = 12
 PanelMismatch = Literal["refuse", "common", "skip"]
 
 
@@ -87,6 +89,6 @@ def _differences(
 def _difference(kind: frozenset[str], usual: frozenset[str], panels: dict[str, dict[str, str]]) -> str:
     """What a panel lacks of the usual one, and what it has beside it."""
     names = {spelt: name for panel in panels.values() for spelt, name in panel.items()}
-    parts = [f"lacks {', '.join(sorted(names[s] for s in usual - kind))}"] * bool(usual - kind)
-    parts += [f"adds {', '.join(sorted(names[s] for s in kind - usual))}"] * bool(kind - usual)
+    parts = [f"lacks {listed(sorted(names[s] for s in usual - kind), _SHOWN)}"] * bool(usual - kind)
+    parts += [f"adds {listed(sorted(names[s] for s in kind - usual), _SHOWN)}"] * bool(kind - usual)
     return "; ".join(parts)
