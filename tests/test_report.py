@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -605,3 +606,12 @@ def test_no_colour_is_given_twice():
 
 def test_the_scale_of_the_markers_keeps_its_order_in_grey():
     assert (np.diff(lab(SEQUENTIAL, np.eye(3))[:, 0]) < 0).all()
+
+
+def test_one_cluster_of_a_few_events_is_said_to_be_for_want_of_events(tmp_path):
+    example = Path(__file__).parent.parent / "example_data" / "example_A01.fcs"
+    write_fcs(read_fcs(example)[:30].copy(), tmp_path / "few.fcs")
+    assert run(["cluster", str(tmp_path / "few.fcs"), "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "30 events are few: populations of fewer than 25 are not told apart" in text
+    assert "Check with --markers" not in text

@@ -19,8 +19,11 @@ from cytomoe.reporting.findings import Finding, by_weight, lost_gates, mostly_lo
 from cytomoe.reporting.judges import judge_one_sample, judge_stability
 from cytomoe.reporting.moved import judge_markers, judge_moved
 from cytomoe.reporting.run_files import RunFiles
+from cytomoe.similarity.valleys import SHARE, SMALLEST
 from cytomoe.words import counted, percent
 
+# Events of a fit below which one cluster may be for want of events, and events that a population needs to be found.
+FEW_FITTED, FEWEST_FOUND = 500, round(SMALLEST / SHARE)
 TINY = 10  # events; fewer do not make a population that anyone would gate
 UNSURE = 0.5  # below, the model holds another cluster, or several together, for as likely
 _SETTLED = 0.02  # fall of the loss, relative; default runs on real wells lie below 0.01
@@ -141,6 +144,10 @@ def _clusters_used(run: RunFiles) -> list[Finding]:
         ]
     if used == 1:
         advice = "Check with --markers that the markers chosen tell populations apart."
+        fitted = int(run.manifest.get("events_fitted", run.n_events))
+        if fitted < FEW_FITTED and run.manifest["settings"]["similarity"] == "valleys":
+            detail = f"{counted(fitted, 'event')} are few: populations of fewer than {FEWEST_FOUND} are not told apart."
+            advice = "Cluster the file together with others, or map it with a model of a larger one (cytomoe predict)."
         return [Finding("check", "All events are in one cluster", detail, advice)]
     if not any(run.words("score")):
         detail += " Doublets among them are looked for only where --reference names the others."
