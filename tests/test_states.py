@@ -101,6 +101,21 @@ def test_a_file_that_lacks_a_state_has_no_median_of_it(cohort, tmp_path):
     assert states.loc["example_A02", "CD33"].notna().all()
 
 
+def test_a_value_that_is_no_number_takes_nothing_from_the_other_proteins(cohort, tmp_path):
+    cells = read_fcs(FILES[0])
+    cells.X[::2, cells.var["antigen"] == "CD33"] = np.nan
+    write_fcs(cells, tmp_path / "example_A01.fcs")
+    out = tmp_path / "out"
+    assert run(["predict", str(cohort), str(tmp_path / "example_A01.fcs"), "--out", str(out), *FAST[2:]]) == 0
+    others = [name for name in STATES if name != "CD33"]
+    largest = pd.read_csv(out / "states.csv").iloc[0]
+    _, medians = expected(out, "cluster", largest["cluster"], FILES[0], others)
+    np.testing.assert_allclose(largest[others].astype(float), medians, atol=6e-5)
+    values = values_of(FILES[0], ["CD33"])[1::2, 0]
+    own = pd.read_csv(out / "labels.csv")["cluster"].to_numpy()[1::2] == largest["cluster"]
+    assert largest["CD33"] == pytest.approx(np.median(values[own]), abs=6e-5)
+
+
 def test_states_of_fluorescence_are_compensated(data, tmp_path):
     path = data / "flow" / "mouse_spleen_raw.fcs"
     arguments = ["cluster", str(path), "--markers", "CD3,CD4,CD8", "--out", str(tmp_path / "out"), "--no-report"]
@@ -134,3 +149,17 @@ def test_tables_of_a_batch_carry_conditions(tmp_path, mode):
         matching = pd.read_csv(out / "matching.csv").set_index(["sample", "cluster"])["plate_cluster"]
         found = pd.read_csv(out / "states.csv").set_index(["sample", "cluster"])["plate_cluster"]
         assert (matching[found.index] == found).all()
+
+
+def test_a_batch_with_results_of_an_earlier_version_has_the_states_of_the_others(tmp_path):
+    for path in FILES:
+        shutil.copy(path, tmp_path)
+    out = tmp_path / "out"
+    arguments = ["batch", str(tmp_path), "--markers", ",".join(MARKERS), "--h5ad", "no", "--out", str(out), *FAST]
+    assert run(arguments) == 0
+    (out / "wells" / "example_A01" / "states.csv").unlink()
+    assert run([*arguments, "--resume"]) == 0
+    table = pd.read_csv(out / "states.csv", dtype=str)
+    assert set(table["sample"]) == {"example_A02"}
+    assert table["cluster"].str.isdecimal().all()
+    assert table["events"].str.isdecimal().all()

@@ -237,19 +237,17 @@ def read_medians(run: Path, clusters: pd.DataFrame, name: str = "medians.csv") -
     return table
 
 
-def read_states(run: Path) -> pd.DataFrame:
-    """``states.csv`` of a run, empty where it has none: earlier versions, and runs that use every protein.
+def read_states(run: Path) -> pd.DataFrame | None:
+    """``states.csv`` of a run; None where it has none: earlier versions, and runs that use every protein.
 
     Raises
     ------
     InputError
         If the table is damaged.
     """
-    import pandas as pd
-
     path = run / "states.csv"
     if not path.is_file():
-        return pd.DataFrame({"sample": [], "cluster": [], "events": []})
+        return None
     table = _read(path, _CELLS)
     _need_columns(path, table, ("sample", "cluster", "events"))
     return table

@@ -191,8 +191,9 @@ def _described_medians(medians: pd.DataFrame, about: pd.DataFrame, numbers: pd.S
 def _write_states(job: BatchJob, about: pd.DataFrame, numbers: pd.Series[int] | None) -> None:
     """Write ``states.csv`` of all samples; results of earlier versions have none."""
     found = {name: read_states(job.out / "wells" / name) for name in about.index}
-    tables = {name: table.drop(columns=["sample", *about.columns], errors="ignore") for name, table in found.items()}
-    if all(table.empty for table in tables.values()):
+    there = {name: table for name, table in found.items() if table is not None and len(table)}
+    tables = {name: table.drop(columns=["sample", *about.columns], errors="ignore") for name, table in there.items()}
+    if not tables:
         (job.out / "states.csv").unlink(missing_ok=True)  # of an earlier batch with other markers
         return
     states = pd.concat(tables, names=["sample"]).reset_index(level=0)

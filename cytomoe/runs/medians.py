@@ -53,19 +53,20 @@ class StateProteins:
     def expression(self, raw: RawEvents) -> FloatArray:
         """Their transformed values, shape (events, proteins).
 
-        NaN where the file lacks a protein, or an event has values that are not numbers.
+        NaN where the file lacks a protein, or an event has no number in it or in what it is compensated with.
         """
         values = np.full((raw.n_obs, len(self.names)), np.nan, dtype=np.float32)
-        columns, steps = [], []
+        whole, alone = list[tuple[int, str]](), list[list[tuple[int, str]]]()
         for i, name in enumerate(self.names):
             found = find_channel(raw.var, name)
-            # A channel without any number would take the events of all others along.
-            if len(found) == 1 and np.isfinite(raw.X[:, raw.var_names.get_loc(found[0])]).any():
-                columns.append(i)
-                steps.append(MarkerStep(found[0], found[0], "", self._transform))
-        if steps:
-            located = replace(self._preprocessor, steps=tuple(steps))
-            values[:, columns] = located.expression(raw, judge_scale=False, nan="drop")
+            if len(found) == 1 and np.isfinite(raw.X[:, raw.var_names.get_loc(found[0])]).all():
+                whole.append((i, found[0]))
+            elif len(found) == 1:  # together with others it would take their events along
+                alone.append([(i, found[0])])
+        for together in [whole, *alone] if whole else alone:
+            steps = tuple(MarkerStep(name, name, "", self._transform) for _, name in together)
+            located = replace(self._preprocessor, steps=steps)
+            values[:, [i for i, _ in together]] = located.expression(raw, judge_scale=False, nan="drop")
         return values
 
 
