@@ -77,6 +77,17 @@ def test_merged_populations_have_medians_of_their_own(cohort, tmp_path):
         np.testing.assert_allclose([row[name] for name in names], medians, atol=6e-5)
 
 
+def test_without_cells_no_medians_of_earlier_populations_are_kept(cohort, tmp_path):
+    clusters = pd.read_csv(cohort / "clusters.csv")["cluster"]
+    for out, run_of, name in (("first", cohort, "old"), ("second", tmp_path / "first", "new")):
+        pd.DataFrame({"cluster": clusters, "name": name}).to_csv(tmp_path / "names.csv", index=False)
+        arguments = ["merge", str(run_of), "--map", str(tmp_path / "names.csv"), "--no-report"]
+        assert run([*arguments, "--out", str(tmp_path / out)]) == 0
+        (tmp_path / out / "cells.h5ad").unlink(missing_ok=True)
+    assert (tmp_path / "first" / "population_medians.csv").is_file()
+    assert not (tmp_path / "second" / "population_medians.csv").exists()
+
+
 def test_a_run_on_every_protein_has_no_states(finished):
     assert not (finished / "states.csv").exists()
 

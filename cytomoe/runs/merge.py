@@ -45,6 +45,8 @@ from cytomoe.runs.report import report_of_run
 # Names of the table's two columns, the second as CATALYST calls them.
 _CLUSTER = ("cluster", "old_cluster")
 _NAME = ("name", "new_cluster", "population")
+# Files of a run that are of other names, or can't be made again, where it is named anew.
+_NOT_COPIED = ("report.html", "figures", "population_medians.csv")
 
 
 class Naming(Protocol):
@@ -231,7 +233,7 @@ def write_named(
     """
     numbers = pd.Series(number_populations(list(names), clusters["events"].to_numpy()), index=names.index)
     with atomic_directory(out, replace=out.exists()) as folder:
-        shutil.copytree(run, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("report.html", "figures"))
+        shutil.copytree(run, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_NOT_COPIED))
         _rename_tables(run, folder, manifest, clusters, names, numbers)
         _rename_cells(run, folder, _samples_of(read_abundance(run, manifest, clusters)), names, numbers)
         _rename_model(run, folder, names)
