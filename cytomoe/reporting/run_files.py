@@ -208,9 +208,9 @@ class Cells:
             cluster=obs.get("nearest_cluster", obs["cytomoe"]).astype(np.int64),
             assigned=obs["cytomoe"].astype(np.int64) > 0,
             confidence=obs["confidence"].astype(np.float32),
-            file=obs["file"],
-            sample=obs["sample"],
-            gate=obs.get("gate"),
+            file=pd.Categorical(obs["file"]),
+            sample=pd.Categorical(obs["sample"]),
+            gate=pd.Categorical(obs["gate"]) if "gate" in obs else None,
             in_one_gate=obs.get("in_one_gate"),
             event=obs["event"].astype(np.int64),
             counted=obs.get("counted", np.ones(len(obs["event"]), dtype=bool)),
@@ -251,10 +251,19 @@ class Cells:
 
 
 def _column(stored: Any) -> Any:
-    """A column as anndata stores it (its format's ``array`` and ``categorical``), whose import takes as long as all."""
-    if stored.attrs["encoding-type"] == "categorical":
-        return pd.Categorical.from_codes(stored["codes"][:], stored["categories"].asstr()[:])
-    return stored[:]
+    """A column as runs store it; anndata, whose import takes as long as all, reads what others made of it."""
+    import h5py
+
+    kind = stored.attrs.get("encoding-type")
+    if kind == "array":
+        return stored[:]
+    if kind == "categorical":
+        categories = stored["categories"]
+        if isinstance(categories, h5py.Dataset) and h5py.check_string_dtype(categories.dtype) is not None:
+            return pd.Categorical.from_codes(stored["codes"][:], categories.asstr()[:])
+    from anndata.io import read_elem
+
+    return read_elem(stored)
 
 
 def _obs_columns(file: Any) -> list[str]:
