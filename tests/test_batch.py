@@ -25,6 +25,7 @@ from cytomoe.plates.samples import find_samples
 from cytomoe.runs.events import _sample_names
 from cytomoe.runs.panels import _difference
 from cytomoe.runs.well_groups import run_group
+from cytomoe.words import percent
 
 QUICK = ["--subsample", "1500"]
 HASHED = ("labels.csv", "labels.parquet", "clusters.csv", "abundance.csv", "cells.h5ad", "medians.csv", "failed.csv")
@@ -505,6 +506,19 @@ def test_compare_finds_the_samples_of_a_sheet_by_the_names_that_it_has(plate, tm
     assert run(["compare", out, *arguments]) == 0
     found = json.loads((tmp_path / "x" / "comparison.json").read_text())["samples"]
     assert found == dict(zip(names, "yxyx", strict=True))
+
+
+def test_the_terminal_gives_shares_of_all_events_and_those_without_a_cluster(plate, tmp_path, capsys):
+    out = tmp_path / "out"
+    wells = sorted(map(str, plate.glob("*.fcs")))[:2]
+    assert run(["batch", *wells, "--out", str(out), "--subsample", "800", "--unassigned"]) == 0
+    said = capsys.readouterr().out
+    abundance = pd.read_csv(out / "abundance.csv")
+    without, events = abundance["unassigned"].sum(), abundance["events"].sum()
+    assert without > 0
+    assert f"    0 {without:>10,} {percent(without / events):>7}  unassigned\n" in said
+    first = abundance["cluster_1"].sum()
+    assert f"    1 {first:>10,} {percent(first / events):>7} " in said
 
 
 def test_a_sheet_with_a_column_of_ours_or_without_a_file_is_refused(tmp_path):

@@ -77,6 +77,17 @@ def test_every_well_stands_in_its_place_with_its_share(page):
     assert "H12 two: 90.0 %" in page.titles
 
 
+def test_unassigned_events_are_told_and_leave_room_in_the_shares(tmp_path):
+    counts = summary().abundance
+    counts = counts.assign(events=counts["events"] + [100, 0, 0, 0], unassigned=[100, 0, 0, 0])
+    text = write_plate_report(tmp_path, summary(abundance=counts)).read_text(encoding="utf-8")
+    cells = re.sub(r"<[^>]+>", " ", text)
+    assert re.search(r"0\s+unassigned\s+100\s+21.7 %\s+0 % to 50.0 %", cells)
+    assert re.search(r"CD3\+\s+155\s+33.7 %", cells)  # of 460 events, not of the 360 in clusters
+    assert "100 events are unassigned" in told(summary(abundance=counts))
+    assert "unassigned" not in write_plate_report(tmp_path, summary()).read_text(encoding="utf-8")
+
+
 def test_colours_run_from_none_to_the_highest_share_of_all_plates(page):
     assert colour(0.0, 0.5) == SEQUENTIAL[0]
     assert colour(0.5, 0.5) == SEQUENTIAL[-1]

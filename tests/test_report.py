@@ -200,6 +200,30 @@ def test_shares_are_of_all_events_where_some_are_unassigned(finished, small_plat
     assert [record["fraction"] for record in records] == pytest.approx(clusters["fraction"].tolist(), abs=1e-5)
 
 
+def test_unassigned_events_stand_in_the_verdict_and_below_the_clusters(finished, small_plate, tmp_path):
+    out = tmp_path / "mapped"
+    arguments = ["predict", str(finished), str(small_plate[0]), "--unassigned", "--out", str(out), "--quiet"]
+    assert run(arguments) == 0
+    number = int(pd.read_csv(out / "abundance.csv")["unassigned"].sum())
+    text = visible(page_of(out))
+    assert number > 1
+    assert f"{number:,} events are unassigned." in text
+    assert f" 0 unassigned: far outside the range of their cluster {number:,} " in text
+    assert "are unassigned" not in visible(page_of(finished))
+
+
+def test_events_that_were_dropped_stand_below_the_clusters(small_plate, tmp_path):
+    cells = read_fcs(small_plate[0])
+    cells.X[:7, cells.var_names.get_loc("CD3")] = np.nan
+    write_fcs(cells, tmp_path / "holes.fcs")
+    out = tmp_path / "out"
+    fast = ["--subsample", "500", "--quiet", "--nan", "drop", "--markers", "CD3,CD4,CD20"]
+    assert run(["cluster", str(tmp_path / "holes.fcs"), *fast, "--out", str(out)]) == 0
+    text = visible(page_of(out))
+    assert " 0 unassigned: values that are not numbers 7 " in text
+    assert "are unassigned" not in text
+
+
 def test_a_mapped_sample_with_gates_is_measured_in_its_report(finished, small_plate, tmp_path):
     out = tmp_path / "mapped"
     model = str(finished / "model.cytomoe")

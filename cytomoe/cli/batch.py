@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cytomoe.cli import options
-from cytomoe.cli.console import listening, print_clusters
+from cytomoe.cli.console import listening, print_clusters, print_unassigned
 from cytomoe.words import counted
 
 if TYPE_CHECKING:
@@ -149,5 +149,7 @@ def _print_batch(result: BatchResult, *, mapped: bool, as_json: bool, quiet: boo
             click.echo(f"Error: {name}: {result.results[name].problem}", err=True)
         if not quiet:
             print_clusters(result.clusters, mapped=mapped)
+            if result.unassigned:
+                print_unassigned(result.unassigned, sum(each.events for each in result.results.values()))
         click.echo(f"{done} of {counted(len(result.results), 'sample')}")
         click.echo(f"results: {result.out}\nreport: {result.out / 'report.html'}")

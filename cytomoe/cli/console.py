@@ -113,14 +113,9 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool, mapped: bool 
         click.echo(_how_many(result))
         print_clusters(result.summary, mapped=mapped)
         if result.unassigned is not None:
-            share = result.unassigned / max(result.n_distinct, 1)
-            click.echo(
-                f"    0 {result.unassigned:>10,} {percent(share):>7}  unassigned: far outside the range of their "
-                "cluster"
-            )
+            print_unassigned(result.unassigned, result.n_distinct, "far outside the range of their cluster")
         if result.dropped:
-            share = result.dropped / result.n_distinct
-            click.echo(f"    0 {result.dropped:>10,} {percent(share):>7}  unassigned: values that are not numbers")
+            print_unassigned(result.dropped, result.n_distinct, "values that are not numbers")
         if result.evaluation is not None:
             if result.unassigned:
                 click.echo("unassigned events are measured in the cluster nearest to them")
@@ -164,7 +159,7 @@ def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict
         share = each.events / max(result.n_events, 1)
         click.echo(f"  {number:>3} {each.events:>10,} {percent(share):>7}  {each.name:<{width}}  {held}")
     if (unassigned := result.n_events - sum(each.events for each in populations)) > 0:
-        click.echo(f"    0 {unassigned:>10,} {percent(unassigned / result.n_events):>7}  unassigned")
+        print_unassigned(unassigned, result.n_events)
     _print_joins(result.tree, populations)
     if result.evaluation is not None:
         print_evaluation(result.evaluation, "population")
@@ -213,6 +208,11 @@ def print_clusters(summary: list[dict[str, Any]], *, mapped: bool = False) -> No
     doubtful = doubtful_names(summary)
     if doubtful:
         click.echo(f"  named with little certainty: {listed(doubtful, _NAMES_SHOWN, by='; ')}")
+
+
+def print_unassigned(number: int, n_events: int, why: str = "") -> None:
+    """Print how many of all events have no cluster, below those that have."""
+    click.echo(f"    0 {number:>10,} {percent(number / max(n_events, 1)):>7}  unassigned{f': {why}' if why else ''}")
 
 
 def print_evaluation(evaluation: dict[str, Any], what: str = "cluster") -> None:

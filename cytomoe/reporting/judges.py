@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.fit_summary import STABLE, UNSTABLE, as_shown
+from cytomoe.outlyingness import BEYOND
 from cytomoe.reporting.findings import Finding, named
 from cytomoe.words import counted, percent
 
@@ -16,6 +17,8 @@ _DOUBTFUL = 0.05
 # A cluster of at least so many events, of which more than this share lies in one sample that holds less than that share
 # of all events, is told.
 _FEWEST, _IN_ONE, _OF_ALL = 30, 0.9, 0.6
+# Times as many unassigned events as cells like those of the fit have are a lead to follow.
+_MANY_UNASSIGNED = 1.5
 
 
 def judge_stability(
@@ -105,5 +108,24 @@ def judge_one_sample(
             f"{len(found)} {what}{'s come' if len(found) > 1 else ' comes'} nearly all from one sample",
             f"More than nine tenths of {what} {named(found)}.",
             "A true difference between samples, or one between batches: compare the markers of the samples.",
+        )
+    ]
+
+
+def judge_unassigned(unassigned: int, events: int) -> list[Finding]:
+    """Whether many of all events have a marker far outside the range of their cluster, and so none."""
+    if not unassigned:
+        return []
+    share = unassigned / events
+    many = share > _MANY_UNASSIGNED * BEYOND
+    return [
+        Finding(
+            "note" if many else "good",
+            f"{counted(unassigned, 'event')} {'is' if unassigned == 1 else 'are'} unassigned",
+            f"{percent(share)} of the events have a marker far outside the range of their cluster; of cells like those "
+            f"of the fit {percent(BEYOND)} do. They count in no cluster; shares are of all events.",
+            "They may be populations that the fit never saw, doublets or debris: look at their markers."
+            if many
+            else "",
         )
     ]

@@ -113,12 +113,19 @@ def _context(material: Material) -> dict[str, Any]:
         "stable": run.stability is not None,
         "largest": max(max(record["fraction"] for record in clusters), 1e-9),
         "populated": sum(record["events"] > 0 for record in clusters),
+        "without": _without_cluster(run),
         "evaluation": run.evaluation,
         "methods": methods_of(run),
         "data": payload_of(material),
         "script": _script(),
         "echarts": _asset("echarts/echarts.min.js"),
     }
+
+
+def _without_cluster(run: RunFiles) -> list[tuple[str, int, float]]:
+    """Why events have no cluster, how many, and their share."""
+    reasons = {"far outside the range of their cluster": run.unassigned, "values that are not numbers": run.not_numbers}
+    return [(why, number, number / max(run.n_events, 1)) for why, number in reasons.items() if number]
 
 
 def _title(run: RunFiles) -> str:

@@ -121,6 +121,7 @@ def _abundance(run: RunFiles) -> dict[str, Any]:
         "samples": [str(name) for name in run.abundance["sample"]],
         "events": run.abundance["events"].tolist(),
         "counts": run.abundance[columns].to_numpy().tolist(),
+        "unassigned": run.abundance["unassigned"].tolist() if "unassigned" in run.abundance else [],
     }
 
 

@@ -30,7 +30,10 @@ _LIE_FAR = (
 
 def judge_batch(summary: BatchSummary) -> list[Finding]:
     """All findings about a batch, the serious ones first."""
-    judges = (_failures, _warnings, _drift, _stability, _few_events, _one_sample_clusters, _moved, _doublets, _gates)
+    judges = (
+        _failures, _warnings, _drift, _stability, _unassigned, _few_events, _one_sample_clusters, _moved, _doublets,
+        _gates,
+    )  # fmt: skip
     return by_weight([finding for judged in judges for finding in judged(summary)])
 
 
@@ -148,6 +151,20 @@ def _stability(summary: BatchSummary) -> list[Finding]:
         what="cluster",
         scale=f"From {STABLE:g} a cluster is stable, below {UNSTABLE:g} doubtful.{fit}",
     )
+
+
+def _unassigned(summary: BatchSummary) -> list[Finding]:
+    if not summary.unassigned:
+        return []
+    events = int(summary.abundance["events"].sum())
+    return [
+        Finding(
+            "good",
+            f"{counted(summary.unassigned, 'event')} {'is' if summary.unassigned == 1 else 'are'} unassigned",
+            f"{percent(summary.unassigned / events)} of the events are in no cluster; shares are of all events. The "
+            "report of each sample tells why.",
+        )
+    ]
 
 
 def _few_events(summary: BatchSummary) -> list[Finding]:

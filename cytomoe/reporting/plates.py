@@ -65,7 +65,8 @@ class BatchSummary:
     mode
         ``pooled``, ``per-sample`` or ``model``.
     abundance
-        As ``abundance.csv``: sample, plate, well, further columns, events, then a column per cluster.
+        As ``abundance.csv``: sample, plate, well, further columns, events, unassigned where events may be so, then a
+        column per cluster.
     clusters
         A row per cluster, by its column in ``abundance``: number, population (empty where not named), label, events,
         stability (NaN where not known).
@@ -101,6 +102,11 @@ class BatchSummary:
     sample_warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
+    def unassigned(self) -> int:
+        """Events of all samples that are in no cluster."""
+        return int(self.abundance["unassigned"].sum()) if "unassigned" in self.abundance else 0
+
+    @property
     def shares(self) -> pd.DataFrame:
         """Share of each cluster in the events of each sample, samples x clusters."""
         events = self.abundance["events"].clip(lower=1)
@@ -128,6 +134,7 @@ def _context(summary: BatchSummary) -> dict[str, Any]:
         "headline": words,
         "findings": findings,
         "clusters": _clusters(summary, shares),
+        "unassigned": summary.unassigned,
         "profiles": _profiles(summary),
         "drift": _drift(summary),
         "measures": summary.measures,
@@ -136,6 +143,7 @@ def _context(summary: BatchSummary) -> dict[str, Any]:
                 "name": row["sample"],
                 "place": " ".join(str(row[what]) for what in ("plate", "well") if row[what]),
                 "events": int(row["events"]),
+                "unassigned": row["unassigned"] / max(int(row["events"]), 1) if "unassigned" in row else 0.0,
                 "shares": [(share, colour(share, 1.0), share > 0.45) for share in own],
                 "warnings": summary.sample_warnings.get(row["sample"], ()),
             }
@@ -148,7 +156,7 @@ def _context(summary: BatchSummary) -> dict[str, Any]:
 
 def _clusters(summary: BatchSummary, shares: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of the table of clusters."""
-    total = max(int(summary.clusters["events"].sum()), 1)
+    total = max(int(summary.abundance["events"].sum()), 1)
     return [
         {
             "number": int(row.number),

@@ -117,6 +117,18 @@ class RunFiles:
         return self.abundance["events"].to_numpy(dtype=np.int64)
 
     @property
+    def unassigned(self) -> int:
+        """Events with a marker far outside the range of their cluster, each counted once; they are in none."""
+        if "unassigned" not in self.abundance:
+            return 0
+        return int(self.abundance["unassigned"].sum()) - self.not_numbers
+
+    @property
+    def not_numbers(self) -> int:
+        """Events without a cluster since they hold values that are not numbers, each counted once."""
+        return int(np.count_nonzero(self.cells.counted & (self.cells.cluster == 0)))
+
+    @property
     def medians(self) -> NDArray[np.float64]:
         """Median transformed value of each marker, shape (clusters, markers); NaN for a cluster without events."""
         # By position, the last columns: a marker may be called label or events.

@@ -16,7 +16,7 @@ from cytomoe.io.remarks import is_remark, told_once
 from cytomoe.naming import CERTAIN, doubtful_names, is_known
 from cytomoe.reporting.doublets import judge_doublets
 from cytomoe.reporting.findings import Finding, by_weight, lost_gates, mostly_lost, named
-from cytomoe.reporting.judges import judge_one_sample, judge_stability
+from cytomoe.reporting.judges import judge_one_sample, judge_stability, judge_unassigned
 from cytomoe.reporting.moved import judge_markers, judge_moved
 from cytomoe.reporting.run_files import RunFiles
 from cytomoe.similarity.valleys import SHARE, SMALLEST
@@ -38,6 +38,7 @@ def judge(run: RunFiles) -> list[Finding]:
         _clusters_used,
         _joined_though_apart,
         _stability,
+        _unassigned,
         _confidence,
         _tiny_clusters,
         _dominant_cluster,
@@ -183,6 +184,10 @@ def _stability(run: RunFiles) -> list[Finding]:
     )
     numbers = run.clusters["cluster"].tolist()
     return judge_stability(run.stability, run.sizes, numbers, what=run.what, scale=scale)
+
+
+def _unassigned(run: RunFiles) -> list[Finding]:
+    return judge_unassigned(run.unassigned, max(run.n_events, 1))
 
 
 def _confidence(run: RunFiles) -> list[Finding]:

@@ -119,11 +119,14 @@ class BatchResult:
         What became of each sample, by name, in the order of the samples.
     clusters
         Those of all samples together: cluster, population, label, events, fraction and stability (None where unknown).
+    unassigned
+        Events of all samples that are in no cluster; None where all have one.
     """
 
     out: Path
     results: dict[str, WellResult]
     clusters: list[dict[str, Any]] = field(default_factory=list)
+    unassigned: int | None = None
 
     @property
     def failed(self) -> list[str]:
@@ -205,7 +208,7 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
             listener.say(f"{done} of {counted(len(tasks), 'sample')} done, {failed} failed, {len(tasks) - done} left")
     watch.lap("samples")
     in_order = {sample.name: results[sample.name] for sample in job.samples}
-    return BatchResult(job.out, in_order, _conclude(job, in_order, notes, listener, watch))
+    return BatchResult(job.out, in_order, *_conclude(job, in_order, notes, listener, watch))
 
 
 def _check_before(job: BatchJob, listener: Listener) -> None:
@@ -223,8 +226,8 @@ def _check_before(job: BatchJob, listener: Listener) -> None:
 
 def _conclude(
     job: BatchJob, results: dict[str, WellResult], notes: list[str], listener: Listener, watch: Stopwatch
-) -> list[dict[str, Any]]:
-    """Tell what is odd about all samples together and write the tables of all; returns the clusters."""
+) -> tuple[list[dict[str, Any]], int | None]:
+    """Tell what is odd about all samples together and write the tables of all; returns what those tell."""
     shared = shared_between(job, results)
     odd = [f"{line}; see the report" for line in unlike_the_fit(job, results)]
     for line in [*shared, *odd, *left_over(job, results)]:

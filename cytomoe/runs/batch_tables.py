@@ -48,8 +48,10 @@ _MEMBERS = pd.DataFrame({"sample": [], "cluster": [], "number": [], "events": []
 
 def write_tables(
     job: BatchJob, results: dict[str, WellResult], choices: dict[str, Any], warnings: Sequence[str], watch: Stopwatch
-) -> list[dict[str, Any]]:
-    """Write the tables of all samples, the report and, last, the manifest; returns the clusters.
+) -> tuple[list[dict[str, Any]], int | None]:
+    """Write the tables of all samples, the report and, last, the manifest; returns the clusters and unassigned events.
+
+    These are None where every event has a cluster.
 
     Parameters
     ----------
@@ -96,7 +98,8 @@ def write_tables(
         "software": software(),
     }
     write_json(job.out / MANIFEST, manifest)
-    return _summary(described)
+    unassigned = int(abundance["unassigned"].sum()) if "unassigned" in abundance else None
+    return _summary(described, int(abundance["events"].sum())), unassigned
 
 
 def shared_between(job: BatchJob, results: dict[str, WellResult]) -> list[str]:
@@ -200,9 +203,9 @@ def _write_states(job: BatchJob, about: pd.DataFrame, numbers: pd.Series[int] | 
     write_csv(job.out / "states.csv", _described_medians(states, about, numbers))
 
 
-def _summary(described: pd.DataFrame) -> list[dict[str, Any]]:
+def _summary(described: pd.DataFrame, n_events: int) -> list[dict[str, Any]]:
     """The clusters of the batch, as the run prints them."""
-    total = max(int(described["events"].sum()), 1)
+    total = max(n_events, 1)
     return [
         {
             "cluster": row.number,
