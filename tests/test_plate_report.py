@@ -88,6 +88,26 @@ def test_unassigned_events_are_told_and_leave_room_in_the_shares(tmp_path):
     assert "unassigned" not in write_plate_report(tmp_path, summary()).read_text(encoding="utf-8")
 
 
+def test_a_plate_of_which_all_wells_failed_has_no_empty_maps(page, tmp_path):
+    failed = summary().failed.assign(plate="p3")
+    parsed = _Page()
+    text = write_plate_report(tmp_path, summary(failed=failed)).read_text(encoding="utf-8")
+    parsed.feed(text)
+    assert parsed.boxes == page.boxes
+    assert "No sample of this plate has results: see Failed." in text
+
+
+def test_long_names_are_shown_to_their_ends(tmp_path):
+    names = [f"{'donor_' * 10}{end}" for end in ("pre", "post")]
+    abundance = summary().abundance.assign(sample=[*names, "two", "three"])
+    text = write_plate_report(tmp_path, summary(abundance=abundance)).read_text(encoding="utf-8")
+    assert all(
+        f'<td class="long" title="p1 {well}">{name}</td>' in text
+        for well, name in zip(["A01", "H12"], names, strict=True)
+    )
+    assert '<td title="p2 P24">two</td>' in text
+
+
 def test_colours_run_from_none_to_the_highest_share_of_all_plates(page):
     assert colour(0.0, 0.5) == SEQUENTIAL[0]
     assert colour(0.5, 0.5) == SEQUENTIAL[-1]

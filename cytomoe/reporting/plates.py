@@ -237,6 +237,7 @@ def _plates(summary: BatchSummary, shares: pd.DataFrame) -> Iterator[dict[str, A
             "rows": [chr(ord("A") + row) for row in range(n_rows)],
             "columns": list(range(1, n_columns + 1)),
             "missing": missing,
+            "drawn": len(here),
             "few": len(here) if len(here) < _FEWEST_DRAWN else 0,
             "maps": [
                 {
