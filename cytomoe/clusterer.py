@@ -362,13 +362,15 @@ class Clusterer:
         Raises
         ------
         InputError
-            If there is no such cluster.
+            If there is no such cluster, or nothing to share the cells out by.
         """
         self._check_fitted()
         seed = self.seed if seed is None else seed
         chosen = list(range(1, self.n_clusters_ + 1)) if clusters is None else list(clusters)
         self._check_clusters(chosen)
         counts = share_out(n, [float(self.summary_.sizes[k - 1]) for k in chosen] if weights is None else weights)
+        if len(counts) != len(chosen):
+            raise InputError(f"{len(chosen)} clusters need as many weights, not {len(counts)}")
         cells = np.concatenate([self.sample(k, count, seed=seed) for k, count in zip(chosen, counts, strict=True)])
         order = np.random.default_rng([seed, 0]).permutation(len(cells))
         return as_file(cells[order], np.repeat(np.array(chosen, np.int32), counts)[order], self.preprocessor_, seed)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe import __version__
+from cytomoe.errors import InputError
 from cytomoe.fit_summary import FitSummary, draw_codes, draw_residuals
 from cytomoe.model.inference import codes_and_experts, decode
 from cytomoe.preprocessing.compensation import SYNTHETIC
@@ -78,8 +79,19 @@ def draw_own(
 
 
 def share_out(n: int, weights: Sequence[float]) -> list[int]:
-    """Share ``n`` cells out in proportion to weights; the largest remainders round up."""
-    exact = n * np.asarray(weights, dtype=np.float64) / np.sum(weights)
+    """Share ``n`` cells out in proportion to weights; the largest remainders round up.
+
+    Raises
+    ------
+    InputError
+        If that can't be done.
+    """
+    given = np.asarray(weights, dtype=np.float64)
+    if n < 0 or not (np.isfinite(given) & (given >= 0)).all() or not given.any():
+        raise InputError(
+            "cells are generated where their number is 0 or more and the weights are numbers of 0 or more, not all 0"
+        )
+    exact = n * given / given.sum()
     counts = np.floor(exact).astype(int)
     order = np.argsort(counts - exact, kind="stable")
     counts[order[: n - counts.sum()]] += 1

@@ -117,6 +117,22 @@ def test_a_fitted_model_is_printed_in_a_line(fitted, blobs):
     assert repr(MoESimVAE(seed=3)) == "MoESimVAE(seed=3)"
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"n": -1}, "0 or more"),
+        ({"clusters": []}, "not all 0"),
+        ({"clusters": [1, 2], "weights": [1]}, "2 clusters need as many weights, not 1"),
+        ({"clusters": [1, 2], "weights": [0, 0]}, "not all 0"),
+        ({"clusters": [1, 2], "weights": [-1, 2]}, "0 or more"),
+        ({"clusters": [1, 2], "weights": [float("nan"), 2]}, "numbers of 0 or more"),
+    ],
+)
+def test_cells_that_can_not_be_shared_out_are_refused(fitted, wrong, message):
+    with pytest.raises(InputError, match=message):
+        fitted.generate(**wrong)
+
+
 def test_codes_are_a_table_with_named_columns(fitted, blobs):
     names = [f"moesimvae{i}" for i in range(fitted.settings_.code_size)]
     assert fitted.get_feature_names_out().tolist() == names
