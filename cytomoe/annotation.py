@@ -128,6 +128,10 @@ def enrichment(
     glow
         Whether cells without the marker may lie above zero, as in fluorescence.
     """
+    if not len(expression):  # no event is of a cluster
+        known = np.full((1 + len(_AMONG_CELLS), n_clusters, len(markers)), np.nan)
+        none = np.zeros(n_clusters, dtype=np.int64)
+        return Enrichment(tuple(markers), none, known[0], np.zeros_like(known[0]), known[0], known[1:])
     counts, edges = _histograms(expression, clusters, n_clusters)
     given = np.bincount(clusters, minlength=n_clusters + 1)[1:]
     sizes = given if sizes is None else sizes

@@ -174,3 +174,22 @@ def test_a_batch_with_results_of_an_earlier_version_has_the_states_of_the_others
     assert set(table["sample"]) == {"example_A02"}
     assert table["cluster"].str.isdecimal().all()
     assert table["events"].str.isdecimal().all()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_sample_of_which_every_event_is_unassigned_is_mapped_and_named(cohort, tmp_path, capsys):
+    cells = read_fcs(FILES[0])
+    cells.X = np.full(cells.shape, 9000, dtype=np.float32)
+    write_fcs(cells, tmp_path / "far.fcs")
+    arguments = ["predict", str(cohort), str(tmp_path / "far.fcs"), "--unassigned", "--out", str(tmp_path / "mapped")]
+    assert run(arguments) == 0
+    assert "5,000 100.0 %  unassigned" in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "mapped" / "states.csv")) == 0
+    assert run(["report", str(tmp_path / "mapped")]) == 0
+    n_clusters = len(pd.read_csv(cohort / "clusters.csv"))
+    pd.DataFrame({"cluster": range(1, n_clusters + 1), "name": "all"}).to_csv(tmp_path / "names.csv", index=False)
+    arguments = ["merge", str(tmp_path / "mapped"), "--map", str(tmp_path / "names.csv")]
+    assert run([*arguments, "--out", str(tmp_path / "named")]) == 0
+    table = pd.read_csv(tmp_path / "named" / "population_medians.csv")
+    assert list(table) == ["sample", "population", "events", *MARKERS, *STATES]
+    assert len(table) == 0

@@ -307,5 +307,5 @@ def _need_columns(path: Path, table: pd.DataFrame, names: tuple[str, ...]) -> No
 
 def _need_counts(path: Path, table: pd.DataFrame) -> None:
     for name in table:
-        if table[name].dtype.kind != "i" or (table[name] < 0).any():
+        if len(table) and (table[name].dtype.kind != "i" or (table[name] < 0).any()):
             raise InputError(f"{path}: damaged: the column {name} holds something else than counts; {_AGAIN}")

@@ -92,7 +92,7 @@ def moved_from_fit(
     """
     events = counts.sum(axis=1) if events is None else events
     shares = counts / np.maximum(events, 1)[:, None]
-    apart = np.abs(np.arcsin(np.sqrt(shares)) - np.arcsin(np.sqrt(fitted)))
+    apart = np.abs(np.arcsin(np.sqrt(shares)) - np.arcsin(np.sqrt(np.minimum(fitted, 1))))  # a sum
     limits = np.maximum(_FROM_FIT, _DEVIATIONS * 0.5 / np.sqrt(np.maximum(events, 1)))
     return _further(apart / limits[:, None], 1.0, events > 0, shares, fitted)
 

@@ -121,7 +121,8 @@ def population_table(cells: AnnData, samples: pd.DataFrame, names: pd.Series[str
         columns += free_names([str(name) for name in cells.uns["cytomoe_origin"]["states"]], taken)
         values = np.concatenate([values, cells.obsm["states"]], axis=1)
     found, sizes = np.unique(groups[counted], return_counts=True)
-    parts = np.split(np.argsort(groups, kind="stable")[np.count_nonzero(~counted) :], np.cumsum(sizes)[:-1])
+    order = np.argsort(groups, kind="stable")[np.count_nonzero(~counted) :]
+    parts = [order[end - size : end] for end, size in zip(np.cumsum(sizes), sizes, strict=True)]
     described = samples.iloc[found // len(called)].reset_index(drop=True)
     described["population"] = np.array(called, dtype=object)[found % len(called)]
     described["events"] = sizes

@@ -114,7 +114,7 @@ def umap_projection(
         except OSError:  # what was compiled can't be written
             keep_compiled(False)
             projection = mapper.fit_transform(expression)
-    return np.asarray(projection, dtype=np.float32)
+    return np.nan_to_num(np.asarray(projection, dtype=np.float32))  # cells that are all alike have no places
 
 
 def keep_compiled(keep: bool) -> None:
