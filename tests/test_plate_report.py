@@ -196,7 +196,7 @@ def test_warnings_reach_the_verdict_but_remarks_on_files_do_not():
     remark = "a.fcs: $P9R is no range; the values do not depend on it"
     assert not [t for t in told(summary(sample_warnings={"one": [remark]})) if "warning" in t]
     found = told(summary(warnings=["CD4 is saturated"], sample_warnings={"one": ["2 events dropped"], "two": []}))
-    assert found["The fit gave a warning"].detail == "CD4 is saturated."
+    assert found["The fit gave a warning:"].detail == "CD4 is saturated."
     assert found["1 sample with warnings of their own"].detail == "one. The first: 2 events dropped."
 
 

@@ -9,6 +9,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 
 from cytomoe import read_fcs, write_fcs
 from cytomoe.cli.console import print_evaluation
@@ -149,6 +150,16 @@ def test_the_figures_hold_every_cluster_and_sample(finished):
 
 def test_the_command_to_repeat_the_run_stands_in_the_report(finished):
     assert json.loads((finished / "run.json").read_text())["command"] in visible(page_of(finished))
+
+
+def test_options_and_names_are_not_broken_behind_a_hyphen(copy):
+    change_manifest(copy, command="cytomoe cluster 'cd14-hladr-.fcs' --out <b>-x", warnings=["about 3 % of cd4-.fcs"])
+    write_report(copy)
+    page = page_of(copy)
+    words = ["'cd14-hladr-.fcs'", "--out", "<b>-x"]
+    whole = " ".join(f'<span class="word">{escape(word)}</span>' for word in words)
+    assert f'<pre id="command">cytomoe cluster {whole}</pre>' in page
+    assert "The run gave a warning: about 3\u00a0% of cd4-.fcs." in re.sub(r"<[^>]+>", "", page)
 
 
 def test_a_report_made_again_from_the_files_is_the_same(copy, capsys):
@@ -325,7 +336,7 @@ def test_rare_clusters_keep_their_cells_on_the_map():
 
 def test_the_verdict_repeats_every_warning_of_the_run(copy):
     change_manifest(copy, warnings=["events lie in two gates"])
-    assert "The run gave a warning" in titles(copy, "check")
+    assert "The run gave a warning:" in titles(copy, "check")
     assert headline(judge(RunFiles.read(copy)))[0] == "check"
 
 

@@ -281,10 +281,10 @@ def _confusion(material: Material) -> Figure:
     for row, column in np.argwhere(shares >= 0.02).tolist():
         share = shares[row, column]
         colour = "white" if share > 0.5 else "black"
-        axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6, color=colour)
+        axes.text(column, row, f"{int(100 * share + 0.5)}", ha="center", va="center", fontsize=6, color=colour)
     axes.set_xticks(range(shares.shape[1]), [str(number) for number in confusion["clusters"]])
     axes.set_yticks(range(shares.shape[0]), confusion["gates"])
-    axes.set_xlabel("cluster")
+    axes.set_xlabel(material.run.what)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.colorbar(drawn, ax=axes, label="share of the gate's events")

@@ -6,6 +6,7 @@ writes them into the script so that they can't end it. A content security policy
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from cytomoe.words import percent
 
 FILE_NAME = "report.html"
 _ASSETS = Path(__file__).parent / "assets"
+_SPACE = re.compile(r"(\s+)")
 _SCRIPTS = ("core", "map", "heatmap", "panels", "tables", "page")  # in this order
 
 
@@ -83,7 +85,7 @@ def render_page(template: str, context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "percent": percent, "colour": cluster_colour}
+    environment.filters |= {"number": _number, "percent": percent, "colour": cluster_colour, "unbroken": _unbroken}
     ours = {"style": _asset("report.css"), "report_version": __version__}
     return environment.get_template(template).render(**ours, **context)
 
@@ -146,6 +148,16 @@ def _asset(name: str) -> Any:
     from markupsafe import Markup
 
     return Markup((_ASSETS / name).read_text(encoding="utf-8"))
+
+
+def _unbroken(text: str) -> Any:
+    """Markup that keeps options and names whole, which a browser would break behind their hyphens."""
+    from markupsafe import Markup
+
+    pieces = (
+        Markup('<span class="word">{}</span>' if "-" in piece else "{}").format(piece) for piece in _SPACE.split(text)
+    )
+    return Markup("").join(pieces)
 
 
 def _number(value: float) -> str:

@@ -60,7 +60,7 @@ def _failures(summary: BatchSummary) -> list[Finding]:
 
 def _warnings(summary: BatchSummary) -> list[Finding]:
     """Warnings of the fit of all, and how many samples have some of their own."""
-    found = [Finding("check", "The fit gave a warning", f"{warning.rstrip('.')}.") for warning in summary.warnings]
+    found = [Finding("check", "The fit gave a warning:", f"{warning.rstrip('.')}.") for warning in summary.warnings]
     own = {name: [w for w in warnings if not is_remark(w)] for name, warnings in summary.sample_warnings.items()}
     warned = [name for name, warnings in own.items() if warnings]
     if warned:

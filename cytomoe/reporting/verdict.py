@@ -58,7 +58,7 @@ def judge(run: RunFiles) -> list[Finding]:
 def _warnings(run: RunFiles) -> list[Finding]:
     """The run's own warnings, without the remarks on files."""
     serious = [warning for warning in map(str, run.manifest["warnings"]) if not is_remark(warning)]
-    return [Finding("check", "The run gave a warning", line) for line in told_once(serious)]
+    return [Finding("check", "The run gave a warning:", line) for line in told_once(serious)]
 
 
 def remarks_on_files(run: RunFiles) -> list[str]:

@@ -18,6 +18,19 @@ const short = (value) => (value === null ? "no cells" : Number(value.toPrecision
 const cut = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 /* Long names of samples and gates differ at their ends more often than in their middle. */
 const cutMiddle = (text, length) => (text.length > length ? `${text.slice(0, Math.ceil(length / 2) - 1)}…${text.slice(-Math.floor(length / 2))}` : text);
+/* Names to tell apart in little room: where one is too long, all lose the words that they begin and end with alike. */
+function shortNames(names, length) {
+  if (names.length < 2 || names.every((name) => name.length <= length)) return names.map((name) => cutMiddle(name, length));
+  const alike = (at) => names.every((name) => name.at(at) === names[0].at(at));
+  const least = Math.min(...names.map((name) => name.length)) - 1;
+  let start = 0, end = 0;
+  while (start < least && alike(start)) start += 1;
+  while (end < least - start && alike(-1 - end)) end += 1;
+  const word = /[^_\-. ]/;
+  while (start > 0 && word.test(names[0][start - 1])) start -= 1;
+  while (end > 0 && word.test(names[0].at(-end))) end -= 1;
+  return names.map((name) => cutMiddle(`${start ? "…" : ""}${name.slice(start, name.length - end)}${end ? "…" : ""}`, length));
+}
 const clusterName = (k) => `${data.clusters[k].number}  ${data.clusters[k].title}`;
 const categoryColour = (i) => data.spare[i % data.spare.length];
 

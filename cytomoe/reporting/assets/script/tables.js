@@ -1,12 +1,13 @@
 /* Clusters in samples, gates against clusters, markers against samples or clusters. */
 function drawAbundance() {
   const { samples, events, counts } = data.abundance;
-  const names = byId("samples").clientWidth < 560 ? 96 : 210;
+  const names = byId("samples").clientWidth < 560 ? 124 : 210;
+  const shown = shortNames(samples, Math.floor((names - 12) / 7));
   const rowHeight = samples.length > 40 ? 14 : 26;
   draw("abundance", "svg", samples.length * rowHeight + 34, {
     grid: { left: names, right: 16, top: 4, bottom: 28 },
     xAxis: numberAxis({ min: 0, max: 1, axisLabel: { color: SOFT, fontSize: 11, formatter: (v) => `${Math.round(100 * v)} %` } }),
-    yAxis: { type: "category", data: samples, inverse: true, axisLine: { show: false }, axisTick: { show: false }, axisLabel: { color: INK, fontSize: 12, interval: 0, formatter: (name) => cutMiddle(name, Math.floor((names - 12) / 7)) } },
+    yAxis: { type: "category", data: samples, inverse: true, axisLine: { show: false }, axisTick: { show: false }, axisLabel: { color: INK, fontSize: 12, interval: 0, formatter: (_, row) => shown[row] } },
     tooltip: tooltip((p) => `<b>${esc(samples[p.dataIndex])}</b><br>${data.what} ${esc(clusterName(p.seriesIndex))}<br>${counts[p.dataIndex][p.seriesIndex].toLocaleString("en")} events, ${percent(p.value)}`),
     series: data.clusters.map((c, k) => ({
       type: "bar", stack: "cells", barCategoryGap: "22%", itemStyle: { color: c.colour, borderColor: "#fff", borderWidth: 0.5 },
@@ -41,7 +42,7 @@ function drawConfusion() {
 /* Rows by markers, values from 0 to 1, with a number behind each row. */
 function drawDistances(name, rows, distances, { beside, heading, describe }) {
   const wide = byId(name).clientWidth, phone = wide < 560;
-  const names = phone ? 105 : 232, after = 96;
+  const names = phone ? 124 : 232, after = 96;
   const cell = Math.max(phone ? 24 : 30, Math.min(90, Math.floor((wide - names - after) / data.markers.length)));
   const width = cell * data.markers.length, top = 84, height = 23 * rows.length;
   const rich = Object.fromEntries(rows.map((row, i) => [`c${i}`, { color: row.colour || "transparent", fontSize: 14 }]));
@@ -52,7 +53,7 @@ function drawDistances(name, rows, distances, { beside, heading, describe }) {
     xAxis: { type: "category", data: data.markers, position: "top", axisLine: { show: false }, axisTick: { show: false }, axisLabel: { interval: 0, rotate: 50, color: INK, fontSize: 12, formatter: (text) => cut(text, 12) } },
     yAxis: [
       { type: "category", data: rows.map((_, i) => String(i)), inverse: true, axisLine: { show: false }, axisTick: { show: false },
-        axisLabel: { interval: 0, color: INK, fontSize: 12, rich, formatter: (i) => `${rows[i].colour ? `{c${i}|●} ` : ""}${rows[i].shown(phone ? 12 : 30)}` } },
+        axisLabel: { interval: 0, color: INK, fontSize: 12, rich, formatter: (i) => `${rows[i].colour ? `{c${i}|●} ` : ""}${rows[i].shown(phone ? 15 : 30)}` } },
       { type: "category", data: beside, inverse: true, position: "right", axisLine: { show: false }, axisTick: { show: false }, axisLabel: { interval: 0, color: INK, fontSize: 12 } },
     ],
     visualMap: { show: false, min: 0, max: 1, inRange: { color: data.palettes.sequential } },
@@ -66,7 +67,8 @@ function drawDistances(name, rows, distances, { beside, heading, describe }) {
 }
 function drawDrift() {
   const { samples, distance, outside, unfit } = data.drift;
-  drawDistances("drift", samples.map((name) => ({ name, shown: (length) => cutMiddle(name, length) })), distance, {
+  const rows = samples.map((name, i) => ({ name, shown: (length) => shortNames(samples, length)[i] }));
+  drawDistances("drift", rows, distance, {
     heading: "fit no cluster", beside: unfit.map(percent),
     describe: (s, m) => `distance ${short(distance[s][m])}<br>${percent(outside[s][m])} of the events beyond the training's range`,
   });
