@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cytomoe import processes
+from cytomoe.cli.main import run
 from cytomoe.errors import RunError
 from cytomoe.settings import Settings
 from cytomoe.similarity import valleys
@@ -175,3 +176,16 @@ def test_an_interruption_ends_the_work_at_once():
     assert done.stdout.splitlines()[-1:] == ["interrupted"]
     assert done.stderr == ""
     assert time.monotonic() - started < 30
+
+
+def test_no_process_of_the_similarity_is_left_while_a_run_trains(monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    left = []
+
+    def train(*_):
+        left.append(len(processes._sharing))
+        raise RunError("enough")
+
+    monkeypatch.setattr("cytomoe.runs.cluster.train", train)
+    assert run(["cluster", "example_data/example_A01.fcs", "--subsample", "1500", "--out", str(tmp_path / "out")]) == 1
+    assert left == [0]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cytomoe import processes
 from cytomoe.choices import warn_of_choices
 from cytomoe.errors import InputError
 from cytomoe.preparation import Prepared
@@ -93,6 +94,8 @@ def run_cluster(job: ClusterJob, listener: Listener | None = None) -> RunResult:
     get_ready(job)
     with outputs.output_folder(job.out, job.force, job.reads):
         begun = begin(job, listener or Listener())
+        if job.key is None:  # the next sample of a batch has use for them
+            processes.stop()  # that made partitions, and hold 130 MB each
         prepare_outputs(job, begun.events)  # while the training leaves cores idle
         return finish(begun, train(job, begun.prepared, begun.listener, begun.watch))
 
