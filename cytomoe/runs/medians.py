@@ -115,18 +115,19 @@ def population_table(cells: AnnData, samples: pd.DataFrame, names: pd.Series[str
     counted = (cluster > 0) & (obs["counted"].to_numpy(dtype=bool) if "counted" in obs else True)
     groups = np.full(len(obs), -1)
     groups[counted] = sample[counted] * len(called) + number.loc[cluster[counted]].to_numpy()
-    values, columns = np.asarray(cells.X), list(cells.var_names)
+    matrices, columns = [np.asarray(cells.X)], list(cells.var_names)
     if "states" in cells.obsm:
         taken = [*samples.columns, *columns]
         columns += free_names([str(name) for name in cells.uns["cytomoe_origin"]["states"]], taken)
-        values = np.concatenate([values, cells.obsm["states"]], axis=1)
+        matrices.append(cells.obsm["states"])
     found, sizes = np.unique(groups[counted], return_counts=True)
     order = np.argsort(groups, kind="stable")[np.count_nonzero(~counted) :]
     parts = [order[end - size : end] for end, size in zip(np.cumsum(sizes), sizes, strict=True)]
     described = samples.iloc[found // len(called)].reset_index(drop=True)
     described["population"] = np.array(called, dtype=object)[found % len(called)]
     described["events"] = sizes
-    return pd.concat([described, pd.DataFrame(medians_of(values, parts), columns=columns)], axis=1)
+    medians = np.concatenate([medians_of(values, parts) for values in matrices], axis=1)
+    return pd.concat([described, pd.DataFrame(medians, columns=columns)], axis=1)
 
 
 def free_names(proteins: Sequence[str], taken: Sequence[str]) -> list[str]:
