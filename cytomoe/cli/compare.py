@@ -75,29 +75,7 @@ def compare(
         said |= {"moved_by_others": {"populations": found.moved_by, "moved": found.moved} if found.moved else None}
         click.echo(json.dumps(said))
         return
-    width = max(len(name) for name in table["population"])
-    means = [column for column in table.columns if column.startswith("percent_")]
-    changes = [column for column in table.columns if column.startswith("log2_")]
-    heads = [f"% {column.removeprefix('percent_')}" for column in means]
-    if len(changes) == 1:
-        heads.append("log2")
-        other = means[1].removeprefix("percent_")
-        within = f", adjusted for {' and '.join(adjust)}" if adjust else ""
-        click.echo(f"log2: {other} over {found.baseline}{within}; above 0, more frequent under {other}")
-    else:
-        click.echo(
-            f"p: whether any condition differs; comparison.csv has the change of each over {found.baseline}, pairs.csv "
-            "the test of each two"
-        )
-    click.echo("  ".join([" " * width, *(f"{head:>9}" for head in heads), f"{'p':>9}", f"{'adjusted':>9}"]))
-    for row in table.to_dict("records"):
-        numbers = [
-            *(f"{row[column]:>{max(9, len(head))}.2f}" for column, head in zip(means, heads, strict=False)),
-            *(f"{row[column]:>+9.2f}" for column in changes if len(changes) == 1),
-            f"{row['p']:>9.2g}",
-            f"{row['p_adjusted']:>9.2g}",
-        ]
-        click.echo("  ".join([f"{row['population']:<{width}}", *numbers]))
+    _print_table(table, found.baseline, adjust)
     differ = table.loc[table["p_adjusted"] < LEVEL, "population"].tolist()
     what = f"{', '.join(differ)} ({len(differ)} of {len(table)})" if differ else f"none of {len(table)}"
     click.echo(f"different with an adjusted p below {LEVEL}: {what}")
@@ -111,6 +89,33 @@ def compare(
     if len(table) > SHOWN:
         click.echo(f"comparison.png shows the first {SHOWN}")
     click.echo(f"results: {folder}")
+
+
+def _print_table(table: pd.DataFrame, baseline: str, adjust: tuple[str, ...]) -> None:
+    """Print a line for each population, under a line that says what the numbers mean."""
+    width = max(len(name) for name in table["population"])
+    means = [column for column in table.columns if column.startswith("percent_")]
+    changes = [column for column in table.columns if column.startswith("log2_")]
+    heads = [f"% {column.removeprefix('percent_')}" for column in means]
+    if len(changes) == 1:
+        heads.append("log2")
+        other = means[1].removeprefix("percent_")
+        within = f", adjusted for {' and '.join(adjust)}" if adjust else ""
+        click.echo(f"log2: {other} over {baseline}{within}; above 0, more frequent under {other}")
+    else:
+        click.echo(
+            f"p: whether any condition differs; comparison.csv has the change of each over {baseline}, pairs.csv "
+            "the test of each two"
+        )
+    click.echo("  ".join([" " * width, *(f"{head:>9}" for head in heads), f"{'p':>9}", f"{'adjusted':>9}"]))
+    for row in table.to_dict("records"):
+        numbers = [
+            *(f"{row[column]:>{max(9, len(head))}.2f}" for column, head in zip(means, heads, strict=False)),
+            *(f"{row[column]:>+9.2f}" for column in changes if len(changes) == 1),
+            f"{row['p']:>9.2g}",
+            f"{row['p_adjusted']:>9.2g}",
+        ]
+        click.echo("  ".join([f"{row['population']:<{width}}", *numbers]))
 
 
 def _print_pairs(pairs: pd.DataFrame) -> None:
