@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cytomoe.benchmarks.bodenmiller import find_wells, published_inhibitors, wins
+from cytomoe.benchmarks.bodenmiller import find_wells, published_inhibitors, violins, wins
 from cytomoe.benchmarks.simulated_wells import published_wells, write_well
 from cytomoe.cli.main import run
 from cytomoe.errors import InputError
@@ -41,6 +41,17 @@ def test_a_folder_without_wells_is_refused_with_the_layout(tmp_path):
         find_wells(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         find_wells(tmp_path / "nowhere")
+
+
+def test_a_method_has_one_colour_in_both_panels():
+    wells = [("AKTi", "A01", method, 0.8) for method in ("FlowSOM", "PhenoGraph", "cytomoe")]
+    rows = pd.DataFrame(wells, columns=["inhibitor", "well", "method", "f_measure"]).assign(gates="all")
+    measured, printed = (
+        {line.get_label().lower(): line.get_color() for line in axes.get_lines()} for axes in violins(rows).axes
+    )
+    for ours, theirs in (("flowsom", "flowsom"), ("phenograph", "phenograph"), ("cytomoe", "moe_sim_vae")):
+        assert measured[ours] == printed[theirs]
+    assert len(set(printed.values())) == 4
 
 
 def test_each_well_is_measured_beside_the_published_numbers(plates, tmp_path, capsys):

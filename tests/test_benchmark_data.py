@@ -13,7 +13,7 @@ from cytomoe.benchmarks.presets import settings_for
 from cytomoe.benchmarks.similarities import SimilarityModel, counted_similarity, principal_components
 from cytomoe.benchmarks.spherical import fit_mixture
 from cytomoe.benchmarks.synthetic import gaussian_mixture_data
-from cytomoe.benchmarks.weber import FILES, find_files, rare_f1, simulate_file
+from cytomoe.benchmarks.weber import FILES, figure_a8, find_files, rare_f1, simulate_file
 from cytomoe.cli.main import run
 from cytomoe.errors import InputError
 from cytomoe.metrics import f_measure
@@ -121,6 +121,13 @@ def test_rare_f1_counts_every_other_event_against_it():
     rare = np.array([True] * 4 + [False] * 6)
     clusters = np.array([1, 1, 1, 2, 1, 2, 2, 2, 2, 2])
     assert rare_f1(rare, clusters) == pytest.approx(2 * 3 / (4 + 4))
+
+
+def test_figure_a8_has_no_empty_panel():
+    nan = float("nan")
+    rare = {"file": ["rare"] * 2, "method": ["cytomoe"] * 2, "f_measure": nan, "mean_f1": nan, "rare_f1": [0.1, 0.2]}
+    titles = [axes.get_title() for axes in figure_a8(pd.DataFrame(rare)).axes]
+    assert titles == ["F1 of the rare population"]
 
 
 def test_weber_files_are_found_by_their_names(data, tmp_path):

@@ -238,6 +238,10 @@ def _wide(rows: pd.DataFrame, measure: str, gates: str) -> pd.DataFrame:
     return part.pivot_table(index=["inhibitor", "well"], columns="method", values=measure).reset_index(drop=True)
 
 
+# A method has one colour in both panels; the published model is what cytomoe stands for.
+_COLOURS = {OWN: "C0", "moe_sim_vae": "C0", "flowsom": "C1", "xshift": "C2", "phenograph": "C3"}
+
+
 def violins(rows: pd.DataFrame) -> Figure:
     """Figure 3: F-measure over the wells of each inhibitor, measured above, published below, means joined by a line."""
     from matplotlib.figure import Figure
@@ -251,8 +255,8 @@ def violins(rows: pd.DataFrame) -> Figure:
         figure.subplots(2, 1, sharex=True, sharey=True), (measured, printed),
         ("measured (F-measure, all gates)", "published (table A1, F-measure)"), strict=True,
     ):  # fmt: skip
-        for number, (method, group) in enumerate(table.groupby("method", sort=False)):
-            _violins_of(axes, group, inhibitors, str(method), f"C{number}")
+        for method, group in table.groupby("method", sort=False):
+            _violins_of(axes, group, inhibitors, str(method), _COLOURS.get(str(method).lower(), "C4"))
         axes.set_title(title)
         axes.set_ylabel("F-measure")
         axes.set_ylim(0, 1)

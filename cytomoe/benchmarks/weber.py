@@ -121,7 +121,7 @@ class Weber(Experiment):
             measured = rows["file"].str.lower().unique()
             tables["Published table 2, mean F1 of the peers"] = _published(peers=True)
             tables["Published table 2, F-measure of MoE-Sim-VAE"] = _published(peers=False)
-            figures["figure_a8"] = _figure(rows)
+            figures["figure_a8"] = figure_a8(rows)
             missing = [name for name in FILES if name.lower() not in measured]
             if missing:
                 summary.append(f"not on this machine, so not measured: {', '.join(missing)}")
@@ -322,17 +322,18 @@ def _published(*, peers: bool) -> pd.DataFrame:
     )
 
 
-def _figure(rows: pd.DataFrame) -> Figure:
-    """Figure A8: spread of cytomoe's runs on each file, a panel per measure."""
+def figure_a8(rows: pd.DataFrame) -> Figure:
+    """Figure A8: spread of cytomoe's runs on each file, a panel per measure that a file has."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4), layout="constrained")
     own = rows[rows["method"] == OWN]
-    panels = (("f_measure", "F-measure"), ("mean_f1", "mean F1"), ("rare_f1", "F1 of the rare population"))
-    for axes, (measure, label) in zip(figure.subplots(1, 3, sharey=True), panels, strict=True):
-        groups = {str(file): part[measure].dropna().astype(float) for file, part in own.groupby("file")}
-        filled = {file: values for file, values in groups.items() if len(values)}
-        if filled:
-            axes.boxplot(list(filled.values()), tick_labels=list(filled))
-        axes.set(title=label, ylim=(0, 1))
+    titles = {"f_measure": "F-measure", "mean_f1": "mean F1", "rare_f1": "F1 of the rare population"}
+    panels = [measure for measure in titles if own[measure].notna().any()]
+    figure = Figure(figsize=(0.5 + 3.5 * len(panels), 4), layout="constrained")
+    for number, measure in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), number)
+        part = own.dropna(subset=[measure])
+        groups = {str(file): values.astype(float) for file, values in part.groupby("file")[measure]}
+        axes.boxplot(list(groups.values()), tick_labels=list(groups))
+        axes.set(title=titles[measure], ylim=(0, 1))
     return figure
