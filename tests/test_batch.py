@@ -523,7 +523,7 @@ def test_the_terminal_gives_shares_of_all_events_and_those_without_a_cluster(pla
 
 def test_a_sheet_with_a_column_of_ours_or_without_a_file_is_refused(tmp_path):
     sheet = tmp_path / "sheet.csv"
-    for column in ("events", "cluster_1", "unassigned"):
+    for column in ("events", "cluster_1", "unassigned", "stability", "plate_cluster"):
         sheet.write_text(f"file,sample,{column}\na.fcs,one,good\n")
         with pytest.raises(InputError, match=f"the column {column} is written by cytomoe"):
             find_samples([sheet])

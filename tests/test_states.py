@@ -193,3 +193,16 @@ def test_a_sample_of_which_every_event_is_unassigned_is_mapped_and_named(cohort,
     table = pd.read_csv(tmp_path / "named" / "population_medians.csv")
     assert list(table) == ["sample", "population", "events", *MARKERS, *STATES]
     assert len(table) == 0
+
+
+def test_columns_of_a_sheet_that_are_called_like_proteins_stand_beside_them(tmp_path):
+    shutil.copy(FILES[0], tmp_path)
+    (tmp_path / "sheet.csv").write_text("file,sample,CD3,CD45\nexample_A01.fcs,one,sorted,low\n")
+    out = tmp_path / "out"
+    arguments = ["batch", str(tmp_path / "sheet.csv"), "--markers", ",".join(MARKERS), "--h5ad", "no", *FAST]
+    assert run([*arguments, "--out", str(out)]) == 0
+    well = out / "wells" / "one"
+    for name, column, said in (("medians.csv", "CD3", "sorted"), ("states.csv", "CD45", "low")):
+        table = pd.read_csv(out / name)
+        assert set(table[column]) == {said}
+        np.testing.assert_array_equal(table[f"{column} (protein)"], pd.read_csv(well / name)[column])

@@ -19,6 +19,7 @@ RESERVED = frozenset(
     {
         *("file", "event", "events", "cytomoe", "confidence", "cluster", "label", "population", "gate", "_index"),
         *("population_number", "unassigned", "nearest_cluster", "outlyingness", "in_one_gate"),
+        *("plate_cluster", "stability", "fraction", "score", "runner_up", "runner_up_score"),
     }
 )
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how Excel's "Unicode text" begins

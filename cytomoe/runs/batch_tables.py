@@ -28,6 +28,7 @@ from cytomoe.reporting.moved import FAR, far_from
 from cytomoe.reporting.plate_verdict import judge_drift
 from cytomoe.reporting.plates import BatchSummary, PlateDrift, write_plate_report
 from cytomoe.runs.manifest import software
+from cytomoe.runs.medians import free_names
 from cytomoe.runs.outputs import with_conditions
 from cytomoe.twins import warn_of_shared_samples
 from cytomoe.words import listed
@@ -184,6 +185,8 @@ def _write_clusters(
 
 def _described_medians(medians: pd.DataFrame, about: pd.DataFrame, numbers: pd.Series[int] | None) -> pd.DataFrame:
     """Medians with what the user says of the samples and, of models of their own, plate-wide numbers of clusters."""
+    of_user = [name for name in medians if name in about]  # names of proteins: all other columns of ours are reserved
+    medians = medians.rename(columns=dict(zip(of_user, free_names(of_user, about.columns), strict=True)))
     table = with_conditions(medians.reset_index(drop=True), about)
     if numbers is not None:
         found = numbers.reindex(pd.MultiIndex.from_frame(table[["sample", "cluster"]]))
@@ -194,8 +197,7 @@ def _described_medians(medians: pd.DataFrame, about: pd.DataFrame, numbers: pd.S
 def _write_states(job: BatchJob, about: pd.DataFrame, numbers: pd.Series[int] | None) -> None:
     """Write ``states.csv`` of all samples; results of earlier versions have none."""
     found = {name: read_states(job.out / "wells" / name) for name in about.index}
-    there = {name: table for name, table in found.items() if table is not None and len(table)}
-    tables = {name: table.drop(columns=["sample", *about.columns], errors="ignore") for name, table in there.items()}
+    tables = {name: table.drop(columns="sample") for name, table in found.items() if table is not None and len(table)}
     if not tables:
         (job.out / "states.csv").unlink(missing_ok=True)  # of an earlier batch with other markers
         return
