@@ -408,6 +408,13 @@ def test_a_full_house_of_experts_asks_for_more(copy):
     assert f"{used} of {used} allowed clusters are used" in titles(copy, "check")
 
 
+def test_one_cluster_that_was_asked_for_is_not_laid_on_the_markers(copy):
+    settings = json.loads((copy / "run.json").read_text())["settings"]
+    change_manifest(copy, settings=settings | {"experts": 1})
+    assert "One cluster was allowed (--experts)" in titles(copy, "note")
+    assert not [title for title in titles(copy, "check") if "cluster" in title]
+
+
 def test_a_cluster_of_one_sample_is_noticed(copy):
     abundance = pd.read_csv(copy / "abundance.csv")
     abundance["cluster_1"] = [500, 0]

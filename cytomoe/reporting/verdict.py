@@ -143,6 +143,10 @@ def _clusters_used(run: RunFiles) -> list[Finding]:
                 advice,
             )
         ]
+    if bound == 1:
+        return [
+            Finding("note", "One cluster was allowed (--experts)", "It holds all events.", "Allow more to see more.")
+        ]
     if used == 1:
         advice = "Check with --markers that the markers chosen tell populations apart."
         fitted = int(run.manifest.get("events_fitted", run.n_events))
