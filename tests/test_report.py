@@ -14,7 +14,7 @@ from markupsafe import escape
 from cytomoe import read_fcs, write_fcs
 from cytomoe.cli.console import print_evaluation
 from cytomoe.cli.main import run
-from cytomoe.reporting.colours import CLUSTERS, SEQUENTIAL
+from cytomoe.reporting.colours import CLUSTERS, SEQUENTIAL, ink_on
 from cytomoe.reporting.embedding import draw_cells
 from cytomoe.reporting.findings import headline
 from cytomoe.reporting.histograms import marker_histograms
@@ -640,6 +640,13 @@ def test_the_colours_of_the_largest_clusters_can_be_told_apart(seen):
     points = lab(CLUSTERS[:8], seen)
     distances = np.linalg.norm(points[:, None] - points[None], axis=2)
     assert distances[np.triu_indices(8, 1)].min() > 25
+
+
+def test_numbers_can_be_read_on_the_colour_of_every_cluster():
+    light = lab(CLUSTERS, np.eye(3))[:, 0]
+    ink = np.array([0 if ink_on(colour) == "black" else 100 for colour in CLUSTERS])
+    assert np.abs(light - ink).min() > 45
+    assert {ink_on(CLUSTERS[6]), ink_on(CLUSTERS[4])} == {"white", "black"}
 
 
 def test_no_colour_is_given_twice():

@@ -25,3 +25,11 @@ CONFIDENCE = ("#9c3a06", "#d9741f", "#efb98a", "#e3dcd6", "#ccd3da")
 def cluster_colour(number: int) -> str:
     """Colour of cluster ``number`` (from 1); they repeat after fifty."""
     return CLUSTERS[(number - 1) % len(CLUSTERS)]
+
+
+def ink_on(colour: str) -> str:
+    """Black or white, whichever has more contrast on ``colour`` (#rrggbb; relative luminance as in WCAG 2)."""
+    parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    luminance = sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.io.atomic import atomic_directory
-from cytomoe.reporting.colours import CONFIDENCE, SEQUENTIAL, cluster_colour
+from cytomoe.reporting.colours import CONFIDENCE, SEQUENTIAL, cluster_colour, ink_on
 from cytomoe.reporting.histograms import BINS
 from cytomoe.reporting.material import Material
 from cytomoe.reporting.payload import confusion_of, drift_of
@@ -257,13 +257,11 @@ def _abundance(material: Material) -> Figure:
     axes = figure.add_subplot()
     starts = np.cumsum(shares, axis=1) - shares
     for k, record in enumerate(material.clusters):
-        axes.barh(
-            range(len(table)), shares[:, k], left=starts[:, k], color=cluster_colour(record["number"]), height=0.8
-        )
+        colour = cluster_colour(record["number"])
+        axes.barh(range(len(table)), shares[:, k], left=starts[:, k], color=colour, height=0.8)
         for row in np.flatnonzero(shares[:, k] > 0.04).tolist():
-            axes.text(
-                starts[row, k] + shares[row, k] / 2, row, str(record["number"]), ha="center", va="center", fontsize=6
-            )
+            middle, number = starts[row, k] + shares[row, k] / 2, str(record["number"])
+            axes.text(middle, row, number, ha="center", va="center", fontsize=6, color=ink_on(colour))
     axes.set_yticks(range(len(table)), [str(name) for name in table["sample"]])
     axes.set(xlim=(0, 1), xlabel="share of the events")
     axes.invert_yaxis()
