@@ -220,6 +220,7 @@ def test_unassigned_events_stand_in_the_verdict_and_below_the_clusters(finished,
     assert number > 1
     assert f"{number:,} events are unassigned." in text
     assert f" 0 unassigned: far outside the range of their cluster {number:,} " in text
+    assert f"{number:,} events with a marker far outside the range of the cluster." in text  # the methods
     assert "are unassigned" not in visible(page_of(finished))
 
 
@@ -232,6 +233,7 @@ def test_events_that_were_dropped_stand_below_the_clusters(small_plate, tmp_path
     assert run(["cluster", str(tmp_path / "holes.fcs"), *fast, "--out", str(out)]) == 0
     text = visible(page_of(out))
     assert " 0 unassigned: values that are not numbers 7 " in text
+    assert "Left without a cluster: 7 events with values that are not numbers." in text
     assert "are unassigned" not in text
 
 

@@ -126,8 +126,19 @@ def _clustering(run: RunFiles, cite: _Citations) -> list[str]:
         *_valleys(settings, len(run.markers)),
         f"Each event was assigned to the cluster of its largest probability, which gave "
         f"{counted(run.manifest['clusters'], 'cluster')}.",
+        *_left_out(run),
         *_merging(run),
     ]
+
+
+def _left_out(run: RunFiles) -> list[str]:
+    """The events that got no cluster, and why."""
+    found = []
+    if run.unassigned:
+        found.append(f"{counted(run.unassigned, 'event')} with a marker far outside the range of the cluster")
+    if run.not_numbers:
+        found.append(f"{counted(run.not_numbers, 'event')} with values that are not numbers")
+    return [f"Left without a cluster: {', '.join(found)}."] if found else []
 
 
 def _valleys(settings: dict[str, Any], n_markers: int) -> list[str]:
@@ -178,6 +189,7 @@ def _mapping(run: RunFiles, cite: _Citations) -> list[str]:
         f"Events were mapped to the {counted(run.manifest['clusters'], 'cluster')} of an existing MoE-Sim-VAE model "
         f"{cite('moe')} (SHA-256 {checksum}…), whose transformation and scaling were applied unchanged; each was "
         "assigned to the cluster of its largest probability.",
+        *_left_out(run),
         *_merging(run),
     ]
 
