@@ -38,7 +38,7 @@ def prepare_outputs(job: RunJob, events: Events) -> None:
         return
     if job.report:
         prepare_map()
-    else:
+    else:  # beside UMAP too, anndata slows a mapping on two cores, 4.0 s in place of 3.6
         prepare_cells()
 
 
