@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anndata
 import flowio
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -279,6 +280,16 @@ def test_a_run_without_h5ad_has_no_use_for_anndata(clustered, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "torch" in (loaded := done.stdout.splitlines()[-1].split())
     assert "anndata" not in loaded
+
+
+@pytest.mark.skipif(joblib.cpu_count() < 2, reason="with one core no process is started")
+def test_a_run_without_report_has_its_h5ad_tables_written_beside_it(clustered, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    arguments = ["predict", clustered / "model.cytomoe", WELL, "--out", tmp_path / "run", "--no-report"]
+    code = f"import sys; from cytomoe.cli.main import run; run({list(map(str, arguments))}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "anndata" not in done.stdout.splitlines()[-1].split()
+    assert (tmp_path / "run" / "cells.h5ad").is_file()
 
 
 def test_each_command_has_an_example_in_its_help():
