@@ -243,7 +243,9 @@ def train(
     started = time.perf_counter()
     for step in range(1, total + 1):
         drawn = batches.draw()
-        batch = cells[on_device(drawn, device)] if cells is not None else on_device(scaled[drawn], device)
+        batch = (
+            cells.index_select(0, on_device(drawn, device)) if cells is not None else on_device(scaled[drawn], device)
+        )
         if step <= warm_steps and warm is not None:
             losses, experts = _warm_losses(network, batch, on_device(warm[drawn], device), settings)
         else:

@@ -244,7 +244,7 @@ class _Class:
         """Cells of each lesson's batch, and their markers (models, N, D)."""
         drawn = [batches.draw() for batches in self.batches]
         rows = on_device(np.stack(drawn) + self.starts, self.device)
-        return drawn, self.cells[rows]
+        return drawn, self.cells.index_select(0, rows.flatten()).unflatten(0, rows.shape)
 
     def partitions(self, drawn: Sequence[NDArray[np.int64]]) -> Tensor:
         """Part of each cell of the batches, shape (models, N)."""
@@ -281,7 +281,7 @@ def _train(
         logits = stack.logits(codes)
         if step <= warm_steps:
             experts = together.partitions(drawn)
-            losses = {"partition": F.cross_entropy(logits.transpose(1, 2), experts, reduction="none").mean(1)}
+            losses = {"partition": _cross_entropy(logits, experts)}
         else:
             probabilities = torch.softmax(logits, dim=2)
             experts = probabilities.argmax(dim=2)
@@ -297,6 +297,12 @@ def _train(
         recorder.add(step, losses, experts)
     share = (time.perf_counter() - started) / len(lessons)
     return [History(records, share) for records in recorder.records]
+
+
+def _cross_entropy(logits: Tensor, parts: Tensor) -> Tensor:
+    """Cross-entropy of logits (models, N, K) against parts (models, N), mean of each model's."""
+    each = F.cross_entropy(logits.flatten(0, 1), parts.flatten(), reduction="none")
+    return each.view(parts.shape).mean(1)
 
 
 def _further_losses(
