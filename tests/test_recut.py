@@ -24,6 +24,13 @@ def test_a_run_is_cut_to_the_number_asked_for(example_run, tmp_path, capsys):
     assert labels["cluster"].equals(pd.read_csv(example_run / "labels.csv")["cluster"])
 
 
+def test_a_quiet_cut_prints_where_its_results_are_alone(example_run, tmp_path, capsys):
+    out = tmp_path / "two"
+    assert run(["recut", str(example_run), "--clusters", "2", "--out", str(out), "--no-report", "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == (f"results: {out}\n", "")
+
+
 def named(*populations: str) -> pd.DataFrame:
     """Clusters of 100, 99, ... events with these names."""
     return pd.DataFrame({"population": populations, "events": 100 - np.arange(len(populations))})

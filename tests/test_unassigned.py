@@ -191,11 +191,12 @@ def test_without_the_option_all_get_a_cluster(mapped):
 
 
 def test_clusters_that_another_look_would_not_find_are_named_unless_they_are_tiny():
-    def model(sizes, *stability):
-        return SimpleNamespace(
-            n_clusters_=3, summary_=SimpleNamespace(sizes=np.array(sizes), stability=np.array(stability))
-        )
+    def model(sizes, *stability, experts=50):
+        summary = SimpleNamespace(sizes=np.array(sizes), stability=np.array(stability))
+        return SimpleNamespace(n_clusters_=len(sizes), summary_=summary, settings_=SimpleNamespace(experts=experts))
 
     assert unstable(model([900, 60, 40], 0.9, 0.6, np.nan)) == []
     assert unstable(model([9000, 60, 40], 0.9, 0.6, 0.3)) == []
     assert unstable(model([900, 60, 40], 0.9, 0.4, 0.3))[0].startswith("clusters 2, 3 of 3: stability below 0.5")
+    assert unstable(model([900], 0.3))[0].endswith("look at them before you count on them")  # nothing to merge it with
+    assert unstable(model([900], 0.3, experts=1)) == []

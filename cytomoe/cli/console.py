@@ -22,7 +22,7 @@ _CLUSTERS_SHOWN = 20
 _NAMES_SHOWN = 6  # of those that are in doubt
 
 if TYPE_CHECKING:
-    from cytomoe.runs.merge import Naming, Population
+    from cytomoe.runs.merge import MergeResult, Naming, Population
     from cytomoe.training.loop import Progress
 
 
@@ -142,30 +142,42 @@ def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict
 
     out = choices["out"] or run.with_name(f"{run.name}_{suffix}")
     job = MergeJob(run, naming, out, choices["force"], not choices["no_report"], command)
-    with listening(choices["as_json"]) as listener:
+    with listening(choices["quiet"] or choices["as_json"]) as listener:
         result = (run_merge_batch if is_batch(run) else run_merge)(job, listener)
-    populations = result.populations
     if choices["as_json"]:
-        measures = {} if result.evaluation is None else {"evaluation": result.evaluation}
-        report = None if result.report is None else str(result.report)
-        named = {each.name: each.events for each in populations}
-        tree = {"tree": result.tree} if result.tree else {}
-        content = {"out": str(out), "populations": named, "report": report, "warnings": result.warnings}
-        click.echo(json.dumps({**content, **tree, **measures}))
+        click.echo(json.dumps(_merged_summary(result, out)))
         return
-    width = max(len(each.name) for each in populations)
-    for number, each in enumerate(populations, start=1):
-        held = f"{plural('cluster', len(each.clusters))} {', '.join(map(str, each.clusters))}"
-        share = each.events / max(result.n_events, 1)
-        click.echo(f"  {number:>3} {each.events:>10,} {percent(share):>7}  {each.name:<{width}}  {held}")
-    if (unassigned := result.n_events - sum(each.events for each in populations)) > 0:
-        print_unassigned(unassigned, result.n_events)
-    _print_joins(result.tree, populations)
-    if result.evaluation is not None:
-        print_evaluation(result.evaluation, "population")
+    if not choices["quiet"]:
+        _print_populations(result)
     click.echo(f"results: {out}")
     if result.report is not None:
         click.echo(f"report: {result.report}")
+
+
+def _merged_summary(result: MergeResult, out: Path) -> dict[str, Any]:
+    """What ``--json`` tells of populations."""
+    return {
+        "out": str(out),
+        "populations": {each.name: each.events for each in result.populations},
+        "report": None if result.report is None else str(result.report),
+        "warnings": result.warnings,
+        **({"tree": result.tree} if result.tree else {}),
+        **({} if result.evaluation is None else {"evaluation": result.evaluation}),
+    }
+
+
+def _print_populations(result: MergeResult) -> None:
+    """Print the populations with their sizes, what was joined to make them, and how the gates were found."""
+    width = max(len(each.name) for each in result.populations)
+    for number, each in enumerate(result.populations, start=1):
+        held = f"{plural('cluster', len(each.clusters))} {', '.join(map(str, each.clusters))}"
+        share = each.events / max(result.n_events, 1)
+        click.echo(f"  {number:>3} {each.events:>10,} {percent(share):>7}  {each.name:<{width}}  {held}")
+    if (unassigned := result.n_events - sum(each.events for each in result.populations)) > 0:
+        print_unassigned(unassigned, result.n_events)
+    _print_joins(result.tree, result.populations)
+    if result.evaluation is not None:
+        print_evaluation(result.evaluation, "population")
 
 
 def _print_joins(tree: list[dict[str, Any]], populations: Sequence[Population]) -> None:

@@ -256,6 +256,7 @@ def merge_options(default: str) -> Callable[[F], F]:
         click.option("--out", type=FILE, metavar="DIR", help=f"Folder of the result. Default: {default}."),
         click.option("--no-report", is_flag=True, help="Do not make report.html; cytomoe report makes it later."),
         click.option("--force", is_flag=True, help="Replace the results of an earlier run in the same folder."),
+        click.option("--quiet", is_flag=True, help="Print nothing but errors and the place of the results."),
         click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
     )
 

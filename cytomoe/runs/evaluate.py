@@ -75,6 +75,8 @@ def run_evaluate(job: EvaluateJob, listener: Listener | None = None) -> tuple[di
     InputError
         If labels or gates can't be read or do not belong together.
     """
+    if not job.labels.exists():
+        raise _no_labels(job.labels)
     if not job.gates:
         raise InputError("no gates are given; add --gate-pattern, --gate-channel or --gate-file")
     listener = listener or Listener()
@@ -260,6 +262,10 @@ def _populations(labels: pd.DataFrame) -> NDArray[np.int64]:
     return numbers.to_numpy(dtype=np.int64)
 
 
+def _no_labels(path: Path) -> InputError:
+    return InputError(f"{path}: no such file; give the labels.csv, labels.parquet or folder of a run")
+
+
 def read_labels(path: Path) -> pd.DataFrame:
     """Labels with the columns file, event, cluster, from CSV, Parquet or the folder of a run.
 
@@ -270,7 +276,7 @@ def read_labels(path: Path) -> pd.DataFrame:
     """
     file = path / "labels.parquet" if path.is_dir() else path
     if not file.is_file():
-        raise InputError(f"{file}: no such file; give the labels.csv, labels.parquet or folder of a run")
+        raise _no_labels(file)
     try:
         table = pd.read_parquet(file) if file.suffix == ".parquet" else _read_csv(file)
     except (ValueError, OSError) as error:

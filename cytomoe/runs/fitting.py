@@ -186,8 +186,11 @@ def fit_model(job: ClusterJob, training: Sequence[RawEvents], listener: Listener
 def unstable(model: Clusterer) -> list[str]:
     """A warning that names the clusters that another look at the same cells would not find again.
 
-    None where they hold less than ``SHAKY_SHARE`` of the cells: most runs have some such, and the table shows them.
+    None where they hold less than ``SHAKY_SHARE`` of the cells: most runs have some such, and the table shows them. Nor
+    where a single cluster was asked for, which no look at the cells would draw otherwise.
     """
+    if model.settings_.experts == 1:
+        return []
     below = as_shown(model.summary_.stability) < UNSTABLE
     if model.summary_.sizes[below].sum() <= SHAKY_SHARE * model.summary_.sizes.sum():
         return []
@@ -195,7 +198,8 @@ def unstable(model: Clusterer) -> list[str]:
     which = f"{plural('cluster', len(shaky))} {', '.join(map(str, shaky))}"
     return [
         f"{which} of {model.n_clusters_}: stability below {UNSTABLE} (see clusters.csv), another look at the same "
-        "cells may draw other borders; look at them before you count on them, or merge them (cytomoe merge)"
+        "cells may draw other borders; look at them before you count on them"
+        + (", or merge them (cytomoe merge)" if model.n_clusters_ > 1 else "")
     ]
 
 
