@@ -118,8 +118,13 @@ def in_words_of_python() -> Iterator[None]:
         yield
     except CytomoeError as error:
         if len(error.args) == 1 and isinstance(error.args[0], str):
-            error.args = (_OPTION.sub(_parameter, error.args[0]),)
+            error.args = (with_parameters(error.args[0]),)
         raise
+
+
+def with_parameters(message: str) -> str:
+    """A message with parameters of Python in the place of the options of the command line that it names."""
+    return _OPTION.sub(_parameter, message)
 
 
 def _parameter(option: re.Match[str]) -> str:

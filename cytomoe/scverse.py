@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from cytomoe import __version__
 from cytomoe.annotation import ClusterNames, enrichment, labels
-from cytomoe.errors import InputError, in_words_of_python
+from cytomoe.choices import warn_of_choices
+from cytomoe.errors import InputError, in_words_of_python, with_parameters
 from cytomoe.estimator import MoESimVAE
 from cytomoe.inputs import as_cells, own_channels
 from cytomoe.naming import name_clusters, with_known, with_populations
@@ -112,6 +114,8 @@ def cluster(
     )
     if mode == "auto":
         warn_uncompensated(cells, preprocessor)
+    for line in warn_of_choices(cells, preprocessor):
+        warnings.warn(with_parameters(line), stacklevel=3)  # the line that called cluster()
     model.preprocessor = preprocessor
     expression = preprocessor.expression(cells, nan=nan)
     model.fit(expression, prior=known)

@@ -111,6 +111,17 @@ def test_markers_come_as_text_or_any_list(clustered, markers):
     assert model.preprocessor_.markers == ["CD3", "CD4", "CD20"]
 
 
+def test_markers_that_measure_no_protein_are_warned_of_where_cluster_is_called(clustered):
+    with pytest.warns(UserWarning, match=r"DNA-1 \(DNA\); leave them out of markers \(") as told:
+        cytomoe.cluster(clustered[0].copy(), markers=["CD3", "CD4", "DNA-1"], subsample=500)
+    assert told[0].filename == __file__
+
+
+def test_a_cofactor_of_the_other_instrument_is_warned_of_in_words_of_python(clustered):
+    with pytest.warns(UserWarning, match="the cofactor 150 on mass cytometry .*; leave it out for 5"):
+        cytomoe.cluster(clustered[0].copy(), markers=["CD3", "CD4"], cofactor=150, subsample=500)
+
+
 def test_an_unknown_parameter_is_named(clustered):
     with pytest.raises(TypeError, match=r"cluster\(\) has no parameter n_clusters; .* it takes experts, resolution"):
         cytomoe.cluster(clustered[0].copy(), n_clusters=5)
