@@ -14,7 +14,7 @@ from cytomoe.io import write_fcs
 from cytomoe.reporting.colours import SEQUENTIAL
 from cytomoe.reporting.plate_verdict import judge_batch
 from cytomoe.reporting.plates import BatchSummary, PlateDrift, colour, write_plate_report
-from cytomoe.runs.batch_tables import _profiles
+from cytomoe.runs.batch_clusters import profiles
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -135,7 +135,7 @@ def test_profiles_are_the_means_of_the_samples_by_their_events():
     members = pd.DataFrame(
         {"sample": list("aabb"), "cluster": [1, 2] * 2, "number": [1, 2] * 2, "events": [30, 0, 10, 5]}
     )
-    assert _profiles(clusters, members)["CD3"].to_dict() == {1: 2.5, 2: 1.0}
+    assert profiles(clusters, members)["CD3"].to_dict() == {1: 2.5, 2: 1.0}
 
 
 def test_nothing_acts_and_nothing_is_loaded(page, tmp_path):

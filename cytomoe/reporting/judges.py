@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.fit_summary import STABLE, UNSTABLE, as_shown
+from cytomoe.naming import CERTAIN, doubtful_names
 from cytomoe.outlyingness import BEYOND
 from cytomoe.reporting.findings import Finding, named
 from cytomoe.words import counted, percent
@@ -28,6 +30,7 @@ def judge_stability(
     *,
     what: str,
     scale: str,
+    look_at: str = "their histograms",
 ) -> list[Finding]:
     """Whether the clusters are found again in the partitions of the cells that the fit drew.
 
@@ -43,6 +46,8 @@ def judge_stability(
         What they are called: cluster, or population.
     scale
         What the numbers mean, in a sentence.
+    look_at
+        What shows the cells of doubtful ones.
     """
     stability = as_shown(stability)
     joined = int(np.count_nonzero(np.isnan(stability)))
@@ -68,7 +73,31 @@ def judge_stability(
             "check" if sizes[stability < UNSTABLE].sum() > _DOUBTFUL * total else "note",
             f"{len(weak)} of {counted(n, what)} {'are' if many else 'is'} less than stable",
             f"{what.capitalize()}{many} {weakest}: {percent(sizes[weak].sum() / total)} of the events. {scale}",
-            "Expect their borders to move with another seed or sample; look at their histograms before you count them.",
+            f"Expect their borders to move with another seed or sample; look at {look_at} before you count them.",
+        )
+    ]
+
+
+def judge_names(clusters: Iterable[Mapping[str, Any]], *, what: str) -> list[Finding]:
+    """Clusters whose names the reference table gave with little certainty.
+
+    Parameters
+    ----------
+    clusters
+        As :func:`cytomoe.naming.doubtful_names` takes them.
+    what
+        As for :func:`judge_stability`.
+    """
+    doubtful = doubtful_names(clusters)
+    if not doubtful:
+        return []
+    return [
+        Finding(
+            "note",
+            f"{counted(len(doubtful), what)} named with little certainty",
+            f"{named(doubtful)}: the score, from 0 to 1, says how well the markers fit the name; below {CERTAIN:g} "
+            "they fit in part, or a part of the cells does.",
+            "Look at their markers before you use these names; cytomoe merge gives them others.",
         )
     ]
 

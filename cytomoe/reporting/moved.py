@@ -30,7 +30,11 @@ _REPLICATES = 0.02  # of angles: about 1.4 points of a share of 15 %
 # in place of 50 %, or 2.9 % in place of 10 %.
 _FROM_FIT = 0.15
 FAR = 0.3  # distance of a marker's distribution from that of the fit, above which a sample is not like it
-_CAUSES = "A true difference, another stain, or other events gated out beforehand: compare the markers."
+CAUSES = "A true difference, another stain, or other events gated out beforehand: compare the markers."
+OF_OTHER_MODELS = (
+    "A true difference; or, as each sample has a model of its own, a population lies in another cluster there: see "
+    "matching.csv. One model for all (without --per-sample) has the same clusters in each."
+)
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ def judge_moved(
     what: str,
     fitted: NDArray[np.float64] | None = None,
     events: NDArray[np.int64] | None = None,
+    causes: str = CAUSES,
 ) -> list[Finding]:
     """Findings about shares that moved between samples, and from the fit where they were mapped.
 
@@ -132,12 +137,14 @@ def judge_moved(
         Share of each cluster in the fit of mapped samples, shape (clusters,); None where they were fitted.
     events
         As in :func:`moved_among`.
+    causes
+        What may be behind it, in a sentence.
     """
     events = counts.sum(axis=1) if events is None else events
     against = [("the other samples", moved_among(counts, events))]
     if fitted is not None:
         against.append(("the model's fit", moved_from_fit(counts, fitted, events)))
-    found = _judge_two(counts, samples, numbers, what, events) if fitted is None else []
+    found = _judge_two(counts, samples, numbers, what, events, causes) if fitted is None else []
     for others, moved in against:
         if not moved:
             continue
@@ -153,14 +160,19 @@ def judge_moved(
                 "note",
                 f"In {which} shares lie far from those of {others}",
                 f"{named(told)}; in brackets {'the median' if others == 'the other samples' else 'the fit'}.",
-                _CAUSES,
+                causes,
             )
         )
     return found
 
 
 def _judge_two(
-    counts: NDArray[np.int64], samples: Sequence[str], numbers: Sequence[int], what: str, events: NDArray[np.int64]
+    counts: NDArray[np.int64],
+    samples: Sequence[str],
+    numbers: Sequence[int],
+    what: str,
+    events: NDArray[np.int64],
+    causes: str,
 ) -> list[Finding]:
     """That two samples have shares far apart; which of them is unlike others is not known."""
     if len(counts) != 2 or not events.all():
@@ -171,7 +183,7 @@ def _judge_two(
         return []
     told = [f"{what} {numbers[each.cluster]} {percent(each.share)} ({percent(each.usual)})" for each in moved]
     detail = f"In {samples[few]}: {named(told)}; in brackets {samples[many]}."
-    return [Finding("note", "The shares of the two samples lie far apart", detail, _CAUSES)]
+    return [Finding("note", "The shares of the two samples lie far apart", detail, causes)]
 
 
 def far_from(events: pd.Series[int]) -> pd.Series[float]:

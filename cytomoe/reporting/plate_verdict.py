@@ -11,8 +11,8 @@ from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.io.remarks import is_remark
 from cytomoe.reporting.doublets import tell_doublets
 from cytomoe.reporting.findings import Finding, by_weight, mostly_lost, named
-from cytomoe.reporting.judges import judge_one_sample, judge_stability
-from cytomoe.reporting.moved import FAR, judge_moved
+from cytomoe.reporting.judges import judge_names, judge_one_sample, judge_stability
+from cytomoe.reporting.moved import CAUSES, FAR, OF_OTHER_MODELS, judge_moved
 from cytomoe.words import counted, listed, percent
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ _LIE_FAR = (
 def judge_batch(summary: BatchSummary) -> list[Finding]:
     """All findings about a batch, the serious ones first."""
     judges = (
-        _failures, _warnings, _drift, _stability, _unassigned, _few_events, _one_sample_clusters, _moved, _doublets,
-        _gates,
+        _failures, _warnings, _drift, _stability, _unassigned, _few_events, _one_sample_clusters, _moved, _names,
+        _doublets, _gates,
     )  # fmt: skip
     return by_weight([finding for judged in judges for finding in judged(summary)])
 
@@ -70,7 +70,7 @@ def _warnings(summary: BatchSummary) -> list[Finding]:
                 "note",
                 f"{counted(len(warned), 'sample')} with warnings of their own",
                 f"{named(warned)}. The first: {first}.",
-                "See the run.json or the report of each.",
+                "See the run.json of each.",
             )
         )
     return found
@@ -142,6 +142,8 @@ def _tell_far(distance: pd.DataFrame, limits: pd.Series[float]) -> list[str]:
 
 def _stability(summary: BatchSummary) -> list[Finding]:
     """Clusters of the model that another look at the same cells would not find again."""
+    if summary.loose is not None:
+        return _own_stability(summary.loose)
     clusters = summary.clusters
     fit = " It is that of the model's fit, not of these samples." if summary.mode == "model" else ""
     return judge_stability(
@@ -149,8 +151,26 @@ def _stability(summary: BatchSummary) -> list[Finding]:
         clusters["events"].to_numpy(dtype=np.int64),
         clusters["number"].tolist(),
         what="cluster",
+        look_at="their marker profiles",
         scale=f"From {STABLE:g} a cluster is stable, below {UNSTABLE:g} doubtful.{fit}",
     )
+
+
+def _own_stability(loose: pd.DataFrame) -> list[Finding]:
+    """Clusters of models of their own that another look at the same cells would not find again."""
+    n_loose, n = int(loose["loose"].sum()), int(loose["clusters"].sum())
+    if not n_loose:
+        return [Finding("good", f"The clusters of all samples are stable ({STABLE:g} or more)", "")]
+    most = loose[loose["loose"] > 0].sort_values("share", ascending=False, kind="stable")
+    told = [f"{row.Index} ({row.loose}: {percent(row.share)} of its events)" for row in most.itertuples()]
+    return [
+        Finding(
+            "note",
+            f"{n_loose} of {counted(n, 'cluster')} {'is' if n_loose == 1 else 'are'} less than stable in their samples",
+            f"{named(told)}; below {STABLE:g}, see clusters.csv of each.",
+            "Small samples have such clusters. One model for all (without --per-sample) knows more cells.",
+        )
+    ]
 
 
 def _unassigned(summary: BatchSummary) -> list[Finding]:
@@ -161,8 +181,8 @@ def _unassigned(summary: BatchSummary) -> list[Finding]:
         Finding(
             "good",
             f"{counted(summary.unassigned, 'event')} {'is' if summary.unassigned == 1 else 'are'} unassigned",
-            f"{percent(summary.unassigned / events)} of the events are in no cluster; shares are of all events. The "
-            "report of each sample tells why.",
+            f"{percent(summary.unassigned / events)} of the events are in no cluster; shares are of all events.",
+            "cytomoe report makes the report of a sample, which tells why.",
         )
     ]
 
@@ -192,12 +212,16 @@ def _one_sample_clusters(summary: BatchSummary) -> list[Finding]:
 
 def _moved(summary: BatchSummary) -> list[Finding]:
     """Wells in which the shares of clusters are unlike those of the others, or of the fit."""
-    if summary.mode == "per-sample":  # clusters of their own, of which a well may lack one for other reasons
-        return []
     counts = summary.abundance[list(summary.clusters.index)].to_numpy(dtype=np.int64)
     samples, numbers = summary.abundance["sample"].tolist(), summary.clusters["number"].tolist()
     events = summary.abundance["events"].to_numpy(dtype=np.int64)
-    return judge_moved(counts, samples, numbers, what="cluster", fitted=summary.fitted, events=events)
+    causes = OF_OTHER_MODELS if summary.mode == "per-sample" else CAUSES
+    return judge_moved(counts, samples, numbers, what="cluster", fitted=summary.fitted, events=events, causes=causes)
+
+
+def _names(summary: BatchSummary) -> list[Finding]:
+    rows = summary.clusters.rename(columns={"number": "cluster"}).to_dict("records")
+    return judge_names(rows, what="cluster")
 
 
 def _doublets(summary: BatchSummary) -> list[Finding]:
@@ -224,7 +248,9 @@ def _gates(summary: BatchSummary) -> list[Finding]:
     lost = [f"{row.Index} ({row.gates_lost} of {row.gates})" for row in measures.itertuples() if row.gates_lost]
     if not lost:
         return [Finding("good", f"Measured against the gates of {counted(len(measures), 'sample')}", detail)]
-    advice = "Look whether the markers chosen tell the gated populations apart; the report of each sample names them."
+    advice = (
+        "Look whether the markers chosen tell the gated populations apart; evaluation.csv of each sample names them."
+    )
     if mostly:
         title = f"In {counted(len(mostly), 'sample')} half of the gates or more match no cluster well"
         return [Finding("check", title, f"{named(mostly)}. {detail}", advice)]

@@ -68,8 +68,9 @@ class BatchSummary:
         As ``abundance.csv``: sample, plate, well, further columns, events, unassigned where events may be so, then a
         column per cluster.
     clusters
-        A row per cluster, by its column in ``abundance``: number, population (empty where not named), label, events,
-        stability (NaN where not known).
+        A row per cluster, by its column in ``abundance``: number, population (empty where not named), label, stability
+        (NaN where not known), samples that hold some, events; of a reference table also score, runner_up and
+        runner_up_score.
     failed
         Samples that failed: sample, reason, plate, well.
     command
@@ -77,6 +78,9 @@ class BatchSummary:
     profiles
         Median of each marker in each cluster, on the transformed scale, by the clusters' numbers: clusters x markers.
         None without clusters.
+    loose
+        Of samples with models of their own: clusters, loose (those less than stable), share (of its events in these);
+        else None.
     drift
         Of the samples; None where each has a model of its own.
     fitted
@@ -95,6 +99,7 @@ class BatchSummary:
     failed: pd.DataFrame
     command: str
     profiles: pd.DataFrame | None = None
+    loose: pd.DataFrame | None = None
     drift: PlateDrift | None = None
     fitted: NDArray[np.float64] | None = None
     measures: pd.DataFrame | None = None

@@ -13,10 +13,10 @@ import numpy as np
 
 from cytomoe.fit_summary import STABLE, UNSTABLE
 from cytomoe.io.remarks import is_remark, told_once
-from cytomoe.naming import CERTAIN, doubtful_names, is_known
+from cytomoe.naming import is_known
 from cytomoe.reporting.doublets import judge_doublets
-from cytomoe.reporting.findings import Finding, by_weight, lost_gates, mostly_lost, named
-from cytomoe.reporting.judges import judge_one_sample, judge_stability, judge_unassigned
+from cytomoe.reporting.findings import Finding, by_weight, lost_gates, mostly_lost
+from cytomoe.reporting.judges import judge_names, judge_one_sample, judge_stability, judge_unassigned
 from cytomoe.reporting.moved import judge_markers, judge_moved
 from cytomoe.reporting.run_files import RunFiles
 from cytomoe.similarity.valleys import SHARE, SMALLEST
@@ -305,20 +305,8 @@ def _doubtful_names(run: RunFiles) -> list[Finding]:
     columns = ("population", "score", "runner_up", "runner_up_score")
     words = [run.words(column) for column in columns]
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*words, strict=True)]
-    doubtful = doubtful_names(
-        row | {"cluster": k, "events": events} for k, (row, events) in enumerate(zip(rows, run.sizes, strict=True), 1)
-    )
-    if not doubtful:
-        return []
-    return [
-        Finding(
-            "note",
-            f"{counted(len(doubtful), run.what)} named with little certainty",
-            f"{named(doubtful)}: the score, from 0 to 1, says how well the markers fit the name; below {CERTAIN:g} "
-            "they fit in part, or a part of the cells does.",
-            "Look at their markers before you use these names; cytomoe merge gives them others.",
-        )
-    ]
+    rows = [row | {"cluster": k, "events": size} for k, (row, size) in enumerate(zip(rows, run.sizes, strict=True), 1)]
+    return judge_names(rows, what=run.what)
 
 
 def _drift(run: RunFiles) -> list[Finding]:

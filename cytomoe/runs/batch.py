@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cytomoe import __version__
-from cytomoe.errors import CytomoeError, InputError, RunError
+from cytomoe.errors import CytomoeError, InputError
 from cytomoe.io.gates import read_gate_names
 from cytomoe.io.lock import alone
 from cytomoe.io.run_folder import MANIFEST, read_json
@@ -26,7 +26,7 @@ from cytomoe.plates.samples import Sample, more_plates_than_wells
 from cytomoe.preprocessing import NanPolicy
 from cytomoe.reference import read_reference
 from cytomoe.runs.batch_tables import left_over, shared_between, unlike_the_fit, write_tables
-from cytomoe.runs.batch_tasks import choices, cluster_job, gates_key, sums_of, well_tasks
+from cytomoe.runs.batch_tasks import choices, cluster_job, decisions, gates_key, sums_of, warn_of_changes, well_tasks
 from cytomoe.runs.cells import H5adChoice
 from cytomoe.runs.events import open_events
 from cytomoe.runs.fitting import fit_model, read_training
@@ -156,8 +156,14 @@ def run_batch(
         If no model can be fitted.
     """
     with alone(job.out):
+        there = job.out.exists()
         try:
             return _batch(job, listener or Listener(), each)
+        except InputError:
+            if not there and [path.name for path in job.out.glob("*")] == [STARTED]:
+                _empty(job.out)  # nothing was computed, and the right command needs no --force
+                job.out.rmdir()
+            raise
         except KeyboardInterrupt as stop:
             if (job.out / STARTED).is_file():
                 stop.add_note(f"samples that are done are kept in {job.out}; --resume does the others")
@@ -176,7 +182,7 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
     results |= {name: WellResult(problem=reason) for name, reason in dropped.items()}
     samples = [sample for sample in samples if sample.name not in results]
     job.out.mkdir(parents=True, exist_ok=True)
-    write_json(job.out / STARTED, {"version": __version__, "command": shlex.join(job.command)})
+    _begin(job, listener)
     (job.out / MANIFEST).unlink(missing_ok=True)
     for name, result in results.items():
         _tell(name, result, listener, each)
@@ -199,16 +205,34 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
         watch.lap("fit")
     tasks = well_tasks(job, samples, sums, model)
     listener.stage(f"working on {counted(len(tasks), 'sample')}")
+    failed = 0
     for done, (task, outcome) in enumerate(_work(job, tasks), start=1):
         result = outcome if isinstance(outcome, WellResult) else WellResult(problem=_defect(outcome))
         results[task.name] = _unless_changed(result, stamps[task.name])
         _tell(task.name, results[task.name], listener, each)
-        failed = sum(bool(r.problem) for r in results.values())
+        failed += bool(results[task.name].problem)
         if done == len(tasks) or done % max(1, len(tasks) // _LINES) == 0:
             listener.say(f"{done} of {counted(len(tasks), 'sample')} done, {failed} failed, {len(tasks) - done} left")
     watch.lap("samples")
     in_order = {sample.name: results[sample.name] for sample in job.samples}
     return BatchResult(job.out, in_order, *_conclude(job, in_order, notes, listener, watch))
+
+
+def _begin(job: BatchJob, listener: Listener) -> None:
+    """Write what the batch was begun with, and warn where an earlier one was begun with something else."""
+    started, decided = job.out / STARTED, decisions(job)
+    if started.is_file():
+        for line in warn_of_changes(_read_note(started).get("decisions"), decided, job.out):
+            listener.warn(line)
+    write_json(started, {"version": __version__, "command": shlex.join(job.command), "decisions": decided})
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    """What an earlier batch wrote down; nothing where there is no such file, or it is damaged."""
+    try:
+        return read_json(path)
+    except InputError:
+        return {}
 
 
 def _check_before(job: BatchJob, listener: Listener) -> None:
@@ -221,6 +245,10 @@ def _check_before(job: BatchJob, listener: Listener) -> None:
         read_reference(job.reference)
     if job.gates.names is not None:
         read_gate_names(job.gates.names)
+    if job.model is not None:
+        from cytomoe.saved_model import SavedModel
+
+        SavedModel.read(job.model)  # else every sample would say what is wrong with it
     check_scheduler(job.engine)
 
 
@@ -320,7 +348,13 @@ def _checksums(
 def _pooled_model(
     job: BatchJob, samples: Sequence[Sample], sums: dict[str, list[Checksum]], listener: Listener
 ) -> tuple[Path, dict[str, str], list[str]]:
-    """The model of all samples, fitted unless it is there, the samples that can't be used with why, and warnings."""
+    """The model of all samples, fitted unless it is there, the samples that can't be used with why, and warnings.
+
+    Raises
+    ------
+    InputError
+        If no sample can be used.
+    """
     path, note = job.out / "model.cytomoe", job.out / "model.json"
     contents = {name: sums_of(found) for name, found in sums.items()}
     key = content_key("pooled", __version__, contents, choices(job), job.subsample, gates_key(job.gates))
@@ -330,7 +364,7 @@ def _pooled_model(
         return path, dict(known["unusable"]), list(known["warnings"])
     paths = [file for sample in samples for file in sample.paths]
     if not paths:
-        raise RunError("no sample is left to fit a model on; see the reasons above")
+        raise InputError("no sample is left to fit a model on; see the reasons above")
     owner = [sample.name for sample in samples for _ in sample.paths]
     events = open_events(paths, data_set=job.data_set)
     number = {sample.name: i for i, sample in enumerate(samples)}
@@ -344,7 +378,7 @@ def _pooled_model(
     if not usable:
         first = next(iter(unusable.items()), None)
         why = f", the first because of this: {first[0]}: {first[1]}" if first else ""
-        raise RunError(f"no sample is left to fit a model on{why}")
+        raise InputError(f"no sample is left to fit a model on{why}")
     if of_gates:
         listener.say(f"events in several files of a sample once: {sum(raw.n_obs for raw in usable):,} events")
     model, notes = fit_model(fitting, usable, listener)
@@ -357,10 +391,7 @@ def _pooled_model(
 
 def _known_model(note: Path) -> dict[str, Any]:
     """What is known of the model of an earlier batch; nothing where there is none, or the note is damaged."""
-    try:
-        known = read_json(note)
-    except InputError:
-        return {}
+    known = _read_note(note)
     return known if isinstance(known.get("unusable"), dict) and isinstance(known.get("warnings"), list) else {}
 
 

@@ -20,13 +20,13 @@ from cytomoe.io.run_folder import (
     read_states,
 )
 from cytomoe.io.written import write_csv, write_json
-from cytomoe.naming import UNKNOWN, is_known
-from cytomoe.plates.matching import markers_of, match_clusters, one_spelling
+from cytomoe.plates.matching import match_clusters, one_spelling
 from cytomoe.plates.samples import Sample
 from cytomoe.reporting.findings import lost_gates
 from cytomoe.reporting.moved import FAR, far_from
 from cytomoe.reporting.plate_verdict import judge_drift
 from cytomoe.reporting.plates import BatchSummary, PlateDrift, write_plate_report
+from cytomoe.runs import batch_clusters
 from cytomoe.runs.manifest import software
 from cytomoe.runs.medians import free_names
 from cytomoe.runs.outputs import with_conditions
@@ -71,7 +71,7 @@ def write_tables(
     manifests = {s.name: read_manifest(_folder(job, s)) for s in good}
     clusters = {s.name: read_clusters(_folder(job, s), manifests[s.name]) for s in good}
     names = pd.DataFrame([_about(sample) for sample in good], columns=_about_columns(job.samples))
-    abundance, described = names.assign(events=pd.Series(dtype=int)), _described({}, _MEMBERS, "cluster")
+    abundance, described = names.assign(events=pd.Series(dtype=int)), batch_clusters.described({}, _MEMBERS, "cluster")
     profiles = None
     if clusters:
         events = pd.Series({name: distinct_events(manifest) for name, manifest in manifests.items()})
@@ -80,7 +80,8 @@ def write_tables(
     failed = pd.DataFrame(problems, columns=["sample", "reason"])
     write_csv(job.out / "failed.csv", failed)
     watch.lap("write")
-    _write_report(job, abundance, described, profiles, failed, manifests, warnings)
+    loose = batch_clusters.less_than_stable(clusters) if job.mode == "per-sample" else None
+    _write_report(job, abundance, described, profiles, failed, manifests, warnings, loose)
     watch.lap("report")
     manifest = {
         "version": __version__,
@@ -100,7 +101,7 @@ def write_tables(
     }
     write_json(job.out / MANIFEST, manifest)
     unassigned = int(abundance["unassigned"].sum()) if "unassigned" in abundance else None
-    return _summary(described, int(abundance["events"].sum())), unassigned
+    return batch_clusters.printed(described, int(abundance["events"].sum())), unassigned
 
 
 def shared_between(job: BatchJob, results: dict[str, WellResult]) -> list[str]:
@@ -157,9 +158,9 @@ def _write_clusters(
     DataFrame
         ``abundance.csv``.
     DataFrame
-        As :func:`_described` gives it.
+        As :func:`cytomoe.runs.batch_clusters.described` gives it.
     DataFrame
-        As :func:`_profiles` gives it.
+        As :func:`cytomoe.runs.batch_clusters.profiles` gives it.
     """
     label, counts = "cluster", _counts(clusters)
     members = counts.reset_index().assign(number=lambda table: table["cluster"])
@@ -180,7 +181,9 @@ def _write_clusters(
     numbers = numbers if job.mode == "per-sample" else None
     write_csv(job.out / "medians.csv", _described_medians(medians[medians["events"] > 0], about, numbers))
     _write_states(job, about, numbers)
-    return abundance, _described(clusters, members, label), _profiles(clusters, members)
+    described, profiles = batch_clusters.described(clusters, members, label), batch_clusters.profiles(clusters, members)
+    write_csv(job.out / "clusters.csv", batch_clusters.table_of(described, profiles, int(events.sum())))
+    return abundance, described, profiles
 
 
 def _described_medians(medians: pd.DataFrame, about: pd.DataFrame, numbers: pd.Series[int] | None) -> pd.DataFrame:
@@ -205,22 +208,6 @@ def _write_states(job: BatchJob, about: pd.DataFrame, numbers: pd.Series[int] | 
     write_csv(job.out / "states.csv", _described_medians(states, about, numbers))
 
 
-def _summary(described: pd.DataFrame, n_events: int) -> list[dict[str, Any]]:
-    """The clusters of the batch, as the run prints them."""
-    total = max(n_events, 1)
-    return [
-        {
-            "cluster": row.number,
-            **({"population": row.population} if row.population else {}),
-            "label": row.label,
-            "events": row.events,
-            "fraction": row.events / total,
-            "stability": None if np.isnan(row.stability) else row.stability,
-        }
-        for row in described.itertuples()
-    ]
-
-
 def _counts(clusters: dict[str, pd.DataFrame]) -> pd.Series[int]:
     """Events of each cluster of each sample, by sample and cluster."""
     by_sample = {name: table.set_index("cluster")["events"] for name, table in clusters.items()}
@@ -229,61 +216,6 @@ def _counts(clusters: dict[str, pd.DataFrame]) -> pd.Series[int]:
 
 def _folder(job: BatchJob, sample: Sample) -> Path:
     return job.out / "wells" / sample.name
-
-
-def _described(clusters: dict[str, pd.DataFrame], members: pd.DataFrame, label: str) -> pd.DataFrame:
-    """A row per cluster of the batch, as :class:`BatchSummary` takes them.
-
-    Parameters
-    ----------
-    clusters
-        ``clusters.csv`` of each sample.
-    members
-        Columns sample, cluster, number (in the batch), events: the clusters of samples that each consists of. It is
-        called as the largest of them is.
-    label
-        What the columns of ``abundance.csv`` are called, before the number.
-    """
-    largest = members.sort_values("events", kind="stable").drop_duplicates("number", keep="last").set_index("number")
-    rows = []
-    for number, total in members.groupby("number")["events"].sum().items():
-        table = clusters[largest.loc[number, "sample"]].set_index("cluster")
-        own = table.loc[largest.loc[number, "cluster"]]
-        rows.append(
-            {
-                "column": f"{label}_{number}",
-                "number": number,
-                "population": _called(own, number),
-                "label": str(own["label"]),
-                "events": int(total),
-                "stability": float(own["stability"]) if label == "cluster" else np.nan,
-            }
-        )
-    columns = ["column", "number", "population", "label", "events", "stability"]
-    return pd.DataFrame(rows, columns=columns).set_index("column")
-
-
-def _profiles(clusters: dict[str, pd.DataFrame], members: pd.DataFrame) -> pd.DataFrame:
-    """Medians of each cluster of the batch: the mean of those in its samples, by events; clusters x markers.
-
-    Parameters
-    ----------
-    clusters
-        ``clusters.csv`` of each sample, with the same markers.
-    members
-        As :func:`_described` takes them.
-    """
-    markers = markers_of(next(iter(clusters.values())))
-    medians = pd.concat(clusters, names=["sample"]).reset_index(level=0)[["sample", "cluster", *markers]]
-    parts = members[members["events"] > 0].merge(medians, on=["sample", "cluster"])
-    weights = parts["events"] / parts.groupby("number")["events"].transform("sum")
-    return parts[markers].mul(weights, axis=0).groupby(parts["number"]).sum()
-
-
-def _called(cluster: pd.Series[Any], number: int) -> str:
-    """Name of a cluster of the batch, after its largest part; unknown ones bear the number that they have here."""
-    name = str(cluster["population"]) if "population" in cluster and pd.notna(cluster["population"]) else ""
-    return name if is_known(name) or not name else f"{UNKNOWN} {number}"
 
 
 def _drift(job: BatchJob, manifests: dict[str, dict[str, Any]]) -> PlateDrift | None:
@@ -331,6 +263,7 @@ def _write_report(
     failed: pd.DataFrame,
     manifests: dict[str, dict[str, Any]],
     warnings: Sequence[str],
+    loose: pd.DataFrame | None,
 ) -> None:
     places = {sample.name: (sample.plate, sample.well) for sample in job.samples}
     failed = failed.assign(
@@ -345,6 +278,7 @@ def _write_report(
         abundance=abundance,
         clusters=clusters,
         profiles=profiles,
+        loose=loose,
         failed=failed,
         command=shlex.join(job.command),
         drift=_drift(job, manifests),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cytomoe import __version__
 from cytomoe.plates.samples import Sample
@@ -32,6 +33,37 @@ def choices(job: BatchJob) -> dict[str, Any]:
         named_after = sha256(Path(named_after))
     further = {"seed": job.seed, "reference": named_after, "data_set": job.data_set, "nan": job.nan}
     return {"preprocessing": choice, "settings": job.settings.to_dict(), **further}
+
+
+def decisions(job: BatchJob) -> dict[str, Any]:
+    """:func:`choices` as one level of names, with how the batch is done: to tell those of two batches apart."""
+    found = choices(job)
+    nested = {**found.pop("preprocessing"), **found.pop("settings")}
+    decided = {"mode": job.mode, "subsample": job.subsample, "unassigned": job.unassigned, **nested, **found}
+    return cast(dict[str, Any], json.loads(json.dumps(decided, default=str)))
+
+
+def warn_of_changes(before: Any, now: dict[str, Any], out: Path) -> list[str]:
+    """A warning where a batch is resumed with other settings, so that what was done with the earlier ones is replaced.
+
+    Parameters
+    ----------
+    before
+        :func:`decisions` that the folder was begun with, read from a file; None where it does not tell.
+    now
+        Those of this batch.
+    out
+        Its folder.
+    """
+    if not isinstance(before, dict):
+        return []
+    changed = [name for name in now if name in before and before[name] != now[name]]
+    if not changed:
+        return []
+    return [
+        f"other settings than those that {out} was begun with: {', '.join(changed)}; what was done with the others is "
+        "done anew and replaced"
+    ]
 
 
 def well_tasks(
