@@ -18,7 +18,7 @@ from cytomoe.annotation import ClusterNames
 from cytomoe.cores import on_threads
 from cytomoe.errors import InputError
 from cytomoe.fit_summary import misfit, summarise
-from cytomoe.generation import Spread, as_file, draw_own, draw_unit, share_out
+from cytomoe.generation import Spread, as_file, draw_own, draw_unit, refuse_many, share_out
 from cytomoe.inputs import Cells, as_cells, named_columns, own_channels, refuse_raw_array
 from cytomoe.model.inference import CHUNK, codes_and_experts, decode, map_all_cells
 from cytomoe.outlyingness import outlyingness
@@ -318,10 +318,11 @@ class Clusterer:
         Raises
         ------
         InputError
-            If there is no such cluster.
+            If there is no such cluster, or of more than 10,000,000 cells.
         """
         self._check_fitted()
         self._check_clusters([cluster])
+        refuse_many(n)
         rng = np.random.default_rng([self.seed if seed is None else seed, cluster])
         with single_thread():
             if spread == "unit":
@@ -362,7 +363,7 @@ class Clusterer:
         Raises
         ------
         InputError
-            If there is no such cluster, or nothing to share the cells out by.
+            If there is no such cluster, nothing to share the cells out by, or of more than 10,000,000 cells.
         """
         self._check_fitted()
         seed = self.seed if seed is None else seed

@@ -13,6 +13,7 @@ from cytomoe.errors import InputError
 from cytomoe.fit_summary import FitSummary, draw_codes, draw_residuals
 from cytomoe.model.inference import codes_and_experts, decode
 from cytomoe.preprocessing.compensation import SYNTHETIC
+from cytomoe.settings import MOST_GENERATED
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -78,6 +79,12 @@ def draw_own(
     return np.concatenate(accepted)
 
 
+def refuse_many(n: int) -> None:
+    """Refuse a number of cells that no memory holds."""
+    if n > MOST_GENERATED:
+        raise InputError(f"{n:,} cells are too many to generate at once; {MOST_GENERATED:,} are the most")
+
+
 def share_out(n: int, weights: Sequence[float]) -> list[int]:
     """Share ``n`` cells out in proportion to weights; the largest remainders round up.
 
@@ -86,6 +93,7 @@ def share_out(n: int, weights: Sequence[float]) -> list[int]:
     InputError
         If that can't be done.
     """
+    refuse_many(n)
     given = np.asarray(weights, dtype=np.float64)
     if n < 0 or not (np.isfinite(given) & (given >= 0)).all() or not given.any():
         raise InputError(

@@ -18,6 +18,9 @@ Activation = Literal["relu", "elu"]
 
 # What every file can hold in which a seed is written.
 LARGEST_SEED = 2**32 - 1
+# Far beyond what is of use, and well within memory: experts of a model, cells that are generated at once.
+MOST_EXPERTS = 1_000
+MOST_GENERATED = 10_000_000
 # k-means needs means, so consensus partitions know the metrics that Euclidean distance on transformed rows reproduces.
 CONSENSUS_METRICS = ("euclidean", "correlation", "cosine")
 
@@ -29,7 +32,7 @@ class Settings:
     Attributes
     ----------
     experts
-        Upper bound on the number of clusters (K). The fit decides how many it uses.
+        Upper bound on the number of clusters (K), 1,000 at most. The fit decides how many it uses.
     code_size
         Dimensions of the code (L).
     encoder_widths, gating_widths, expert_widths
@@ -132,7 +135,8 @@ class Settings:
     sampling_power: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("experts", "code_size", "partitions", "partition_clusters", "batch_size", "steps", "neighbours"):
+        self._require("experts", 1 <= self.experts <= MOST_EXPERTS, f"from 1 to {MOST_EXPERTS:,}")
+        for name in ("code_size", "partitions", "partition_clusters", "batch_size", "steps", "neighbours"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         self._require("micro_clusters", self.micro_clusters >= 2, "at least 2")
         self._require("projection_neighbours", self.projection_neighbours >= 2, "at least 2")

@@ -194,7 +194,8 @@ def test_settings_survive_json():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"experts": 0}, "experts is 0; it must be at least 1"),
+        ({"experts": 0}, "experts is 0; it must be from 1 to 1,000"),
+        ({"experts": 10**8}, "experts is 100000000; it must be from 1 to 1,000"),
         ({"similarity": "tsne"}, "similarity is tsne; it must be one of valleys, consensus, umap, knn"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"metric": "canberra"}, "metric canberra does not go with similarity valleys"),

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from cytomoe.cli.main import run
+from cytomoe.errors import InputError
 from cytomoe.estimator import MoESimVAE
 from cytomoe.generation import share_out
 from cytomoe.io import read_fcs, write_fcs
@@ -95,6 +96,7 @@ def test_synthetic_cells_of_compensated_files_are_not_compensated_again(data, tm
         (["--cluster", "99"], "the model has clusters 1 to"),
         (["--name", "CD4 T cell"], "nearest: CD4 T cells"),
         (["--like", "nowhere.fcs"], "nowhere.fcs"),
+        (["-n", "100000000000000000000000"], "1<=x<=10000000"),
     ],
 )
 def test_what_the_model_lacks_is_refused_by_name(model, arguments, message, tmp_path, capsys):
@@ -120,6 +122,13 @@ def test_unit_codes_lie_around_the_centre(model):
 def test_cells_are_shared_out_by_largest_remainder():
     assert share_out(10, [1, 1, 1]) == [4, 3, 3]
     assert share_out(7, [0, 5]) == [0, 7]
+
+
+def test_more_cells_than_memory_holds_are_refused(model):
+    with pytest.raises(InputError, match="too many to generate at once; 10,000,000 are the most"):
+        MoESimVAE.load(model).sample(1, 10**23)
+    with pytest.raises(InputError, match="too many to generate at once"):
+        share_out(10**23, [1, 1])
 
 
 def test_a_sample_like_the_training_has_not_drifted(example_run, model, tmp_path, capsys):

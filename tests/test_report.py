@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata
 import numpy as np
@@ -23,7 +24,7 @@ from cytomoe.reporting.page import write_report
 from cytomoe.reporting.payload import confusion_of
 from cytomoe.reporting.profiles import cluster_records, profiles_of
 from cytomoe.reporting.run_files import RunFiles
-from cytomoe.reporting.verdict import judge
+from cytomoe.reporting.verdict import _clusters_used, judge
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">{{ 7 * 7 }}"
 
@@ -408,6 +409,14 @@ def test_a_full_house_of_experts_asks_for_more(copy):
     used = int(np.count_nonzero(files.sizes))
     change_manifest(copy, settings=files.manifest["settings"] | {"experts": used})
     assert f"{used} of {used} allowed clusters are used" in titles(copy, "check")
+
+
+def test_no_more_experts_are_advised_than_are_allowed():
+    manifest = {"settings": {"experts": 600}}
+    full = SimpleNamespace(population_of=None, manifest=manifest, sizes=np.ones(600), n_clusters=600)
+    assert "--experts 1000" in _clusters_used(full)[0].advice
+    manifest["settings"]["experts"], full.sizes = 1000, np.ones(1000)
+    assert "--experts" not in _clusters_used(full)[0].advice
 
 
 def test_one_cluster_that_was_asked_for_is_not_laid_on_the_markers(copy):

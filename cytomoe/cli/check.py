@@ -36,7 +36,7 @@ def check(files: tuple[Path, ...], **choices: Any) -> None:
         markers=options.marker_names(choices["markers"]),
         panel=None if choices["panel"] is None else Panel.read(choices["panel"]),
         transform=choices["transform"],
-        cofactor=choices["cofactor"],
+        cofactor=options.cofactor(choices["cofactor"]),
         compensate=options.compensation(choices["compensate"]),
         exclude=[choices["gate_channel"]] if choices["gate_channel"] else [],
         data_set=choices["data_set"],

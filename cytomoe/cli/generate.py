@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cytomoe.cli import options
+from cytomoe.settings import MOST_GENERATED
 
 
 @click.command()
@@ -20,7 +21,7 @@ from cytomoe.cli import options
     metavar="FCS",
     help="Take the proportions of the clusters, and the number of cells, from this sample.",
 )
-@click.option("-n", "n", type=click.IntRange(min=1), help="Cells to generate. Default: 10000.")
+@click.option("-n", "n", type=click.IntRange(1, MOST_GENERATED), help="Cells to generate. Default: 10000.")
 @click.option("--out", type=options.FILE, required=True, metavar="FILE", help="FCS or CSV file to write.")
 @click.option("--seed", type=options.SEED, default=0, show_default=True, help="Seed of all randomness.")
 @options.data_set_option

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from cytomoe.settings import CHANGES, LARGEST_SEED, PRESETS, Metric, Settings, SimilarityName, preset
+from cytomoe.settings import CHANGES, LARGEST_SEED, MOST_EXPERTS, PRESETS, Metric, Settings, SimilarityName, preset
 
 if TYPE_CHECKING:
     from cytomoe.preprocessing import CompensateMode
@@ -47,9 +47,18 @@ def preprocessing_choice(choices: dict[str, Any]) -> PreprocessingChoice:
         markers=marker_names(choices["markers"]),
         panel=choices["panel"],
         transform=choices["transform"],
-        cofactor=choices["cofactor"],
+        cofactor=cofactor(choices["cofactor"]),
         compensate=compensation(choices["compensate"]),
     )
+
+
+def cofactor(number: float | None) -> float | None:
+    """What ``--cofactor`` asks for."""
+    from cytomoe.preprocessing.transform import refuse_cofactor
+
+    if number is not None:
+        refuse_cofactor(number, f"--cofactor {number:g}")
+    return number
 
 
 def compensation(text: str) -> CompensateMode:
@@ -97,8 +106,8 @@ marker_options = _together(
     ),
     click.option(
         "--cofactor",
-        type=click.FloatRange(min=0, min_open=True),
-        help="Cofactor of arcsinh. Default: 5 for mass, 150 for fluorescence cytometry.",
+        type=float,
+        help="Cofactor of arcsinh, 0.001 to 1,000,000. Default: 5 for mass, 150 for fluorescence cytometry.",
     ),
     click.option(
         "--compensate",
@@ -114,7 +123,7 @@ model_options = _together(
     click.option("--clusters", hidden=True, expose_value=False, callback=_refuse_number),
     click.option(
         "--experts",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_EXPERTS),
         help=f"Upper bound on the number of clusters. Default: {_DEFAULTS.experts}.",
     ),
     click.option(

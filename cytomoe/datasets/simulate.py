@@ -24,6 +24,7 @@ from cytomoe.io.atomic import atomic_path
 if TYPE_CHECKING:
     from anndata import AnnData
 
+MOST_EVENTS = 1_000_000  # of a well
 _ROWS, _COLUMNS = "ABCDEFGH", 12  # a 96-well plate
 _DEBRIS, _DOUBLETS = 0.025, 0.025  # shares of the events
 _SIZE_SPREAD = 0.25  # of the logarithm of cell size, which scales all markers and follows DNA content
@@ -72,7 +73,7 @@ def simulate_plate(seed: int, wells: int = 3, events: int = 5000) -> dict[str, A
     wells
         Wells of the plate, 1 to 96. With one well there is no treated one.
     events
-        Events per well.
+        Events per well, 1 to 1,000,000.
 
     Returns
     -------
@@ -88,8 +89,8 @@ def simulate_plate(seed: int, wells: int = 3, events: int = 5000) -> dict[str, A
     """
     if not 1 <= wells <= len(_ROWS) * _COLUMNS:
         raise InputError(f"{wells} wells: a plate has 1 to {len(_ROWS) * _COLUMNS}")
-    if events < 1:
-        raise InputError(f"{events} events per well: at least 1 is needed")
+    if not 1 <= events <= MOST_EVENTS:
+        raise InputError(f"{events:,} events per well: 1 to {MOST_EVENTS:,} are simulated")
     names = [f"{row}{column:02d}" for row in _ROWS for column in range(1, _COLUMNS + 1)][:wells]
     generators = np.random.default_rng(seed).spawn(wells)
     return {

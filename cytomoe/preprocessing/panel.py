@@ -24,7 +24,7 @@ from cytomoe.errors import InputError, did_you_mean, nearest
 from cytomoe.io.given_tables import DELIMITERS, delimiter_of, read_text
 from cytomoe.preprocessing.channels import fold
 from cytomoe.preprocessing.markers import describe_unknown, find_channel
-from cytomoe.preprocessing.transform import TransformName
+from cytomoe.preprocessing.transform import TransformName, refuse_cofactor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,8 +241,7 @@ def _cofactor(where: str, text: str, delimiter: str) -> float | None:
         cofactor = float(text.replace(",", ".") if delimiter != "," else text)
     except ValueError:
         cofactor = math.nan
-    if not (math.isfinite(cofactor) and cofactor > 0):
-        raise InputError(f"{where}: the cofactor '{text}' is not a positive number")
+    refuse_cofactor(cofactor, f"{where}: the cofactor '{text}'")
     return cofactor
 
 

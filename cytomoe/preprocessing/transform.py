@@ -29,6 +29,9 @@ FloatArray = NDArray[np.float32]
 
 COFACTORS: dict[Instrument, float] = {"mass": 5.0, "fluorescence": 150.0}
 
+# Far beyond the cofactors of any instrument; much farther, values overflow or all become 0.
+SMALLEST_COFACTOR, LARGEST_COFACTOR = 0.001, 1_000_000
+
 LOGICLE_DECADES = 4.5  # M: decades of the whole scale
 LOGICLE_LINEAR = 0.5  # W: decades of the linear part around zero, where too few values are negative to measure it
 LOGICLE_NEGATIVE = 0.0  # A: decades added below zero
@@ -66,7 +69,8 @@ class MarkerTransform:
     Raises
     ------
     InputError
-        The cofactor or the top of the scale is not a positive number, or the linear part does not fit on the scale.
+        The cofactor is out of range, the top of the scale is not a positive number, or the linear part does not fit on
+        the scale.
     """
 
     name: TransformName
@@ -75,10 +79,10 @@ class MarkerTransform:
     linear: float = LOGICLE_LINEAR
 
     def __post_init__(self) -> None:
-        needed = {"arcsinh": self.cofactor, "logicle": self.top, "none": 1.0}[self.name]
-        if not isinstance(needed, int | float) or not (np.isfinite(needed) and needed > 0):
-            what = "cofactor" if self.name == "arcsinh" else "top of the scale"
-            raise InputError(f"{self.name} needs a positive {what}, not {needed}")
+        if self.name == "arcsinh":
+            refuse_cofactor(self.cofactor, f"the cofactor {self.cofactor}")
+        if self.name == "logicle" and not (self.top is not None and np.isfinite(self.top) and self.top > 0):
+            raise InputError(f"logicle needs a positive top of the scale, not {self.top}")
         if not 0 <= self.linear <= LOGICLE_DECADES / 2:
             raise InputError(f"the linear part of logicle has 0 to {LOGICLE_DECADES / 2:g} decades, not {self.linear}")
 
@@ -115,6 +119,12 @@ class MarkerTransform:
 
     def _logicle(self) -> dict[str, float | None]:
         return {"t": self.top, "m": LOGICLE_DECADES, "w": self.linear, "a": LOGICLE_NEGATIVE}
+
+
+def refuse_cofactor(cofactor: float | None, called: str) -> None:
+    """Refuse what can't be a cofactor of arcsinh; ``called`` opens the message."""
+    if not isinstance(cofactor, int | float) or not SMALLEST_COFACTOR <= cofactor <= LARGEST_COFACTOR:
+        raise InputError(f"{called} is not a number from {SMALLEST_COFACTOR:g} to {LARGEST_COFACTOR:,}")
 
 
 def logicle_linear(values: NDArray[np.floating], top: float) -> float:

@@ -19,6 +19,7 @@ from cytomoe.reporting.findings import Finding, by_weight, lost_gates, mostly_lo
 from cytomoe.reporting.judges import judge_names, judge_one_sample, judge_stability, judge_unassigned
 from cytomoe.reporting.moved import judge_markers, judge_moved
 from cytomoe.reporting.run_files import RunFiles
+from cytomoe.settings import MOST_EXPERTS
 from cytomoe.similarity.valleys import SHARE, SMALLEST
 from cytomoe.words import counted, percent
 
@@ -134,7 +135,10 @@ def _clusters_used(run: RunFiles) -> list[Finding]:
         return [Finding("note", f"{used} of the model's {run.n_clusters} clusters occur", f"No events in {empty}.")]
     detail = f"Up to {bound} were allowed (--experts); the fit decides how many it uses."
     if used >= 0.9 * bound and bound > 1:
-        advice = f"Repeat with --experts {2 * bound} and see whether more appear."
+        more = min(2 * bound, MOST_EXPERTS)
+        advice = (
+            f"Repeat with --experts {more} and see whether more appear." if more > bound else "No more can be allowed."
+        )
         return [
             Finding(
                 "check",
