@@ -70,7 +70,10 @@ def with_samples(events: Events, path: Path) -> Events:
     if len(twice):
         raise InputError(f"--samples {path}: sample {twice[0]} stands in it twice")
     own = [events.samples[i] for i in events.file_sample]
-    keys = [_row_of(file, None if by_file else own[i], table.index, path) for i, file in enumerate(events.names)]
+    keys = [
+        _row_of(name, file.path, None if by_file else sample, table.index, path)
+        for name, file, sample in zip(events.names, events.files, own, strict=True)
+    ]
     if not by_file:  # the run calls them without .fcs, whatever the table does
         called = dict(zip(keys, own, strict=True))
         table = table.assign(sample=[called.get(key, key) for key in table.index])
@@ -98,16 +101,27 @@ def _usual_names(columns: list[str]) -> dict[str, str]:
     return found
 
 
-def _row_of(file: str, sample: str | None, rows: pd.Index[str], path: Path) -> str:
-    """The row of a file, which is named with or without its folder and .fcs, or by its sample where that is given."""
+def _row_of(file: str, place: Path, sample: str | None, rows: pd.Index[str], path: Path) -> str:
+    """The row of a file: by its name, by its sample where that is given, or by its path or the end of it.
+
+    All with or without .fcs, as people and programs write them.
+    """
     names = [file, Path(file).name] if sample is None else [sample, file]
     if sample is None:
         names += [without_suffix(name) for name in names]
-    found = next((name for name in names if name in rows), None)
+    found = next((name for name in names if name in rows), None) or _by_path(place, rows)
     if found is None:
         what = f"the file {file}" if sample is None else f"the sample {sample}"
         raise InputError(f"--samples {path}: no row for {what}{did_you_mean(names[0], rows)}")
     return found
+
+
+def _by_path(place: Path, rows: pd.Index[str]) -> str | None:
+    """The only row that names a file by folder and name, such as ``plate1/A01.fcs``; None where none or several do."""
+    own = Path(without_suffix(str(place.absolute()))).parts
+    ends = ((row, Path(without_suffix(row)).parts) for row in rows)
+    found = [row for row, end in ends if len(end) > 1 and own[-len(end) :] == end]
+    return found[0] if len(found) == 1 else None
 
 
 def refuse_marker_columns(events: Events, markers: Sequence[str]) -> None:
