@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -36,6 +36,7 @@ _PAIRS = 6  # of conditions that differ, in the line of a population
 @options.samples_option
 @click.option("--clusters", is_flag=True, help="Compare clusters even where populations are named.")
 @click.option("--out", type=options.FILE, metavar="DIR", help="Folder of the result. Default: <run>_by_<column>.")
+@click.option("--no-report", is_flag=True, help="Do not make report.html.")
 @click.option("--force", is_flag=True, help="Replace an earlier comparison in the same folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 @click.pass_obj
@@ -48,6 +49,7 @@ def compare(
     samples: Path | None,
     clusters: bool,
     out: Path | None,
+    no_report: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -62,15 +64,19 @@ def compare(
       cytomoe compare plate_cytomoe --by condition --adjust patient --samples samples.csv
     """
     from cytomoe.comparison import LEVEL
+    from cytomoe.reporting.comparison_verdict import moved_in_words
     from cytomoe.runs.compare import SHOWN, CompareJob, run_compare
 
     folder = out or run.with_name(f"{run.name}_by_{by}")
     with listening(as_json) as listener:
-        found = run_compare(CompareJob(run, by, folder, adjust, baseline, samples, clusters, force, command), listener)
+        job = CompareJob(run, by, folder, adjust, baseline, samples, clusters, force, not no_report, command)
+        found = run_compare(job, listener)
     table = found.table
     if as_json:
         rows = json.loads(table.to_json(orient="records"))
-        said = {"out": str(folder), "baseline": found.baseline, "warnings": found.warnings, "populations": rows}
+        report = None if found.report is None else str(found.report)
+        said: dict[str, Any] = {"out": str(folder), "report": report, "baseline": found.baseline}
+        said |= {"warnings": found.warnings, "populations": rows}
         said |= {} if found.pairs is None else {"pairs": json.loads(found.pairs.to_json(orient="records"))}
         said |= {"moved_by_others": {"populations": found.moved_by, "moved": found.moved} if found.moved else None}
         click.echo(json.dumps(said))
@@ -80,15 +86,14 @@ def compare(
     what = f"{', '.join(differ)} ({len(differ)} of {len(table)})" if differ else f"none of {len(table)}"
     click.echo(f"different with an adjusted p below {LEVEL}: {what}")
     if found.moved:
-        click.echo(
-            f"not different among the events without {' and '.join(found.moved_by)}: {', '.join(found.moved)}; shares "
-            "add up to 100 %, so where one population grows others shrink"
-        )
+        click.echo(moved_in_words(found.moved_by, found.moved))
     if found.pairs is not None:
         _print_pairs(found.pairs)
     if len(table) > SHOWN:
         click.echo(f"comparison.png shows the first {SHOWN}")
     click.echo(f"results: {folder}")
+    if found.report is not None:
+        click.echo(f"report: {found.report}")
 
 
 def _print_table(table: pd.DataFrame, baseline: str, adjust: tuple[str, ...]) -> None:
@@ -121,9 +126,10 @@ def _print_table(table: pd.DataFrame, baseline: str, adjust: tuple[str, ...]) ->
 def _print_pairs(pairs: pd.DataFrame) -> None:
     """Print a line for each population of which two conditions differ, the surest first."""
     from cytomoe.comparison import LEVEL
+    from cytomoe.reporting.comparison_verdict import pairs_in_words
 
     differ = pairs[pairs["p_adjusted"] < LEVEL]
-    click.echo(f"pairs of conditions that differ with an adjusted p below {LEVEL}: {len(differ)} of {len(pairs)}")
+    click.echo(pairs_in_words(pairs))
     for population, rows in differ.groupby("population", sort=False):
         found = [f"{r.condition} over {r.over} log2 {r.log2:+.2f}, p {r.p_adjusted:.2g}" for r in rows.itertuples()]
         click.echo(f"  {population}: {listed(found, _PAIRS, by='; ')}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,11 +45,14 @@ class Methods:
     references: list[str]
 
 
-class _Citations:
+class Citations:
+    """Numbers of the sources in brackets, in the order in which they are first cited."""
+
     def __init__(self) -> None:
         self.names: list[str] = []
 
     def __call__(self, name: str) -> str:
+        """Cite a source: its number in brackets."""
         if name not in self.names:
             self.names.append(name)
         return f"[{self.names.index(name) + 1}]"
@@ -56,7 +60,7 @@ class _Citations:
 
 def methods_of(run: RunFiles) -> Methods:
     """Methods paragraph of a run: data, preprocessing, clustering or mapping, measures, software."""
-    cite = _Citations()
+    cite = Citations()
     sentences = [
         *_data(run),
         *_preprocessing(run.manifest["preprocessing"], cite),
@@ -79,26 +83,26 @@ def _data(run: RunFiles) -> list[str]:
     ]
 
 
-def _preprocessing(state: dict[str, Any], cite: _Citations) -> list[str]:
+def _preprocessing(state: dict[str, Any], cite: Citations) -> list[str]:
     steps = state["steps"]
     names = [step["marker"] for step in steps]
     matrix = "a spillover matrix that was given" if state.get("given") else "the spillover matrix of each file"
     compensated = f"compensated with {matrix}, " if state["compensate"] else ""
     return [
-        f"The {counted(len(names), 'marker')} {_listing(names)} "
+        f"The {counted(len(names), 'marker')} {listing(names)} "
         f"{'were' if len(names) > 1 else 'was'} {compensated}{_transforms(steps, cite)}"
         f"{' (values below 0 set to 0)' if state['clip'] else ''} and scaled to [0, 1] by "
         f"{'0' if state['clip'] else 'the 0.1st percentile'} and the 99.9th percentile of the cells of the fit."
     ]
 
 
-def _transforms(steps: list[dict[str, Any]], cite: _Citations) -> str:
+def _transforms(steps: list[dict[str, Any]], cite: Citations) -> str:
     parts = []
     for name in ("arcsinh", "logicle", "none"):
         chosen = [step for step in steps if step["transform"]["name"] == name]
         if not chosen:
             continue
-        who = "" if len(chosen) == len(steps) else f" ({_listing([step['marker'] for step in chosen])})"
+        who = "" if len(chosen) == len(steps) else f" ({listing([step['marker'] for step in chosen])})"
         if name == "arcsinh":
             cofactors = sorted({step["transform"]["cofactor"] for step in chosen})
             which = " and ".join(f"{cofactor:g}" for cofactor in cofactors)
@@ -110,7 +114,7 @@ def _transforms(steps: list[dict[str, Any]], cite: _Citations) -> str:
     return ", ".join(parts)
 
 
-def _clustering(run: RunFiles, cite: _Citations) -> list[str]:
+def _clustering(run: RunFiles, cite: Citations) -> list[str]:
     settings = run.manifest["settings"]
     similarity = _SIMILARITIES[settings["similarity"]].format(**settings)
     fitted = run.manifest["events_fitted"]
@@ -183,7 +187,7 @@ def _why_fewer(manifest: dict[str, Any]) -> str:
     return f", {', '.join(reasons)}" if reasons else ""
 
 
-def _mapping(run: RunFiles, cite: _Citations) -> list[str]:
+def _mapping(run: RunFiles, cite: Citations) -> list[str]:
     checksum = run.manifest["model"]["sha256"][:12]
     return [
         f"Events were mapped to the {counted(run.manifest['clusters'], 'cluster')} of an existing MoE-Sim-VAE model "
@@ -194,7 +198,7 @@ def _mapping(run: RunFiles, cite: _Citations) -> list[str]:
     ]
 
 
-def _measures(run: RunFiles, cite: _Citations) -> list[str]:
+def _measures(run: RunFiles, cite: Citations) -> list[str]:
     if run.evaluation is None:
         return []
     held_out = f" on a held-out {percent(run.manifest['holdout'])} of the events" if run.manifest.get("holdout") else ""
@@ -217,5 +221,6 @@ def _software(manifest: dict[str, Any]) -> str:
     return f"Computed with Python {versions['python']}, PyTorch {versions['torch']} and NumPy {versions['numpy']}."
 
 
-def _listing(names: list[str]) -> str:
+def listing(names: Sequence[str]) -> str:
+    """Names in a sentence, all of them."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -27,7 +27,7 @@ from cytomoe.words import percent
 FILE_NAME = "report.html"
 _ASSETS = Path(__file__).parent / "assets"
 _SPACE = re.compile(r"(\s+)")
-_SCRIPTS = ("core", "map", "heatmap", "panels", "tables", "page")  # in this order
+_SCRIPTS = ("core", "frame", "multiples", "map", "heatmap", "panels", "tables", "page")  # in this order
 
 
 def write_report(folder: Path, *, figures: bool = False) -> Path:
@@ -119,8 +119,7 @@ def _context(material: Material) -> dict[str, Any]:
         "evaluation": run.evaluation,
         "methods": methods_of(run),
         "data": payload_of(material),
-        "script": _script(),
-        "echarts": _asset("echarts/echarts.min.js"),
+        **scripts(*_SCRIPTS),
     }
 
 
@@ -135,12 +134,19 @@ def _title(run: RunFiles) -> str:
     return str(samples[0]) if len(samples) == 1 else f"{run.folder.name}: {len(samples)} samples"
 
 
-def _script() -> Any:
-    """Our script, whose names are nobody else's."""
+def scripts(*names: str) -> dict[str, Any]:
+    """What a page that draws with ECharts has of it beside its data.
+
+    Parameters
+    ----------
+    names
+        Files in ``assets/script/``, without their suffix, of which ours is put together; its names are nobody else's.
+    """
     from markupsafe import Markup
 
-    parts = [_asset(f"script/{name}.js") for name in _SCRIPTS]
-    return Markup('"use strict";\n(() => {\n{}})();').replace("{}", Markup("\n").join(parts))
+    parts = [_asset(f"script/{name}.js") for name in names]
+    script = Markup('"use strict";\n(() => {\n{}})();').replace("{}", Markup("\n").join(parts))
+    return {"script": script, "echarts": _asset("echarts/echarts.min.js")}
 
 
 def _asset(name: str) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,17 +21,18 @@ from cytomoe.io.given_tables import RESERVED
 from cytomoe.io.lock import alone
 from cytomoe.io.run_folder import is_batch, read_abundance, read_batch, read_clusters, read_manifest
 from cytomoe.plates.samples import folder_name
+from cytomoe.reporting.colours import cluster_colour
 from cytomoe.runs import outputs
+from cytomoe.runs.inputs import sha256
 from cytomoe.runs.job import Listener
 from cytomoe.runs.merge import keep_unknown_apart, population_abundance
+from cytomoe.runs.report import made_or_told
 from cytomoe.runs.samples import read_samples
 
 # Populations that the figure shows, the surest first.
 SHOWN = 12
 # How tables say that a value is not known: nothing, or what R, pandas and spreadsheets write.
 _MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan")
-# Colours that colour-blind readers can tell apart (Okabe & Ito 2008).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class CompareJob:
         Folder of the result.
     force
         Whether an earlier comparison in ``out`` is replaced.
+    report
+        Whether ``report.html`` is made.
     command
         What the user typed.
     """
@@ -67,6 +71,7 @@ class CompareJob:
     samples: Path | None = None
     clusters: bool = False
     force: bool = False
+    report: bool = True
     command: Sequence[str] = ()
 
 
@@ -86,6 +91,8 @@ class Comparison:
         See :func:`cytomoe.comparison.moved_by_others`.
     pairs
         See :func:`cytomoe.comparison.compare_pairs`; None where there are two conditions.
+    report
+        The report, where it was made.
     """
 
     table: pd.DataFrame
@@ -94,10 +101,11 @@ class Comparison:
     moved_by: list[str]
     moved: list[str]
     pairs: pd.DataFrame | None = None
+    report: Path | None = None
 
 
 def run_compare(job: CompareJob, listener: Listener | None = None) -> Comparison:
-    """Compare populations between conditions and write the table and its figure.
+    """Compare populations between conditions and write the table, its figure and the report.
 
     Raises
     ------
@@ -130,26 +138,71 @@ def _compare(job: CompareJob, listener: Listener) -> Comparison:
     pairs = compare_pairs(*compared) if len(groups) > 2 else None
     for warning in warnings:
         listener.warn(warning)
+    found = Comparison(table, groups[0], warnings, moved_by, moved, pairs)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
+        manifest = _manifest(job, found, conditions[job.by])
         outputs.write_csv(folder / "comparison.csv", table)
         if pairs is not None:
             outputs.write_csv(folder / "pairs.csv", pairs)
         _figure(folder, table, counts.div(totals, axis=0) * 100, conditions[job.by], groups)
-        settings = {
-            "version": __version__,
-            "command": shlex.join(job.command),
-            "run": str(job.run.resolve()),
-            "by": job.by,
-            "adjust": list(job.adjust),
-            "baseline": groups[0],
-            "warnings": warnings,
-            "samples": conditions[job.by].to_dict(),
-            "moved_by_others": {"populations": moved_by, "moved": moved} if moved else None,
-            "test": "quasi-binomial regression, F test; p-values corrected by Benjamini and Hochberg's procedure (of "
-            "pairs: over all populations and pairs)",
-        }
-        outputs.write_json(folder / "comparison.json", settings)
-    return Comparison(table, groups[0], warnings, moved_by, moved, pairs)
+        outputs.write_json(folder / "comparison.json", manifest)
+        made = _report(folder, job, found, (counts, totals, conditions), manifest, listener) if job.report else None
+    return found if made is None else replace(found, report=job.out / made.name)
+
+
+def _manifest(job: CompareJob, found: Comparison, condition: pd.Series[str]) -> dict[str, Any]:
+    """``comparison.json``: what was compared, with what was read."""
+    read = [job.run / name for name in ("run.json", "abundance.csv", "clusters.csv")]
+    read += [] if job.samples is None else [job.samples]
+    return {
+        "version": __version__,
+        "command": shlex.join(job.command),
+        "run": str(job.run.resolve()),
+        "inputs": [{"file": path.name, "sha256": sha256(path)} for path in read if path.is_file()],
+        "by": job.by,
+        "adjust": list(job.adjust),
+        "baseline": found.baseline,
+        "warnings": found.warnings,
+        "samples": condition.to_dict(),
+        "moved_by_others": {"populations": found.moved_by, "moved": found.moved} if found.moved else None,
+        "test": "quasi-binomial regression, F test; p-values corrected by Benjamini and Hochberg's procedure (of "
+        "pairs: over all populations and pairs)",
+    }
+
+
+def _report(
+    folder: Path,
+    job: CompareJob,
+    found: Comparison,
+    compared: tuple[pd.DataFrame, pd.Series[int], pd.DataFrame],
+    manifest: dict[str, Any],
+    listener: Listener,
+) -> Path | None:
+    """Make ``report.html``; None, with a warning, where that fails."""
+
+    def write() -> Path:
+        from cytomoe.reporting.comparisons import ComparisonSummary, write_comparison_report
+
+        counts, totals, conditions = compared
+        summary = ComparisonSummary(
+            run=job.run.resolve().name,
+            by=job.by,
+            adjust=job.adjust,
+            groups=conditions_of(conditions[job.by], found.baseline),
+            table=found.table,
+            pairs=found.pairs,
+            moved_by=found.moved_by,
+            moved=found.moved,
+            counts=counts,
+            totals=totals,
+            conditions=conditions,
+            warnings=found.warnings,
+            command=manifest["command"],
+            inputs=manifest["inputs"],
+        )
+        return write_comparison_report(folder, summary)
+
+    return made_or_told(write, listener, "the tables are complete")
 
 
 def _need_columns(job: CompareJob, conditions: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -257,7 +310,7 @@ def _figure(
         for i, group in enumerate(groups):
             values = percent.loc[condition.index[condition == group], row.population].to_numpy()
             offsets = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else np.zeros(1)
-            axis.plot(i + offsets, values, "o", color=_COLOURS[i % len(_COLOURS)], markersize=5)
+            axis.plot(i + offsets, values, "o", color=cluster_colour(i + 1), markersize=5)
             axis.hlines(values.mean(), i - 0.25, i + 0.25, color="black", linewidth=1.5)
         axis.set_xticks(range(len(groups)), groups)
         axis.set_xlim(-0.5, len(groups) - 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from cytomoe.io.lock import alone
@@ -33,12 +34,19 @@ def report_of_run(folder: Path, listener: Listener) -> Path | None:
     (:func:`cytomoe.io.lock.alone`).
     """
     listener.stage("writing the report")
+    later = f"try: cytomoe report {folder}"
     try:
-        return _write(folder)
+        return made_or_told(lambda: _write(folder), listener, f"the results are complete; {later}")
     except KeyboardInterrupt as stop:
-        stop.add_note(f"the results in {folder} are complete, but for the report; try: cytomoe report {folder}")
+        stop.add_note(f"the results in {folder} are complete, but for the report; {later}")
         raise
+
+
+def made_or_told(make: Callable[[], Path], listener: Listener, what_is_left: str) -> Path | None:
+    """Make a report; whatever goes wrong becomes a warning that says what the user has all the same."""
+    try:
+        return make()
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        listener.warn(f"the report was not made ({reason}); the results are complete; try: cytomoe report {folder}")
+        listener.warn(f"the report was not made ({reason}); {what_is_left}")
         return None

@@ -31,6 +31,18 @@ function shortNames(names, length) {
   while (end > 0 && word.test(names[0].at(-end))) end -= 1;
   return names.map((name) => cutMiddle(`${start ? "…" : ""}${name.slice(start, name.length - end)}${end ? "…" : ""}`, length));
 }
+/* Lines of a text no wider than so many pixels: broken behind spaces and marks, and inside of what is wider still. */
+function wrapped(text, width, font) {
+  const fits = (line) => echarts.format.getTextRect(line.trimEnd(), font).width <= width;
+  const lines = [""];
+  for (const piece of cutMiddle(text, 200).split(/(?<=[\s_,;:/-])/)) {
+    for (const part of fits(piece) ? [piece] : piece) {
+      if (lines.at(-1) && !fits(lines.at(-1) + part)) lines.push("");
+      lines[lines.length - 1] += part;
+    }
+  }
+  return lines.map((line) => line.trim());
+}
 const clusterName = (k) => `${data.clusters[k].number}  ${data.clusters[k].title}`;
 const categoryColour = (i) => data.spare[i % data.spare.length];
 

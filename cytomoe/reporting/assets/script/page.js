@@ -1,29 +1,4 @@
-/* Buttons, the list of sections, and the first drawing. */
-function startButtons() {
-  document.querySelectorAll("[data-save]").forEach((button) => button.addEventListener("click", () => {
-    const figure = charts[button.dataset.save];
-    const raster = button.dataset.save === "map";
-    const link = element("a", { download: `${button.dataset.save}.${raster ? "png" : "svg"}`, href: figure.getDataURL(raster ? { type: "png", pixelRatio: 3, backgroundColor: "#fff" } : { type: "svg" }) });
-    link.click();
-  }));
-  document.querySelectorAll("[data-copy]").forEach((button) => button.addEventListener("click", () => {
-    const selection = getSelection(), range = document.createRange();
-    range.selectNodeContents(byId(button.dataset.copy));
-    selection.removeAllRanges();
-    selection.addRange(range);
-    button.textContent = document.execCommand("copy") ? "Copied" : "Selected: press Ctrl+C";
-  }));
-}
-function markSection() {
-  const links = [...document.querySelectorAll("nav a")];
-  const sections = links.map((link) => document.querySelector(link.hash));
-  const mark = () => {
-    const passed = sections.filter((section) => section.getBoundingClientRect().top < 140).length;
-    links.forEach((link, i) => link.classList.toggle("here", i === Math.max(passed - 1, 0)));
-  };
-  addEventListener("scroll", mark, { passive: true });
-  mark();
-}
+/* The page of a run: its first drawing. */
 const redraws = [drawMap, drawHeatmap, drawHistograms, drawTransforms];
 if (byId("samples")) redraws.push(drawAbundance);
 if (data.confusion) redraws.push(drawConfusion);
@@ -38,13 +13,4 @@ startHistograms();
 startButtons();
 markSection();
 redraws.slice(1).forEach((redraw) => redraw !== drawHistograms && redraw());
-let width = document.documentElement.clientWidth, timer;
-const again = () => redraws.forEach((redraw) => redraw());
-addEventListener("resize", () => {
-  if (width === document.documentElement.clientWidth) return; // a phone's address bar comes and goes
-  width = document.documentElement.clientWidth;
-  clearTimeout(timer);
-  timer = setTimeout(again, 150);
-});
-matchMedia("print").addEventListener("change", again);
-document.body.dataset.ready = "yes";
+keepDrawn(redraws);

@@ -1,22 +1,4 @@
-/* Small multiples: histograms of a cluster, transform check, training curves. */
-/* Panels side by side in one chart; each has a title, a sub-title and series on its own axes. */
-function drawPanels(name, panels, { height = 96, widest = 230, axes }) {
-  const wide = byId(`chart-${name}`).clientWidth;
-  const columns = Math.max(2, Math.min(panels.length, Math.floor(wide / (wide < 560 ? 150 : 178))));
-  const gap = 22, across = Math.min(widest, (wide - gap * (columns - 1) - 6) / columns), down = height + 64;
-  const place = (i) => ({ left: 3 + (i % columns) * (across + gap), top: 5 + Math.floor(i / columns) * down });
-  const lines = (panel) => (panel.under ? 2 : 1);
-  draw(name, "svg", Math.ceil(panels.length / columns) * down, {
-    title: panels.map((panel, i) => ({
-      text: cut(panel.title, 26), subtext: panel.under ? cut(panel.under, 34) : "", ...place(i), padding: 0, itemGap: 1,
-      textStyle: { fontSize: 12.5, lineHeight: 16, fontWeight: 600, color: INK }, subtextStyle: { fontSize: 10.5, lineHeight: 14, color: SOFT },
-    })),
-    grid: panels.map((panel, i) => ({ left: place(i).left + (axes ? 30 : 0), top: place(i).top + (lines(panel) === 2 ? 36 : 21), width: across - (axes ? 34 : 0), height: height - (lines(panel) === 2 ? 15 : 0) })),
-    xAxis: panels.map((panel, i) => numberAxis({ gridIndex: i, splitNumber: 3, ...panel.x })),
-    yAxis: panels.map((panel, i) => numberAxis({ gridIndex: i, show: Boolean(axes), splitNumber: 2, ...panel.y })),
-    series: panels.flatMap((panel, i) => panel.series.map((s) => ({ type: "line", showSymbol: false, silent: true, xAxisIndex: i, yAxisIndex: i, ...s }))),
-  });
-}
+/* Histograms of a cluster, transform check, training curves. */
 const bins = data.histograms;
 const shares = unpack(bins.shares);
 const nBins = bins.shares.shape[2];
