@@ -20,6 +20,12 @@ from cytomoe.settings import Settings
 from cytomoe.similarity import OTHER, Prior, Similarity, build_similarity, with_prior
 from cytomoe.words import counted
 
+# What to do about values that no transform of the field can have made: those of files, and those of arrays and tables.
+_LEAVE_OUT = "leave out --transform none, or transform them first (arcsinh or logicle)"
+_TRANSFORM = (
+    "arrays and tables must hold transformed values, such as np.arcsinh(x / 5), or np.arcsinh(x / 150) of fluorescence"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -103,6 +109,8 @@ def fit_preprocessor(
         return preprocessor
     expression = as_expression(np.asarray(X), nan)
     names = [str(name) for name in X.columns] if isinstance(X, DataFrame) else unnamed(expression.shape[1])
+    if settings.similarity == "valleys":
+        _refuse_raw(expression[complete(expression)], names, _TRANSFORM)
     var = DataFrame({"channel": names, "antigen": ""}, index=names)
     return Preprocessor.fit([AnnData(expression, var=var)], markers=names, transform="none", compensate="no", nan=nan)
 
@@ -144,7 +152,7 @@ def prepare(
             "are needed"
         )
     if settings.similarity == "valleys":
-        _refuse_raw(expression, preprocessor.markers)
+        _refuse_raw(expression, preprocessor.markers, _LEAVE_OUT)
     streams = np.random.default_rng(seed).spawn(3)
     known = None if prior is None else as_prior(prior, len(expression))
     rows = _draw(len(expression), subsample, streams[0], None if known is None else known.known)
@@ -158,11 +166,11 @@ def prepare(
     return Prepared(settings, preprocessor, expression, rows, similarity, known, types, streams[2])
 
 
-def _refuse_raw(expression: NDArray[np.float32], markers: Sequence[str]) -> None:
+def _refuse_raw(expression: NDArray[np.float32], markers: Sequence[str], advice: str) -> None:
     """Refuse values on which no transform of the field can have been done."""
     sign = looks_raw(expression, markers)
     if sign:
-        raise InputError(f"{sign}; leave out --transform none, or transform them first (arcsinh or logicle)")
+        raise InputError(f"{sign}; {advice}")
 
 
 def _draw(

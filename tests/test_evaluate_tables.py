@@ -314,4 +314,4 @@ def test_what_a_batch_can_not_be_measured_against_is_a_line(batched, columns, ar
 
 def test_labels_that_are_not_there_are_told_before_gates_are_asked_for(tmp_path, capsys):
     assert run(["evaluate", str(tmp_path / "nowhere")]) == 2
-    assert f"{tmp_path / 'nowhere'}: no such file; give the labels.csv" in capsys.readouterr().err
+    assert f"{tmp_path / 'nowhere'}: no such file or folder; give the labels.csv" in capsys.readouterr().err

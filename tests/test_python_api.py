@@ -212,7 +212,8 @@ def with_nan(cells):
         (lambda cells: MoESimVAE().fit(with_nan(cells)), "nan='drop' leaves these events out"),
         (lambda cells: cytomoe.cluster(cells, cofactor=3, transform="logicle"), "no meaning for transform='logicle'"),
         (lambda cells: cytomoe.cluster(cells, compensate="yes"), "leave out compensate='yes'"),
-        (lambda cells: MoESimVAE().fit(100 * cells.X), "leave out transform='none'"),
+        (lambda cells: cytomoe.cluster(cells, transform="none"), "leave out transform='none'"),
+        (lambda cells: MoESimVAE().fit(100 * cells.X), r"must hold transformed values, such as np\.arcsinh\(x / 5\)"),
     ],
 )
 def test_errors_speak_of_parameters_not_of_options(clustered, call, words):

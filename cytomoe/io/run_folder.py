@@ -57,6 +57,9 @@ def read_manifest(run: Path) -> dict[str, Any]:
         If the folder is not that of a finished run, or the file is damaged.
     """
     path = run / MANIFEST
+    if not run.is_dir():
+        what = "is a file" if run.exists() else "no such folder"
+        raise InputError(f"{run}: {what}; give the folder that cytomoe cluster or predict wrote")
     if not path.is_file():
         raise InputError(
             f"{run} has no {MANIFEST}, so it is not the folder of a finished run; give the folder that cytomoe cluster "

@@ -65,8 +65,6 @@ class RunFiles:
         InputError
             If it is no such folder, or lacks a file.
         """
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder; give the folder that cytomoe cluster or predict wrote")
         manifest = read_manifest(folder)
         clusters = read_clusters(folder, manifest)
         if not (folder / "cells.h5ad").is_file():

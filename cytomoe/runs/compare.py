@@ -23,7 +23,7 @@ from cytomoe.io.run_folder import is_batch, read_abundance, read_batch, read_clu
 from cytomoe.plates.samples import folder_name
 from cytomoe.reporting.colours import cluster_colour
 from cytomoe.runs import outputs
-from cytomoe.runs.inputs import sha256
+from cytomoe.runs.inputs import refuse_to_replace, sha256
 from cytomoe.runs.job import Listener
 from cytomoe.runs.merge import keep_unknown_apart, population_abundance
 from cytomoe.runs.report import made_or_told
@@ -118,8 +118,11 @@ def run_compare(job: CompareJob, listener: Listener | None = None) -> Comparison
 
 def _compare(job: CompareJob, listener: Listener) -> Comparison:
     """Compare into an output folder that is ours."""
-    if job.out.exists() and not (job.force and (job.out / "comparison.csv").is_file()):
+    refuse_to_replace(job.out, [job.run] if job.samples is None else [job.run, job.samples])
+    if job.out.exists() and not job.force:
         raise InputError(f"{job.out} exists already; give another --out, or --force to replace an earlier comparison")
+    if job.out.exists() and not (job.out / "comparison.csv").is_file():
+        raise InputError(f"{job.out} holds no comparison, so --force does not replace it; give another --out")
     counts, totals, conditions = _tables(job)
     columns = (job.by, *job.adjust)
     _need_columns(job, conditions, columns)

@@ -263,7 +263,7 @@ def _populations(labels: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def _no_labels(path: Path) -> InputError:
-    return InputError(f"{path}: no such file; give the labels.csv, labels.parquet or folder of a run")
+    return InputError(f"{path}: no such file or folder; give the labels.csv, labels.parquet or folder of a run")
 
 
 def read_labels(path: Path) -> pd.DataFrame:

@@ -122,8 +122,10 @@ def model_path(path: Path) -> Path:
     Raises
     ------
     InputError
-        If the path is a folder without a model.
+        If there is no such path, or it is a folder without a model.
     """
+    if not path.exists():
+        raise InputError(f"{path}: no such folder or file; give the folder of a run, or the {MODEL_FILE} in it")
     if not path.is_dir():
         return path
     if not (path / MODEL_FILE).is_file():

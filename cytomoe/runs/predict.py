@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cytomoe.drift import Drift, measure_drift
+from cytomoe.errors import InputError
 from cytomoe.imports import load
+from cytomoe.io.fcs_names import SUFFIXES
 from cytomoe.io.written import write_csv
 from cytomoe.reporting.moved import judge_markers, judge_moved
 from cytomoe.runs import outputs
 from cytomoe.runs.ending import describe_not_numbers, end_run, prepare_outputs
 from cytomoe.runs.events import refuse_missing
 from cytomoe.runs.gating import warn_of_names
-from cytomoe.runs.inputs import Checksum, Stamp, model_path
+from cytomoe.runs.inputs import MODEL_FILE, Checksum, Stamp, model_path
 from cytomoe.runs.job import Listener, RunResult, Stopwatch
 from cytomoe.runs.mapping import MappedEvents, map_events
 from cytomoe.runs.opening import open_run
 from cytomoe.runs.orders import PredictJob
 from cytomoe.runs.samples import refuse_marker_columns
 from cytomoe.twins import SharedEvents
+
+_FILES_SHOWN = 2  # in the command that was meant
 
 
 def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
@@ -36,8 +41,20 @@ def run_predict(job: PredictJob, listener: Listener | None = None) -> RunResult:
         return _predict(job, listener or Listener())
 
 
+def _refuse_swapped(job: PredictJob) -> None:
+    """Refuse an FCS file in the place of the model, with the command that was meant."""
+    if not (job.model.is_file() and job.model.name.lower().endswith(SUFFIXES)):
+        return
+    model = next((path for path in job.files if path.is_dir() or path.name == MODEL_FILE), None)
+    files = [job.model, *(path for path in job.files if path != model)]
+    meant = shlex.join(map(str, [model or "MODEL", *files[:_FILES_SHOWN]]))
+    more = " ..." if len(files) > _FILES_SHOWN else ""
+    raise InputError(f"{job.model} is an FCS file, and the model comes first: cytomoe predict {meant}{more}")
+
+
 def _predict(job: PredictJob, listener: Listener) -> RunResult:
     """Map files into an output folder that is ours."""
+    _refuse_swapped(job)
     job = replace(job, model=model_path(job.model))
     refuse_missing([job.model, *job.files])
 
