@@ -20,6 +20,7 @@ from cytomoe.inputs import as_cells, own_channels
 from cytomoe.naming import name_clusters, with_known, with_populations
 from cytomoe.preprocessing import NanPolicy, Preprocessor, TransformChoice, warn_uncompensated
 from cytomoe.preprocessing.compensation import Spillover
+from cytomoe.preprocessing.markers import names_in
 from cytomoe.preprocessing.spillover_table import compensate_mode
 from cytomoe.reference import read_reference
 from cytomoe.settings import CHANGES, preset
@@ -97,7 +98,13 @@ def cluster(
     populations = None if reference is None else read_reference(reference)
     known = None if prior is None else _known(adata, prior)
     cells = as_cells(adata)
-    names_given = own_channels(adata, cells) if markers is None else _names(markers)
+    names_given = (
+        own_channels(adata, cells)
+        if markers is None
+        else names_in(markers)
+        if isinstance(markers, str)
+        else list(map(str, markers))
+    )
     model = MoESimVAE(seed=seed, nan=nan, **_of_the_model(settings))
     clips = preset(model.preset, **{name: getattr(model, name) for name in CHANGES}).clips_noise
     mode = compensate_mode(compensate)
@@ -130,13 +137,6 @@ def cluster(
     adata.obsm["X_moesimvae"] = codes
     _write(adata, key_added, model, clusters, confidence)
     return model
-
-
-def _names(markers: str | Sequence[str]) -> list[str]:
-    """Names of markers from a list, or from one text as the command line takes it."""
-    return (
-        [name.strip() for name in markers.split(",")] if isinstance(markers, str) else [str(name) for name in markers]
-    )
 
 
 def _of_the_model(settings: dict[str, Any]) -> dict[str, Any]:

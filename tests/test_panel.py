@@ -20,7 +20,7 @@ from cytomoe.preprocessing import (
     select_markers,
 )
 from cytomoe.preprocessing.channels import ChannelKind, fold, without_metal
-from cytomoe.preprocessing.markers import shorten_runs
+from cytomoe.preprocessing.markers import names_in, shorten_runs
 
 
 def kind_of(channel: str, antigen: str = "") -> ChannelKind:
@@ -180,6 +180,36 @@ def test_an_unknown_name_lists_the_nearest() -> None:
 def test_names_without_commas_are_told_to_be_separated(text: str) -> None:
     with pytest.raises(InputError, match=rf"no channel called {text}; separate names by commas: CD4,CD8$"):
         select_markers(make_adata(FLOW).var, [text])
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("CD3,CD4", ["CD3", "CD4"]),
+        (" CD3 ,, CD4,", ["CD3", "CD4"]),
+        ("", []),
+        ('CD4, "CD3, x" ,CD8', ["CD4", "CD3, x", "CD8"]),
+        ('"CD3, ""x"""', ['CD3, "x"']),
+        ('CD3 6",CD4', ['CD3 6"', "CD4"]),
+        ('CD3 "a",CD4', ['CD3 "a"', "CD4"]),
+        ('CD3 "a",\nCD4', ['CD3 "a"', "CD4"]),
+    ],
+)
+def test_names_are_parted_at_commas_outside_quotes(text: str, names: list[str]) -> None:
+    assert names_in(text) == names
+
+
+def test_a_name_that_holds_a_comma_is_found_quoted_or_alone() -> None:
+    var = make_adata([("Nd145Di", "CD3, x"), ("Nd142Di", "CD4"), ("Nd143Di", "x")]).var
+    assert select_markers(var, names_in('"CD3, x",CD4')) == ["CD3, x", "CD4"]
+    assert select_markers(var, names_in("CD3, x")) == ["CD3, x"]
+    with pytest.raises(InputError, match=r'called CD3; put a name that holds a comma in double quotes: "CD3, x"$'):
+        select_markers(var, names_in("CD3, x,CD4"))
+
+
+def test_names_that_are_there_go_before_one_that_holds_a_comma() -> None:
+    var = make_adata([("Nd145Di", "CD3,CD4"), ("Nd142Di", "CD4"), ("Nd143Di", "CD3")]).var
+    assert select_markers(var, names_in("CD3,CD4")) == ["CD3", "CD4"]
 
 
 def test_an_unknown_name_with_a_blank_is_not_taken_for_several() -> None:

@@ -213,6 +213,8 @@ def with_nan(cells):
         (lambda cells: cytomoe.cluster(cells, cofactor=3, transform="logicle"), "no meaning for transform='logicle'"),
         (lambda cells: cytomoe.cluster(cells, compensate="yes"), "leave out compensate='yes'"),
         (lambda cells: cytomoe.cluster(cells, transform="none"), "leave out transform='none'"),
+        (lambda cells: cytomoe.cluster(cells, markers=""), "^markers is empty; give it at least one name"),
+        (lambda cells: cytomoe.cluster(cells, markers=[""]), "^markers is empty"),
         (lambda cells: MoESimVAE().fit(100 * cells.X), r"must hold transformed values, such as np\.arcsinh\(x / 5\)"),
     ],
 )

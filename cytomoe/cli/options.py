@@ -36,7 +36,9 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 
 def marker_names(text: str | None) -> list[str] | None:
     """Names of ``--markers``."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    from cytomoe.preprocessing.markers import names_in
+
+    return None if text is None else names_in(text)
 
 
 def preprocessing_choice(choices: dict[str, Any]) -> PreprocessingChoice:
@@ -88,7 +90,8 @@ marker_options = _together(
     click.option(
         "--markers",
         metavar="NAMES",
-        help="Markers to use, by antigen or channel, separated by commas: CD3,CD4. type: all but signalling "
+        help="Markers to use, by antigen or channel, separated by commas: CD3,CD4 (one that holds a "
+        "comma in double quotes). type: all but signalling "
         "proteins and reporters. Default: every protein of the file.",
     ),
     click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
@@ -30,6 +31,14 @@ _NEAR = 0.76
 _OTHER_SEPARATORS = re.compile(r"[;\s]+")
 # Phosphorylated proteins (pStat3, p-ERK, phospho-S6), proliferation, and fluorescent reporters.
 _STATE = re.compile(r"p-?[A-Z][A-Za-z0-9./-]+|pp?-?38.*|(?i:phospho.+|ki-?67|[ey]?[gyrc]fp|mcherry|tdtomato|zsgreen)")
+
+
+def names_in(text: str) -> list[str]:
+    """Names of a list with commas, as a person types it; one that holds a comma itself stands in double quotes."""
+    names = text.split(",")
+    if '"' in text and text.count('"') % 2 == 0:
+        names = next(csv.reader([" ".join(text.splitlines())], skipinitialspace=True))
+    return [name.strip() for name in names if name.strip()]
 
 
 def find_channel(var: pd.DataFrame, name: str) -> list[str]:
@@ -101,6 +110,7 @@ def select_markers(
         A name that fits no channel or several, a channel named twice, a channel that is excluded, no marker at all.
     """
     excluded = {found for name in exclude for found in find_channel(var, name)}
+    names = None if names is None else _whole(var, names)
     if names is None or stands_for_types(var, names):
         kinds = classify_channels(var)
         markers = [str(n) for n, k in zip(var.index, kinds, strict=True) if k == "protein" and n not in excluded]
@@ -110,13 +120,30 @@ def select_markers(
         if len(states) == len(markers):
             raise InputError(f"all proteins of {source} look like states of cells; name the markers with --markers")
         return [marker for marker in markers if marker not in states]
-    if not names:
-        raise InputError("no marker is named; give --markers at least one name, or leave it out to use every protein")
+    if not any(name.strip() for name in names):
+        raise InputError("--markers is empty; give it at least one name, or leave it out to use every protein")
     markers = resolve_names(var, names, source)
     for name, marker in zip(names, markers, strict=True):
         if marker in excluded:
             raise InputError(f"{name} can't be a marker: it holds the gates; take it out of --markers")
     return markers
+
+
+def _whole(var: pd.DataFrame, names: Sequence[str]) -> Sequence[str]:
+    """The names, or the one that they are parts of where its own commas parted it."""
+    if len(names) < 2 or all(find_channel(var, name) for name in names):
+        return names
+    with_commas = _names_with_commas(var)
+    return next(([name] for name in with_commas if _parts(name) == list(names)), names)
+
+
+def _names_with_commas(var: pd.DataFrame) -> list[str]:
+    channels, antigens = channel_names(var)
+    return list(dict.fromkeys(name for name in (*map(str, var.index), *antigens, *channels) if "," in name))
+
+
+def _parts(name: str) -> list[str]:
+    return [part.strip() for part in name.split(",")]
 
 
 def resolve_names(var: pd.DataFrame, names: Sequence[str], source: str) -> list[str]:
@@ -131,6 +158,12 @@ def resolve_names(var: pd.DataFrame, names: Sequence[str], source: str) -> list[
     found = {name: find_channel(var, name) for name in names}
     unknown = [name for name, channels in found.items() if not channels]
     if unknown:
+        quoted = [f'"{name}"' for name in _names_with_commas(var) if set(_parts(name)) & set(unknown)]
+        if quoted:
+            raise InputError(
+                f"{source} has no channel called {'; '.join(unknown)}; put a name that holds a comma in double quotes: "
+                f"{','.join(quoted)}"
+            )
         joined = [part for name in unknown for part in _OTHER_SEPARATORS.split(name) if part]
         if len(joined) > len(unknown) and any(find_channel(var, part) for part in joined):
             raise InputError(
