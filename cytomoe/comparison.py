@@ -61,10 +61,11 @@ def compare_abundance(
     -------
     DataFrame
         One row per population: population, a mean percentage per condition, the logarithm of each condition's mean over
-        the baseline's (``log2_b_over_a``: above 0, more frequent under b), dispersion, F, p, p_adjusted; the surest
-        first. With ``adjust`` the logarithm is of the means that the model expects if all samples were of the one
-        condition, or of the other: as p, it leaves out what the columns of ``adjust`` explain. Populations too rare to
-        be tested have no p.
+        the baseline's (``log2_b_over_a``: above 0, more frequent under b; half an event of a mean sample is added to
+        either side, so that it is finite, and does not follow exactly from the percentages), dispersion, F, p,
+        p_adjusted; the surest first. With ``adjust`` the logarithm is of the means that the model expects if all
+        samples were of the one condition, or of the other: as p, it leaves out what the columns of ``adjust`` explain.
+        Populations too rare to be tested have no p.
 
     Raises
     ------

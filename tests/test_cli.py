@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cytomoe.cli import options
 from cytomoe.cli.main import cli, run
 from cytomoe.estimator import MoESimVAE
 from cytomoe.io import read_fcs, write_fcs
@@ -201,6 +202,14 @@ def test_force_does_not_replace_a_folder_that_is_no_run(tmp_path, capsys):
         (["cluster", str(WELL), "--markers", "CD3,CD44"], "CD44"),
         (["cluster", str(WELL), "--metric", "canberra"], "canberra"),
         (["cluster", str(WELL), "--gate-channel", "gate", "--gate-file", "x.csv"], "--gate-channel and --gate-file"),
+        (
+            ["cluster", str(WELL), "--gate-names", "n.csv"],
+            "n.csv names the numbers of --gate-channel, which is not given",
+        ),
+        (["predict", "x.cytomoe", str(WELL), "--gate-names", "n.csv"], "--gate-channel, which is not given"),
+        (["batch", str(WELL), "--out", "x", "--gate-names", "n.csv"], "--gate-channel, which is not given"),
+        (["evaluate", "x", "--gate-file", "g.csv", "--gate-names", "n.csv"], "--gate-channel, which is not given"),
+        (["cluster", str(WELL), "--prior", "p.csv", "--gate-names", "n.csv"], "--gate-channel, which is not given"),
         (["cluster", str(WELL), "--gate-pattern", "{plate}_{gate}.fcs", "--panel", "nowhere.csv"], "nowhere.csv"),
         (["cluster", str(WELL), "--holdout", "1.5"], "holdout"),
         (["cluster", str(WELL), "--experts", "100000000"], "'--experts': 100000000 is not in the range 1<=x<=1000"),
@@ -221,6 +230,13 @@ def test_wrong_input_is_one_line_and_exit_2(arguments, message, tmp_path, monkey
     assert message in captured.err.splitlines()[-1]
     assert "Traceback" not in captured.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_gates_are_those_of_known_cells_that_come_as_numbers_too():
+    choices = {**dict.fromkeys(["gate_pattern", "gate_channel", "gate_file", "prior"]), "gate_names": Path("n.csv")}
+    choices["prior_channel"] = "known"
+    assert options.gate_source(choices).names is None
+    assert options.prior_source(choices).names == Path("n.csv")
 
 
 def test_a_file_without_permission_is_refused_by_its_reader_and_not_with_the_usage(monkeypatch, capsys):

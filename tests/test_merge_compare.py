@@ -579,7 +579,8 @@ def test_populations_that_another_moves_are_told_and_marked(monkeypatch, tmp_pat
     counts.index = totals.index = [f"s{k}" for k in range(1, 13)]
     assert compared(monkeypatch, (counts, totals), tmp_path, ROWS, "--adjust", "batch") == 0
     said = capsys.readouterr().out
-    assert re.search(r"\nnot different among the events without 10: p9: \d: p\d, .*; shares add up to 100 %", said)
+    assert re.search(r"\nnot different among the events without 10: p9: \d: p\d; .* \(shares add up to 100 %", said)
+    assert re.search(r"\ndifferent with an adjusted p below 0\.05: 10: p9; \d: p\d; .* \(\d+ of 10\)", said)
     table = pd.read_csv(tmp_path / "x" / "comparison.csv", keep_default_na=False).set_index("population")
     assert table.loc["10: p9", "moved_by"] == ""
     assert table.loc["9: p8", "moved_by"] == "10: p9"

@@ -136,7 +136,7 @@ def test_cells_of_none_of_the_types_keep_a_type_from_spreading_and_stay_where_th
 
 def test_cells_of_none_of_the_types_are_told_apart():
     assert describe_known(Prior.of(["A", "other", "", "other", "B"])) == (
-        "2 events are known: A 1, B 1; 2 are known to be of none of these (other)"
+        "2 events are known: A 1; B 1. 2 are known to be of none of these (other)"
     )
 
 

@@ -88,7 +88,6 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
     from cytomoe.plates.engine import Engine
     from cytomoe.plates.samples import find_samples
     from cytomoe.runs.batch import BatchJob, run_batch
-    from cytomoe.runs.gating import GateSource
     from cytomoe.runs.inputs import model_path
 
     if choices["model"] is not None and choices["mode"] == "per-sample":
@@ -108,7 +107,7 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
         settings=options.settings(choices),
         seed=choices["seed"],
         device=choices["device"],
-        gates=GateSource(choices["gate_pattern"], choices["gate_channel"], names=choices["gate_names"]),
+        gates=options.gate_source(choices),
         min_population=choices["min_population"],
         subsample=choices["subsample"],
         reference=choices["reference"],

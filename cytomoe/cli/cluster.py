@@ -60,7 +60,6 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
         processes.start([processes.PARTITIONING])  # while this one imports the rest
 
     from cytomoe.runs.cluster import run_cluster
-    from cytomoe.runs.gating import PriorSource
     from cytomoe.runs.orders import ClusterJob
 
     job = ClusterJob(
@@ -72,7 +71,7 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
         device=choices["device"],
         subsample=choices["subsample"],
         gates=options.gate_source(choices),
-        prior=PriorSource(choices["prior"], choices["prior_channel"], choices["gate_names"]),
+        prior=options.prior_source(choices),
         reference=choices["reference"],
         holdout=choices["holdout"],
         samples=choices["samples"],

@@ -83,7 +83,7 @@ def compare(
         return
     _print_table(table, found.baseline, adjust)
     differ = table.loc[table["p_adjusted"] < LEVEL, "population"].tolist()
-    what = f"{', '.join(differ)} ({len(differ)} of {len(table)})" if differ else f"none of {len(table)}"
+    what = f"{'; '.join(differ)} ({len(differ)} of {len(table)})" if differ else f"none of {len(table)}"
     click.echo(f"different with an adjusted p below {LEVEL}: {what}")
     if found.moved:
         click.echo(moved_in_words(found.moved_by, found.moved))

@@ -274,5 +274,5 @@ def _print_gates(title: str, block: dict[str, Any], what: str) -> None:
             f"{_elsewhere(population, what)}"
         )
     if block["discarded"]:
-        few = ", ".join(f"{gate['gate']} {gate['n']:,}" for gate in block["discarded"])
+        few = "; ".join(f"{gate['gate']} {gate['n']:,}" for gate in block["discarded"])
         click.echo(f"  too few events to be measured (--min-population): {few}")

@@ -12,7 +12,7 @@ from cytomoe.settings import CHANGES, LARGEST_SEED, MOST_EXPERTS, PRESETS, Metri
 
 if TYPE_CHECKING:
     from cytomoe.preprocessing import CompensateMode
-    from cytomoe.runs.gating import GateSource
+    from cytomoe.runs.gating import GateSource, PriorSource
     from cytomoe.runs.orders import PreprocessingChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -203,7 +203,17 @@ def gate_source(choices: dict[str, Any]) -> GateSource:
     """Where ``gate_options`` say that the gates stand."""
     from cytomoe.runs.gating import GateSource
 
-    return GateSource(choices["gate_pattern"], choices["gate_channel"], choices["gate_file"], choices["gate_names"])
+    of_prior = choices["gate_channel"] is None and choices.get("prior_channel") is not None
+    names = None if of_prior else choices["gate_names"]
+    return GateSource(choices["gate_pattern"], choices["gate_channel"], choices.get("gate_file"), names)
+
+
+def prior_source(choices: dict[str, Any]) -> PriorSource:
+    """Where known cells stand; the names of gates are those of known cells too where both come as numbers."""
+    from cytomoe.runs.gating import PriorSource
+
+    names = None if choices["prior_channel"] is None else choices["gate_names"]
+    return PriorSource(choices["prior"], choices["prior_channel"], names)
 
 
 samples_option = click.option(

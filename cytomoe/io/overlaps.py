@@ -57,7 +57,7 @@ class Overlaps:
         text = f"{rows:,} rows hold {self.n_events:,} distinct events"
         if not self.shared:
             return text
-        most = ", ".join(f"{' and '.join(gates)} {count:,}" for gates, count in list(self.shared.items())[:3])
+        most = "; ".join(f"{' and '.join(gates)} {count:,}" for gates, count in list(self.shared.items())[:3])
         return f"{text}; {self.n_shared:,} of them lie in more than one gate (most: {most})"
 
 

@@ -48,8 +48,8 @@ def headline_of(summary: ComparisonSummary, findings: list[Finding]) -> tuple[Le
 def moved_in_words(moved_by: Sequence[str], moved: Sequence[str]) -> str:
     """That populations differ for others alone, and why that is so."""
     return (
-        f"not different among the events without {' and '.join(moved_by)}: {', '.join(moved)}; shares add up to 100 %, "
-        "so where one population grows others shrink"
+        f"not different among the events without {' and '.join(moved_by)}: {'; '.join(moved)} (shares add up to 100 %, "
+        "so where one population grows others shrink)"
     )
 
 
@@ -76,7 +76,7 @@ def _differing(summary: ComparisonSummary) -> list[Finding]:
     found = [tell(summary, row) for row in rows[:_TOLD]]
     if rows[_TOLD:]:
         rest = f"{len(rows) - _TOLD} more {'differs' if len(rows) == _TOLD + 1 else 'differ'}, by less"
-        found.append(Finding("note", rest, f"{', '.join(row['population'] for row in rows[_TOLD:])}."))
+        found.append(Finding("note", rest, f"{'; '.join(row['population'] for row in rows[_TOLD:])}."))
     if not summary.differing:
         detail = f"Every adjusted p is {LEVEL} or more" if summary.tested else "None could be tested"
         found.append(Finding("note", "No population differs", f"{detail}. That does not show that they are alike."))
@@ -142,4 +142,4 @@ def _rare(summary: ComparisonSummary) -> list[Finding]:
     if not rare:
         return []
     title = f"{counted(len(rare), 'population')} too rare to test"
-    return [Finding("note", title, f"Fewer than {FEWEST_EVENTS} events in every sample: {named(rare)}.")]
+    return [Finding("note", title, f"Fewer than {FEWEST_EVENTS} events in every sample: {named(rare, by='; ')}.")]

@@ -65,9 +65,9 @@ def by_weight(findings: list[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: rank[finding.level])
 
 
-def named(names: Sequence[str]) -> str:
+def named(names: Sequence[str], *, by: str = ", ") -> str:
     """Names of samples or clusters in a sentence, the first six of many."""
-    return listed(names, _NAMED)
+    return listed(names, _NAMED, by=by)
 
 
 def headline(findings: list[Finding]) -> tuple[Level, str]:

@@ -95,8 +95,8 @@ def judge_names(clusters: Iterable[Mapping[str, Any]], *, what: str) -> list[Fin
         Finding(
             "note",
             f"{counted(len(doubtful), what)} named with little certainty",
-            f"{named(doubtful)}: the score, from 0 to 1, says how well the markers fit the name; below {CERTAIN:g} "
-            "they fit in part, or a part of the cells does.",
+            f"{named(doubtful, by='; ')}: the score, from 0 to 1, says how well the markers fit the name; below "
+            f"{CERTAIN:g} they fit in part, or a part of the cells does.",
             "Look at their markers before you use these names; cytomoe merge gives them others.",
         )
     ]

@@ -183,8 +183,8 @@ def describe_known(prior: Prior) -> str:
     """How many events of each population are known, in a line."""
     counts = prior.counts()
     others = counts.pop(OTHER, 0)
-    line = f"{sum(counts.values()):,} events are known: {', '.join(f'{name} {n:,}' for name, n in counts.items())}"
-    return f"{line}; {others:,} are known to be of none of these ({OTHER})" if others else line
+    line = f"{sum(counts.values()):,} events are known: {'; '.join(f'{name} {n:,}' for name, n in counts.items())}"
+    return f"{line}. {others:,} are known to be of none of these ({OTHER})" if others else line
 
 
 def known_alone(prior: Prior | None) -> list[str]:

@@ -57,6 +57,8 @@ class GateSource:
         given = [f"--gate-{name}" for name in ("pattern", "channel", "file") if getattr(self, name) is not None]
         if len(given) > 1:
             raise InputError(f"{' and '.join(given)} are both given; the gates can come from one place only")
+        if self.names is not None and self.channel is None:
+            raise InputError(f"--gate-names {self.names} names the numbers of --gate-channel, which is not given")
 
     def __bool__(self) -> bool:
         return any(value is not None for value in (self.pattern, self.channel, self.file))

@@ -139,7 +139,7 @@ def _chosen(job: GenerateJob, model: Clusterer) -> list[int]:
         found = model.names_.clusters_named(name) if model.names_ is not None else []
         if not found:
             known = [] if model.names_ is None else sorted({*model.names_.populations, *model.names_.labels})
-            near = did_you_mean(name, known) or (f"; there are {', '.join(known)}" if known else "; none is named")
+            near = did_you_mean(name, known) or (f"; there are: {'; '.join(known)}" if known else "; none is named")
             raise InputError(f"--name '{name}': the model has no such population or label{near}")
         chosen += found
     return sorted(set(chosen)) or list(range(1, model.n_clusters_ + 1))

@@ -126,10 +126,10 @@ def warn_of_lost_gates(before: dict[str, Any] | None, after: dict[str, Any] | No
     newly = [population for population in lost if population["gate"] not in had]
     if not newly or not mostly_lost(len(lost), len(block["populations"])):
         return []
-    where = listed([f"{gate['gate']} in population {gate['most_in']}" for gate in newly], _NAMED)
+    where = listed([f"{gate['gate']} in population {gate['most_in']}" for gate in newly], _NAMED, by="; ")
     return [
         f"{len(lost)} of {len(block['populations'])} gates have no population of their own (F1 below 0.5), of which "
-        f"{len(newly)} had a cluster: {where}; leave more populations, or choose the joins yourself (cytomoe "
+        f"{len(newly)} had a cluster: {where}. Leave more populations, or choose the joins yourself (cytomoe "
         "merge)"
     ]
 
