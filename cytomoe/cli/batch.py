@@ -9,6 +9,7 @@ import click
 
 from cytomoe.cli import options
 from cytomoe.cli.console import listening, print_clusters, print_unassigned
+from cytomoe.cli.streams import standard_output
 from cytomoe.words import counted
 
 if TYPE_CHECKING:
@@ -125,17 +126,28 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
     )
 
     with listening(choices["quiet"] or choices["as_json"]) as listener:
-        result = run_batch(job, listener, _print_sample if choices["as_json"] else None)
+        result = run_batch(job, listener, _SamplePrinter() if choices["as_json"] else None)
     _print_batch(result, mapped=job.mode == "model", as_json=choices["as_json"], quiet=choices["quiet"])
     if result.failed:
         raise click.exceptions.Exit(1)
 
 
-def _print_sample(name: str, result: WellResult) -> None:
-    """Print a JSON object for a sample that is done."""
-    problem = {"problem": result.problem} if result.problem else {}
-    line = {"sample": name, "events": result.events, "clusters": result.clusters, "reused": result.reused}
-    click.echo(json.dumps(line | problem))
+class _SamplePrinter:
+    """Prints a JSON object for a sample that is done; says once where nobody reads them any more."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def __call__(self, name: str, result: WellResult) -> None:
+        problem = {"problem": result.problem} if result.problem else {}
+        line = {"sample": name, "events": result.events, "clusters": result.clusters, "reused": result.reused}
+        click.echo(json.dumps(line | problem))
+        output = standard_output()
+        if output is not None and output.unread and not self._said:
+            self._said = True
+            click.echo(
+                "Warning: nobody reads the standard output any more; the samples are done all the same", err=True
+            )
 
 
 def _print_batch(result: BatchResult, *, mapped: bool, as_json: bool, quiet: bool) -> None:

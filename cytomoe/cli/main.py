@@ -6,7 +6,6 @@ Commands import torch, pandas and the rest of what they need when they run, so t
 from __future__ import annotations
 
 import gc
-import io
 import os
 import sys
 import traceback
@@ -30,6 +29,7 @@ from cytomoe.cli.recut import recut
 from cytomoe.cli.report import report
 from cytomoe.cli.signals import Ending, ended_by_signals
 from cytomoe.cli.simulate import simulate
+from cytomoe.cli.streams import guard, standard_output
 from cytomoe.errors import CytomoeError
 
 
@@ -71,10 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     0 when all is well, 1 for a failed run, 2 for wrong input, 130 for Ctrl-C, 143 for SIGTERM.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name that the terminal can't show ends no run
+    guard()
     code = run(list(sys.argv[1:] if arguments is None else arguments))
+    output = standard_output()
+    if code == 0 and output is not None and output.problem is not None:
+        code = _say(f"the standard output can't be written to ({output.problem}); what is in files is complete", 1)
     gc.freeze()  # nothing is garbage before the end; to search all modules for it would take half a second
     sys.exit(code)
 
@@ -114,10 +115,6 @@ def _failed(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, CytomoeError):
         return _say(str(error), error.exit_code)
-    if isinstance(error, BrokenPipeError):
-        # The reader of our output has gone (such as `head`). Python must not try to flush to it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     if isinstance(error, MemoryError):
         return _say("out of memory; use fewer files at once, or --subsample", 1)
     if isinstance(error, OSError):
