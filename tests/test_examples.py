@@ -17,18 +17,40 @@ def test_slurm_script_is_bash():
     subprocess.run(["bash", "-n", str(EXAMPLES / "slurm_array.sh")], check=True)
 
 
-def test_slurm_script_maps_the_well_of_its_task_once(tmp_path):
-    """Run with a stand-in for cytomoe that writes down how it was called."""
+@pytest.fixture
+def slurm(tmp_path):
+    """Run the script for a task, with a stand-in for cytomoe that writes down how it was called."""
     fake = tmp_path / "cytomoe"
     fake.write_text('#!/bin/bash\necho "$@" >> "$CALLS"\nmkdir -p "$5"; touch "$5/run.json"\n')
     fake.chmod(0o755)
-    (tmp_path / "wells.txt").write_text("a/one.fcs\nb/two words.fcs\n")
-    calls = tmp_path / "calls"
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CALLS": str(calls), "SLURM_CPUS_PER_TASK": "2"}
     command = ["bash", str(EXAMPLES / "slurm_array.sh"), "m.cytomoe", "wells.txt", "results"]
-    for _ in range(2):
-        subprocess.run(command, check=True, cwd=tmp_path, env={**environment, "SLURM_ARRAY_TASK_ID": "2"})
-    assert calls.read_text() == "predict m.cytomoe b/two words.fcs --out results/two words --quiet\n"
+
+    def run(task):
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CALLS": "calls", "SLURM_CPUS_PER_TASK": "2"}
+        environment["SLURM_ARRAY_TASK_ID"] = str(task)
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_slurm_script_maps_the_well_of_its_task_once(slurm, tmp_path):
+    (tmp_path / "wells.txt").write_text("a/one.fcs\n./b/two words.fcs\n")
+    assert [slurm(2).returncode for _ in range(2)] == [0, 0]
+    assert (tmp_path / "calls").read_text() == "predict m.cytomoe ./b/two words.fcs --out results/b_two words --quiet\n"
+
+
+def test_slurm_script_maps_wells_of_the_same_name(slurm, tmp_path):
+    (tmp_path / "wells.txt").write_text("plate1/A01.fcs\nplate2/A01.fcs\n")
+    assert [slurm(task).returncode for task in (1, 2)] == [0, 0]
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["plate1_A01", "plate2_A01"]
+
+
+def test_slurm_script_refuses_wells_whose_folder_would_be_the_same(slurm, tmp_path):
+    (tmp_path / "wells.txt").write_text("a/one.fcs\na_one.fcs\n")
+    done = slurm(1)
+    assert done.returncode == 1
+    assert done.stderr == "wells.txt: several wells would be mapped into results/a_one; rename one\n"
+    assert not (tmp_path / "results").exists()
 
 
 def test_snakemake_makes_the_model_and_maps_every_well(tmp_path):

@@ -11,7 +11,14 @@ model=$1
 list=$2
 out=$3
 well=$(sed -n "${SLURM_ARRAY_TASK_ID}p" "$list")
-name=$(basename "$well" .fcs)
+
+# plate1/A01.fcs is mapped into plate1_A01: wells of several plates may have the same file name.
+names() { sed 's|^[./]*||; s|\.fcs$||; s|/|_|g'; }
+name=$(names <<< "$well")
+if [ "$(sort -u "$list" | names | grep -cxF -e "$name")" -gt 1 ]; then
+    echo "$list: several wells would be mapped into $out/$name; rename one" >&2
+    exit 1
+fi
 
 # A task that Slurm starts again finds its folder complete and has nothing to do.
 if [ -f "$out/$name/run.json" ]; then
