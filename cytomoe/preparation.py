@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from cytomoe.errors import InputError
 from cytomoe.inputs import Cells, unnamed
 from cytomoe.preprocessing import NanPolicy, Preprocessor, warn_uncompensated
-from cytomoe.preprocessing.transform import looks_raw
+from cytomoe.preprocessing.transform import LARGEST_TRANSFORMED, looks_raw
 from cytomoe.settings import Settings
 from cytomoe.similarity import OTHER, Prior, Similarity, build_similarity, with_prior
 from cytomoe.words import counted
@@ -152,7 +152,7 @@ def prepare(
             "are needed"
         )
     if settings.similarity == "valleys":
-        _refuse_raw(expression, preprocessor.markers, _LEAVE_OUT)
+        refuse_unscaled(expression, preprocessor)
     streams = np.random.default_rng(seed).spawn(3)
     known = None if prior is None else as_prior(prior, len(expression))
     rows = _draw(len(expression), subsample, streams[0], None if known is None else known.known)
@@ -164,6 +164,26 @@ def prepare(
         similarity, types = with_prior(similarity, training, known, sampling_power=settings.sampling_power)
         _check_experts(similarity.partition, settings.experts)
     return Prepared(settings, preprocessor, expression, rows, similarity, known, types, streams[2])
+
+
+def refuse_unscaled(expression: NDArray[np.float32], preprocessor: Preprocessor) -> None:
+    """Refuse values of files that are far beyond the scale on which cells are told apart.
+
+    Raises
+    ------
+    InputError
+        If they were not transformed, or a value is too large to be a measurement.
+    """
+    raw = [step.transform.name == "none" for step in preprocessor.steps]
+    names = np.array(preprocessor.markers)
+    _refuse_raw(expression[:, raw], names[raw].tolist(), _LEAVE_OUT)
+    largest = np.abs(expression).max(axis=0, initial=0.0)
+    beyond = np.flatnonzero(largest > LARGEST_TRANSFORMED)
+    if len(beyond):
+        raise InputError(
+            f"{names[beyond[0]]} reaches {largest[beyond[0]]:,.0f} after the transform: a raw value that large is no "
+            "measurement; look for damaged events in the file, or leave the marker out"
+        )
 
 
 def _refuse_raw(expression: NDArray[np.float32], markers: Sequence[str], advice: str) -> None:

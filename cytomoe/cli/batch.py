@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cytomoe.cli import options
-from cytomoe.cli.console import listening, print_clusters, print_unassigned
+from cytomoe.cli.console import keeping_warnings, listening, print_clusters, print_unassigned
 from cytomoe.cli.streams import standard_output
 from cytomoe.words import counted
 
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 @options.model_options
 @options.reference_option
 @options.data_set_option
+@options.truncated_option
 @options.device_option
 @options.unassigned_option
 @options.nan_option
@@ -113,6 +114,7 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
         subsample=choices["subsample"],
         reference=choices["reference"],
         data_set=choices["data_set"],
+        allow_truncated=choices["allow_truncated"],
         h5ad=choices["h5ad"],
         unassigned=choices["unassigned"],
         nan=choices["nan"],
@@ -126,8 +128,13 @@ def batch(command: list[str], paths: tuple[str, ...], **choices: Any) -> None:
     )
 
     with listening(choices["quiet"] or choices["as_json"]) as listener:
+        listener, warnings = keeping_warnings(listener)
         result = run_batch(job, listener, _SamplePrinter() if choices["as_json"] else None)
-    _print_batch(result, mapped=job.mode == "model", as_json=choices["as_json"], quiet=choices["quiet"])
+    if choices["as_json"]:
+        done = len(result.results) - len(result.failed)
+        click.echo(json.dumps({"out": str(result.out), "samples": done, "failed": result.failed, "warnings": warnings}))
+    else:
+        _print_batch(result, mapped=job.mode == "model", quiet=choices["quiet"])
     if result.failed:
         raise click.exceptions.Exit(1)
 
@@ -150,17 +157,13 @@ class _SamplePrinter:
             )
 
 
-def _print_batch(result: BatchResult, *, mapped: bool, as_json: bool, quiet: bool) -> None:
+def _print_batch(result: BatchResult, *, mapped: bool, quiet: bool) -> None:
     """Print what a batch came to."""
-    done = len(result.results) - len(result.failed)
-    if as_json:
-        click.echo(json.dumps({"out": str(result.out), "samples": done, "failed": result.failed}))
-    else:
-        for name in result.failed if quiet else ():
-            click.echo(f"Error: {name}: {result.results[name].problem}", err=True)
-        if not quiet:
-            print_clusters(result.clusters, mapped=mapped)
-            if result.unassigned:
-                print_unassigned(result.unassigned, sum(each.events for each in result.results.values()))
-        click.echo(f"{done} of {counted(len(result.results), 'sample')}")
-        click.echo(f"results: {result.out}\nreport: {result.out / 'report.html'}")
+    for name in result.failed if quiet else ():
+        click.echo(f"Error: {name}: {result.results[name].problem}", err=True)
+    if not quiet:
+        print_clusters(result.clusters, mapped=mapped)
+        if result.unassigned:
+            print_unassigned(result.unassigned, sum(each.events for each in result.results.values()))
+    click.echo(f"{len(result.results) - len(result.failed)} of {counted(len(result.results), 'sample')}")
+    click.echo(f"results: {result.out}\nreport: {result.out / 'report.html'}")

@@ -9,7 +9,7 @@ import click
 
 from cytomoe import processes
 from cytomoe.cli import options
-from cytomoe.cli.console import default_out, listening, print_result
+from cytomoe.cli.console import default_out, keeping_warnings, listening, print_result
 
 
 @click.command()
@@ -86,5 +86,6 @@ def cluster(command: list[str], files: tuple[Path, ...], **choices: Any) -> None
         command=command,
     )
     with listening(choices["quiet"] or choices["as_json"]) as listener:
+        listener, warnings = keeping_warnings(listener)
         result = run_cluster(job, listener)
-    print_result(result, as_json=choices["as_json"], quiet=choices["quiet"])
+    print_result(result, warnings, as_json=choices["as_json"], quiet=choices["quiet"])

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,17 @@ def listening(quiet: bool) -> Iterator[Listener]:
         stages.end()
 
 
+def keeping_warnings(listener: Listener) -> tuple[Listener, list[str]]:
+    """A listener that keeps the warnings that it hands on, and the list that they are in, for ``--json``."""
+    kept: list[str] = []
+
+    def warn(line: str) -> None:
+        kept.append(line)
+        listener.warn(line)
+
+    return replace(listener, warn=warn), kept
+
+
 @contextmanager
 def _progress_bar() -> Iterator[Any]:
     from rich.console import Console
@@ -90,7 +102,9 @@ def _progress_bar() -> Iterator[Any]:
         yield report
 
 
-def print_result(result: RunResult, *, as_json: bool, quiet: bool, mapped: bool = False) -> None:
+def print_result(
+    result: RunResult, warnings: Sequence[str], *, as_json: bool, quiet: bool, mapped: bool = False
+) -> None:
     """Print what a run found, and where it is; ``mapped`` where it took the clusters of a model."""
     if as_json:
         summary: dict[str, Any] = {
@@ -104,6 +118,7 @@ def print_result(result: RunResult, *, as_json: bool, quiet: bool, mapped: bool 
             "seconds": result.seconds,
             "populations": result.summary,
             "report": None if result.report is None else str(result.report),
+            "warnings": list(warnings),
         }
         if result.evaluation is not None:
             summary["evaluation"] = result.evaluation

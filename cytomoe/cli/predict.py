@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cytomoe.cli import options
-from cytomoe.cli.console import default_out, listening, print_result
+from cytomoe.cli.console import default_out, keeping_warnings, listening, print_result
 
 
 @click.command(short_help="Map new FCS files with the model of an earlier run.")
@@ -54,5 +54,6 @@ def predict(command: list[str], model: Path, files: tuple[Path, ...], **choices:
         command=command,
     )
     with listening(choices["quiet"] or choices["as_json"]) as listener:
+        listener, warnings = keeping_warnings(listener)
         result = run_predict(job, listener)
-    print_result(result, as_json=choices["as_json"], quiet=choices["quiet"], mapped=True)
+    print_result(result, warnings, as_json=choices["as_json"], quiet=choices["quiet"], mapped=True)

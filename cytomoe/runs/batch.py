@@ -69,7 +69,8 @@ class BatchJob:
         Model file for mode ``model``.
     panel_mismatch
         What is done where no markers are named and the files' panels differ.
-    preprocessing, settings, seed, device, gates, min_population, subsample, reference, data_set, h5ad, unassigned, nan
+    preprocessing, settings, seed, device, gates, min_population, subsample, reference, data_set, allow_truncated, h5ad,
+    unassigned, nan
         As in :class:`cytomoe.runs.orders.ClusterJob`.
     engine
         Where the samples are computed.
@@ -97,6 +98,7 @@ class BatchJob:
     subsample: int | None = None
     reference: str | None = None
     data_set: int = 1
+    allow_truncated: bool = False
     h5ad: H5adChoice = "auto"
     unassigned: bool = False
     nan: NanPolicy = "refuse"
@@ -225,6 +227,11 @@ def _begin(job: BatchJob, listener: Listener) -> None:
         for line in warn_of_changes(_read_note(started).get("decisions"), decided, job.out):
             listener.warn(line)
     write_json(started, {"version": __version__, "command": shlex.join(job.command), "decisions": decided})
+    # Of an earlier batch of another mode: they would stand beside clusters that are not theirs.
+    stale = ["matching.csv"] if job.mode != "per-sample" else []
+    stale += ["model.cytomoe", "model.json"] if job.mode == "per-sample" else []
+    for name in stale:
+        (job.out / name).unlink(missing_ok=True)
 
 
 def _read_note(path: Path) -> dict[str, Any]:
@@ -321,11 +328,13 @@ def _readable(job: BatchJob) -> tuple[list[Sample], dict[str, list[Stamp]], dict
     for sample in job.samples:
         try:
             stamps[sample.name] = [Stamp.of(path.absolute()) for path in sample.paths]
-            events = sum(open_fcs(path, data_set=job.data_set).n_events for path in sample.paths)
+            opened = [
+                open_fcs(path, data_set=job.data_set, allow_truncated=job.allow_truncated) for path in sample.paths
+            ]
         except (CytomoeError, OSError) as error:
             failures[sample.name] = WellResult(problem=str(error))
             continue
-        if events == 0:
+        if not any(one.n_events for one in opened):
             failures[sample.name] = WellResult(problem="holds no events")
         else:
             good.append(sample)
@@ -366,7 +375,7 @@ def _pooled_model(
     if not paths:
         raise InputError("no sample is left to fit a model on; see the reasons above")
     owner = [sample.name for sample in samples for _ in sample.paths]
-    events = open_events(paths, data_set=job.data_set)
+    events = open_events(paths, data_set=job.data_set, allow_truncated=job.allow_truncated)
     number = {sample.name: i for i, sample in enumerate(samples)}
     events = replace(events, samples=list(number), file_sample=np.array([number[name] for name in owner]))
     fitting = replace(cluster_job(job, paths, job.out), gates=job.gates)  # whose channel is no marker

@@ -32,6 +32,8 @@ def choices(job: BatchJob) -> dict[str, Any]:
     if named_after is not None and Path(named_after).is_file():
         named_after = sha256(Path(named_after))
     further = {"seed": job.seed, "reference": named_after, "data_set": job.data_set, "nan": job.nan}
+    if job.allow_truncated:
+        further["allow_truncated"] = True
     return {"preprocessing": choice, "settings": job.settings.to_dict(), **further}
 
 
@@ -92,7 +94,10 @@ def _clustering(job: BatchJob, sample: Sample, sums: list[Checksum], decided: di
 
 def _mapping(job: BatchJob, sample: Sample, sums: list[Checksum], model: Checksum) -> WellTask:
     found = sums_of(sums)
-    further = job.data_set, job.h5ad, job.unassigned, job.nan, sample.name, gates_key(job.gates), job.min_population
+    further = (
+        *(job.data_set, job.allow_truncated, job.h5ad, job.unassigned, job.nan, sample.name, gates_key(job.gates)),
+        job.min_population,
+    )
     key = content_key("map", __version__, found, model.sha256, *further)
     mapping = PredictJob(
         model=model.stamp.path,
@@ -103,6 +108,7 @@ def _mapping(job: BatchJob, sample: Sample, sums: list[Checksum], model: Checksu
         min_population=job.min_population,
         sample=sample.name,
         data_set=job.data_set,
+        allow_truncated=job.allow_truncated,
         h5ad=job.h5ad,
         unassigned=job.unassigned,
         nan=job.nan,
@@ -126,6 +132,7 @@ def cluster_job(job: BatchJob, paths: Sequence[Path], out: Path) -> ClusterJob:
         subsample=job.subsample,
         reference=table if table is None or table in SHIPPED else str(Path(table).absolute()),
         data_set=job.data_set,
+        allow_truncated=job.allow_truncated,
         h5ad=job.h5ad,
         unassigned=job.unassigned,
         nan=job.nan,

@@ -16,7 +16,8 @@ from cytomoe.choices import warn_of_choices
 from cytomoe.errors import CytomoeError, InputError
 from cytomoe.fit_summary import UNSTABLE, as_shown
 from cytomoe.imports import load
-from cytomoe.preparation import Prepared, prepare
+from cytomoe.preparation import Prepared, prepare, refuse_unscaled
+from cytomoe.preprocessing import numeric
 from cytomoe.runs.events import Events
 from cytomoe.runs.gating import GatedEvents
 from cytomoe.runs.job import Listener, Stopwatch
@@ -231,7 +232,9 @@ def read_training(job: ClusterJob, events: Events, listener: Listener) -> tuple[
             first = first or own
             if own.instrument != first.instrument:
                 raise InputError(f"{events.paths[i]} is {own.instrument} cytometry, the first file {first.instrument}")
-            first.expression(raw, nan=job.nan)
+            expression = first.expression(raw, nan=job.nan)
+            if job.settings.similarity == "valleys":
+                refuse_unscaled(numeric(expression), first)
         except (CytomoeError, OSError) as error:
             problems[i] = str(error)
             continue

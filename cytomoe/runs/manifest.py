@@ -67,12 +67,19 @@ def write_manifest(
         "seconds": dict(seconds),
         "warnings": list(warnings),
         "key": job.key,
+        "outputs": outputs_in(folder),
         "unassigned": _unassigned(mapped),
         "not_numbers": _not_numbers(mapped),
         "overlaps": _overlaps(mapped, gated),
         **further,
     }
     write_json(folder / MANIFEST, content)
+
+
+def outputs_in(folder: Path) -> dict[str, int]:
+    """Bytes of every file in a folder, by its path in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
 def software() -> dict[str, str]:

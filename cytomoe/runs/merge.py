@@ -168,6 +168,7 @@ def run_merge(job: MergeJob, listener: Listener | None = None) -> MergeResult:
         names, provenance = job.naming.names(clusters, called_apart)
         listener = listener or Listener()
         apart = _joined_though_apart(job.run, clusters, names, called_apart)
+        manifest.pop("outputs", None)  # of the run: the copy has files of other sizes
         manifest["merged"] = {"command": shlex.join(job.command), **provenance, "apart": apart}
         measured = (job.run / "evaluation.json").is_file()
         before = read_evaluation(job.run) if measured else None

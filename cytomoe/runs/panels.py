@@ -42,7 +42,7 @@ def agree_on_markers(job: BatchJob, samples: Sequence[Sample], listener: Listene
     for sample in samples:
         try:
             for path in sample.paths:
-                var = channel_table(open_fcs(path, data_set=job.data_set).channels)
+                var = channel_table(open_fcs(path, data_set=job.data_set, allow_truncated=job.allow_truncated).channels)
                 markers = {fold(name): name for name in select_markers(var, asked, exclude=never, source=str(path))}
                 known = panels.setdefault(sample.name, markers)
                 panels[sample.name] = {spelt: name for spelt, name in known.items() if spelt in markers}

@@ -27,7 +27,7 @@ from cytomoe.runs.events import open_events
 from cytomoe.runs.orders import ClusterJob, PredictJob
 from cytomoe.runs.sampling import FITTED_EVENTS
 from cytomoe.runs.well_groups import WellGroup, attempt, done_before, run_group
-from cytomoe.runs.wells import WellResult, WellTask, finished
+from cytomoe.runs.wells import WellResult, WellTask, clear_rest, finished
 
 # Size of the results over that of the values, with cells.h5ad and without; a worker holds them twice as they go.
 _WITH_CELLS, _WITHOUT_CELLS = 4.2, 1.5
@@ -140,7 +140,7 @@ def _memory(group: WellGroup) -> int:
     """Bytes that a worker needs for the samples at its peak, about."""
     alone, beside = 0, 0.0
     for task in group.tasks:
-        events = open_events(task.job.files, data_set=task.job.data_set)
+        events = open_events(task.job.files, data_set=task.job.data_set, allow_truncated=task.job.allow_truncated)
         fitted = (task.job.subsample or FITTED_EVENTS) if isinstance(task.job, ClusterJob) else 0
         alone = max(alone, memory.estimate(events, fitted=fitted))
         values = 4 * sum(file.n_events * file.n_channels for file in events.files)
@@ -226,6 +226,7 @@ def keep(task: WellTask, returned: Returned, number: int) -> WellResult:
     if result.problem or result.reused:
         return replace(result, problem=result.problem.replace(returned.place, ""))
     out = task.job.out
+    clear_rest(out)
     with outputs.output_folder(out, force=True), atomic_directory(out, replace=out.exists()) as folder:
         for name, content in files.items():
             path = folder / name

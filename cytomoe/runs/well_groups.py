@@ -12,7 +12,16 @@ from cytomoe.runs.cluster import Begun, begin, finish
 from cytomoe.runs.fitting import get_ready
 from cytomoe.runs.job import Listener
 from cytomoe.runs.orders import ClusterJob
-from cytomoe.runs.wells import WellResult, WellTask, content_key, finished, or_problem, run_well, well_result
+from cytomoe.runs.wells import (
+    WellResult,
+    WellTask,
+    clear_rest,
+    content_key,
+    finished,
+    or_problem,
+    run_well,
+    well_result,
+)
 
 if TYPE_CHECKING:
     from cytomoe.training.recovery import Trained
@@ -115,6 +124,7 @@ def attempt(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | 
 def _begin(task: WellTask) -> Begun:
     assert isinstance(task.job, ClusterJob)
     get_ready(task.job)
+    clear_rest(task.job.out)
     return begin(replace(task.job, force=True, key=task.key), Listener())
 
 

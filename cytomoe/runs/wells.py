@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -17,6 +18,11 @@ from cytomoe.runs.job import RunResult
 from cytomoe.runs.orders import ClusterJob, PredictJob
 from cytomoe.runs.predict import run_predict
 
+# What a run, and the making of its report, writes into its folder.
+_WRITTEN = {
+    *("labels.csv", "labels.parquet", "clusters.csv", "enrichment.csv", "abundance.csv", "medians.csv", "states.csv"),
+    *("drift.csv", "evaluation.csv", "evaluation.json", "cells.h5ad", "model.cytomoe", "report.html", "fcs", "figures"),
+}
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -75,15 +81,18 @@ def content_key(*parts: Any) -> str:
 
 
 def finished(out: Path, key: str, sums: Sequence[str]) -> WellResult | None:
-    """The result in a folder if it is complete and was made from the same; None otherwise."""
+    """The result in a folder if it was made from the same and every file of it is there, whole; None otherwise."""
     try:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         # A file that changed while it waited for its turn was not the one that the key is of.
         if manifest["key"] != key or [entry["sha256"] for entry in manifest["inputs"]] != list(sums):
             return None
+        # Of a file that was deleted or cut. One of the same size is taken for what it was.
+        if any((out / name).stat().st_size != size for name, size in manifest["outputs"].items()):
+            return None
         seconds = sum(manifest["seconds"].values())
         return WellResult(distinct_events(manifest), manifest["clusters"], seconds, reused=True)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -98,7 +107,19 @@ def run_well(task: WellTask) -> WellResult:
     return or_problem(_run, task)
 
 
+def clear_rest(out: Path) -> None:
+    """Take away what is left of a sample whose ``run.json`` is gone: without it a run would not replace the folder.
+
+    A folder with anything that no run writes is left, and refused by the run.
+    """
+    if not out.is_dir() or (out / MANIFEST).exists():
+        return
+    if all(path.name in _WRITTEN for path in out.iterdir()):
+        shutil.rmtree(out)
+
+
 def _run(task: WellTask) -> WellResult:
+    clear_rest(task.job.out)
     if isinstance(task.job, ClusterJob):
         return well_result(run_cluster(replace(task.job, force=True, key=task.key)))
     return well_result(run_predict(replace(task.job, force=True, key=task.key)))
