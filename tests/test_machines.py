@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 import psutil
 import pytest
+from distributed import LocalCluster
 
 from cytomoe.cli.main import run
 from cytomoe.datasets.simulate import simulate_plate
@@ -165,3 +167,51 @@ def test_a_batch_whose_scheduler_dies_ends_and_is_resumed(plate, example_run, ce
     assert 1 <= done < WELLS
     assert run([*arguments, "--resume"]) == 0
     assert pd.read_csv(out / "abundance.csv")["events"].tolist() == [3000] * WELLS
+
+
+@pytest.fixture
+def scheduler(monkeypatch):
+    """A scheduler in this process, which has no workers yet; whether it has some is looked at often."""
+    monkeypatch.setattr("cytomoe.plates.engine._LOOK", 0.02)
+    monkeypatch.setattr("cytomoe.plates.engine._PATIENCE", 0.2)
+    alone = {"n_workers": 0, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with LocalCluster(**alone, host="127.0.0.1", protocol="tcp://", silence_logs=50) as cluster:
+        yield cluster
+
+
+def test_a_scheduler_without_workers_is_said_at_once_and_again(scheduler):
+    said = []
+
+    def say(line):
+        said.append(line)
+        if len(said) == 3:
+            scheduler.scale(1)
+
+    tasks, engine = [Task("a"), Task("b")], Engine(scheduler=scheduler.scheduler_address)
+    assert len(list(run_tasks(memory_settings, tasks, engine, say=say))) == 2
+    address = re.escape(scheduler.scheduler_address)
+    assert re.fullmatch(f"no worker is connected to {address} yet; the samples wait for one", said[0])
+    later = rf"no worker at {address} for \d+ s; the samples that are left wait for one"
+    assert all(re.fullmatch(later, line) for line in said[1:])
+
+
+def test_a_scheduler_that_lost_its_workers_is_said(scheduler):
+    scheduler.scale(1)
+    scheduler.wait_for_workers(1)
+    said = []
+
+    def say(line):
+        said.append(line)
+        scheduler.scale(1)
+
+    outcomes = run_tasks(
+        memory_settings, [Task("a"), Task("b")], Engine(scheduler=scheduler.scheduler_address), say=say
+    )
+    next(outcomes)
+    assert said == []
+    scheduler.scale(0)
+    deadline = time.monotonic() + 30
+    while not said and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert "the samples that are left wait for one" in said[0]
+    outcomes.close()

@@ -6,6 +6,8 @@ Nothing listens beyond this machine unless the user names a scheduler, which the
 from __future__ import annotations
 
 import logging
+import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 # How often a task is tried again after its worker died or an unexpected error.
 RETRIES = 2
+# Seconds between two looks whether a scheduler has workers, and without any until that is told.
+_LOOK, _PATIENCE = 5.0, 60.0
 _GONE = "the scheduler is gone; what is done is kept, and the same command with --resume does the rest"
 
 
@@ -67,7 +71,11 @@ Pack = Callable[[T, int | None], Any]
 
 
 def run_tasks(
-    work: Callable[[Any], R], tasks: Sequence[T], engine: Engine, pack: Pack[T] | None = None
+    work: Callable[[Any], R],
+    tasks: Sequence[T],
+    engine: Engine,
+    pack: Pack[T] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[T, R | BaseException]]:
     """Do all tasks and give each with its result, or the error that ended it, in the order in which they finish.
 
@@ -83,6 +91,8 @@ def run_tasks(
     pack
         Makes what is sent to the scheduler in place of a task. Then no more tasks are on their way at a time than the
         workers take at once, and one that waits, since all are held by the scheduler.
+    say
+        Called, from another thread too, with a line for the user where the scheduler has no workers.
 
     Raises
     ------
@@ -101,7 +111,7 @@ def run_tasks(
         return
     from distributed import as_completed
 
-    with _client(engine, len(tasks)) as client:
+    with _client(engine, len(tasks)) as client, _watched(client, engine, say):
         waiting = deque(tasks)
         running: dict[Future, T] = {}
         finished = as_completed(loop=client.loop)
@@ -121,6 +131,43 @@ def run_tasks(
                 future = next(finished)
                 yield running.pop(future), _outcome(future)
                 future.release()
+
+
+@contextmanager
+def _watched(client: Client, engine: Engine, say: Callable[[str], None] | None) -> Iterator[None]:
+    """Tell of a scheduler without workers while work waits for some: there may be none yet, or they may have died."""
+    if engine.scheduler is None or say is None:
+        yield
+        return
+    over = threading.Event()
+
+    def watch() -> None:
+        lost, told = time.monotonic(), 0.0  # since when there is none, and seconds after which that was told
+        first = True
+        while True:
+            try:
+                there = bool(client.nthreads())
+            except (OSError, RuntimeError, CancelledError):  # a lost scheduler is told where its tasks are waited for
+                return
+            passed = time.monotonic() - lost
+            if there:
+                lost, told = time.monotonic(), 0.0
+            elif first:
+                say(f"no worker is connected to {engine.scheduler} yet; the samples wait for one")
+            elif passed >= max(_PATIENCE, 2 * told):  # ever more seldom: it may be hours till Slurm starts one
+                say(f"no worker at {engine.scheduler} for {passed:.0f} s; the samples that are left wait for one")
+                told = passed
+            first = False
+            if over.wait(_LOOK):
+                return
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join(1)  # it may be asking a scheduler that does not answer
 
 
 def _submit(client: Client, work: Callable[[Any], R], sent: Any, key: str) -> Future:

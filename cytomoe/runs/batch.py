@@ -208,7 +208,7 @@ def _batch(job: BatchJob, listener: Listener, each: Callable[[str, WellResult], 
     tasks = well_tasks(job, samples, sums, model)
     listener.stage(f"working on {counted(len(tasks), 'sample')}")
     failed = 0
-    for done, (task, outcome) in enumerate(_work(job, tasks), start=1):
+    for done, (task, outcome) in enumerate(_work(job, tasks, listener), start=1):
         result = outcome if isinstance(outcome, WellResult) else WellResult(problem=_defect(outcome))
         results[task.name] = _unless_changed(result, stamps[task.name])
         _tell(task.name, results[task.name], listener, each)
@@ -271,10 +271,15 @@ def _conclude(
     return write_tables(job, results, choices(job), [*notes, *shared], watch)
 
 
-def _work(job: BatchJob, tasks: Sequence[WellTask]) -> Iterator[tuple[WellTask, WellResult | BaseException]]:
+def _work(
+    job: BatchJob, tasks: Sequence[WellTask], listener: Listener
+) -> Iterator[tuple[WellTask, WellResult | BaseException]]:
     """Each sample with what became of it, in the order in which they are done; models of their own in stacks."""
     groups = group_wells(tasks) if job.mode == "per-sample" else [WellGroup((task,)) for task in tasks]
-    work = run_uploaded(groups, job.engine) if job.upload else run_tasks(run_group, groups, job.engine)
+    if job.upload:
+        work = run_uploaded(groups, job.engine, listener.say)
+    else:
+        work = run_tasks(run_group, groups, job.engine, say=listener.say)
     for group, outcome in work:
         outcomes = outcome if isinstance(outcome, list) else [outcome] * len(group.tasks)
         yield from zip(group.tasks, outcomes, strict=True)

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Returned:
 
 
 def run_uploaded(
-    groups: Sequence[WellGroup], engine: Engine
+    groups: Sequence[WellGroup], engine: Engine, say: Callable[[str], None] | None = None
 ) -> Iterator[tuple[WellGroup, Sequence[WellResult | Exception] | BaseException]]:
     """Have samples worked on by workers that can't see their files, and keep the results here.
 
@@ -82,6 +82,8 @@ def run_uploaded(
         The samples; those that are done in their folders already are not sent.
     engine
         With a scheduler.
+    say
+        Called with a line for the user where the scheduler has no workers.
 
     Yields
     ------
@@ -95,7 +97,7 @@ def run_uploaded(
             missing.append(group)
         else:
             yield group, [result for result in done if result is not None]
-    for group, outcome in run_tasks(work_on, missing, engine, pack):
+    for group, outcome in run_tasks(work_on, missing, engine, pack, say):
         if isinstance(outcome, BaseException):
             yield group, outcome
         else:
