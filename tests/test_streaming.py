@@ -1,5 +1,6 @@
 """Runs on files too large to be held: the same results as in memory, and samples that do not grow with the files."""
 
+import re
 from pathlib import Path
 
 import anndata
@@ -122,3 +123,31 @@ def test_too_little_memory_is_said_before_the_run(monkeypatch, tmp_path, capsys)
     with pytest.raises(BaseException, match="the run has begun"):
         run(["cluster", str(WELLS[0]), "--out", str(tmp_path / "o")])
     assert "GB of memory are needed" in capsys.readouterr().err
+
+
+def announced(arguments, capsys):
+    """Gigabytes that a run says it needs."""
+    assert run(arguments) == 0
+    return float(re.search(r"about ([\d.]+) GB of memory", capsys.readouterr().err)[1])
+
+
+@pytest.mark.parametrize("written", ["yes", "auto"])
+def test_cells_h5ad_counts_in_the_memory_that_is_announced(written, in_memory, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(memory, "_BYTES_PER_ROW_OF_CELLS", 400_000)  # 4 GB for the 10,000 events of both wells
+    mapping = [
+        "predict",
+        str(in_memory / "model.cytomoe"),
+        *map(str, WELLS),
+        "--no-report",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    without = announced([*mapping, "--h5ad", "no"], capsys)
+    assert announced([*mapping, "--force", "--h5ad", written], capsys) >= without + 4
+
+
+def test_cells_h5ad_that_is_left_out_costs_no_memory(in_memory, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("cytomoe.runs.sampling.KEPT_EVENTS", 4000)
+    monkeypatch.setattr(memory, "_BYTES_PER_ROW_OF_CELLS", 400_000)
+    mapping = ["predict", str(in_memory / "model.cytomoe"), *map(str, WELLS), "--out", str(tmp_path / "o")]
+    assert announced(mapping, capsys) < 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cytomoe.errors import InputError
 from cytomoe.runs import memory, sampling
-from cytomoe.runs.cells import H5adChoice, writes_cells
+from cytomoe.runs.cells import writes_cells
 from cytomoe.runs.events import Events, open_events
 from cytomoe.runs.gating import GatedEvents, describe_gates, find_gates
 from cytomoe.runs.job import Listener
@@ -42,18 +42,19 @@ def open_run(job: RunJob, listener: Listener, *, fitted: int = 0) -> tuple[Event
         raise InputError(f"{listed(events.names)}: {'hold' if len(events.names) > 1 else 'holds'} no events")
     if job.samples is not None:
         events = with_samples(events, job.samples)
-    _announce(events, job.h5ad, listener, fitted)
+    _announce(events, job, listener, fitted)
     gated = find_gates(events, job.gates, listener)
     if gated is not None:
         listener.say(describe_gates(gated))
     return events, gated
 
 
-def _announce(events: Events, h5ad: H5adChoice, listener: Listener, fitted: int) -> None:
+def _announce(events: Events, job: RunJob, listener: Listener, fitted: int) -> None:
     """Say what is read and how much memory that takes, before anything slow happens."""
     files, samples = len(events.names), len(events.samples)
     of_samples = f" of {counted(samples, 'sample')}" if samples != files else ""
-    needed = memory.estimate(events, fitted=fitted)
+    cells = writes_cells(events, job.h5ad)
+    needed = memory.estimate(events, fitted=fitted, cells=cells, beside=cells and job.key is None)
     listener.say(
         f"{counted(events.n_events, 'event')} in {counted(files, 'file')}{of_samples}, "
         f"about {needed / 1e9:.1f} GB of memory"
@@ -61,7 +62,7 @@ def _announce(events: Events, h5ad: H5adChoice, listener: Listener, fitted: int)
     short = memory.shortage(needed)
     if short:
         listener.warn(short)
-    if h5ad == "auto" and not writes_cells(events, h5ad):
+    if job.h5ad == "auto" and not cells:
         listener.say(
             f"above {sampling.KEPT_EVENTS:,} events cells.h5ad and the report are left out unless --h5ad yes asks for "
             "them"

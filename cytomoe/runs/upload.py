@@ -144,9 +144,10 @@ def _memory(group: WellGroup) -> int:
     for task in group.tasks:
         events = open_events(task.job.files, data_set=task.job.data_set, allow_truncated=task.job.allow_truncated)
         fitted = (task.job.subsample or FITTED_EVENTS) if isinstance(task.job, ClusterJob) else 0
-        alone = max(alone, memory.estimate(events, fitted=fitted))
+        cells = writes_cells(events, task.job.h5ad)
+        alone = max(alone, memory.estimate(events, fitted=fitted, cells=cells, beside=False))
         values = 4 * sum(file.n_events * file.n_channels for file in events.files)
-        results = _WITH_CELLS if writes_cells(events, task.job.h5ad) else _WITHOUT_CELLS
+        results = _WITH_CELLS if cells else _WITHOUT_CELLS
         beside += values * (1 + 2 * results)
     return alone + int(beside)
 
