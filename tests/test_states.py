@@ -1,5 +1,6 @@
 """Medians of the proteins that clusters are not made of, recomputed from the files."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -169,6 +170,9 @@ def test_a_batch_with_results_of_an_earlier_version_has_the_states_of_the_others
     arguments = ["batch", str(tmp_path), "--markers", ",".join(MARKERS), "--h5ad", "no", "--out", str(out), *FAST]
     assert run(arguments) == 0
     (out / "wells" / "example_A01" / "states.csv").unlink()
+    manifest = json.loads((out / "wells" / "example_A01" / "run.json").read_text())
+    del manifest["outputs"]["states.csv"]
+    (out / "wells" / "example_A01" / "run.json").write_text(json.dumps(manifest))
     assert run([*arguments, "--resume"]) == 0
     table = pd.read_csv(out / "states.csv", dtype=str)
     assert set(table["sample"]) == {"example_A02"}
