@@ -274,7 +274,7 @@ def _given_rows(path: Path, samples: pd.Index) -> pd.DataFrame:
     """What a table says of each sample of a run, in the order of the table: its first condition is the baseline."""
     table = read_samples(path)
     for column in {"sample", "file"} & set(table):  # a sample may be given by the name of its file
-        table[column] = [_called(name, samples) for name in table[column]]
+        table[column] = [_called(name, samples, of_file=column == "file") for name in table[column]]
     by_file = "file" in table and not set(samples) <= set(table["sample"])
     called = table["file" if by_file else "sample"]
     missing = [sample for sample in samples if sample not in set(called)]
@@ -292,10 +292,13 @@ def _given_rows(path: Path, samples: pd.Index) -> pd.DataFrame:
     return rows[~rows.index.duplicated()]
 
 
-def _called(name: str, samples: pd.Index) -> str:
-    """What a run calls a sample that is given by its name or that of its file."""
+def _called(name: str, samples: pd.Index, *, of_file: bool) -> str:
+    """What a run calls a sample that is given by its name, or by that of its file, with more folders or fewer."""
     plain = without_suffix(name)
-    return next((each for each in (name, plain, folder_name(name)) if each in samples), folder_name(plain))
+    parts = Path(plain).parts
+    ends = ["/".join(parts[i:]) for i in range(1, len(parts) if of_file else len(parts) - 1)]
+    names = [name, plain, folder_name(name), *(each for end in ends for each in (end, folder_name(end)))]
+    return next((each for each in names if each in samples), folder_name(plain))
 
 
 def _figure(

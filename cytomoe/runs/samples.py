@@ -117,10 +117,13 @@ def _row_of(file: str, place: Path, sample: str | None, rows: pd.Index[str], pat
 
 
 def _by_path(place: Path, rows: pd.Index[str]) -> str | None:
-    """The only row that names a file by folder and name, such as ``plate1/A01.fcs``; None where none or several do."""
+    """The only row that names a file by folder and name, such as ``plate1/A01.fcs``; None where none or several do.
+
+    From where ``../`` starts is not known, and does not count.
+    """
     own = Path(without_suffix(str(place.absolute()))).parts
-    ends = ((row, Path(without_suffix(row)).parts) for row in rows)
-    found = [row for row, end in ends if len(end) > 1 and own[-len(end) :] == end]
+    ends = ((row, [part for part in Path(without_suffix(row)).parts if part != ".."]) for row in rows)
+    found = [row for row, end in ends if len(end) > 1 and list(own[-len(end) :]) == end]
     return found[0] if len(found) == 1 else None
 
 
