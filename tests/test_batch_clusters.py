@@ -12,9 +12,10 @@ from cytomoe.cli.console import print_clusters
 from cytomoe.cli.main import run
 from cytomoe.datasets.simulate import simulate_plate
 from cytomoe.io import write_fcs
+from cytomoe.reporting.judges import judge_stability
 from cytomoe.reporting.plate_verdict import judge_batch
 from cytomoe.reporting.plates import BatchSummary
-from cytomoe.runs.batch_clusters import printed
+from cytomoe.runs.batch_clusters import described, less_than_stable, printed, profiles, table_of
 
 QUICK = ["--subsample", "1500", "--h5ad", "yes"]
 
@@ -124,6 +125,54 @@ def test_clusters_of_own_models_that_are_less_than_stable_are_counted():
     (loose,) = [each for each in found if "less than stable" in each.title]
     assert loose.title == "3 of 16 clusters are less than stable in their samples"
     assert loose.detail.startswith("s1 (2: 20.0 % of its events), s3 (1: 10.0 % of its events)")
+
+
+def test_a_batch_without_a_good_sample_is_not_called_stable():
+    batch = summary([[820, 180]], [0])
+    empty = replace(batch, abundance=batch.abundance.head(0), loose=less_than_stable({}))
+    assert not [each.title for each in judge_batch(empty) if "stable" in each.title]
+
+
+@pytest.mark.parametrize(
+    ("stability", "expected"),
+    [([np.nan, np.nan], (0, 0, 0.0)), ([0.9, 0.6], (2, 1, 0.25)), ([0.3], (0, 0, 0.0))],
+    ids=["not known", "known", "a single cluster"],
+)
+def test_clusters_are_judged_by_what_is_known_of_them(stability, expected):
+    clusters = pd.DataFrame({"stability": stability, "events": [75, 25][: len(stability)]})
+    assert tuple(less_than_stable({"s": clusters}).loc["s"]) == expected
+
+
+def test_a_single_cluster_has_no_border_to_judge():
+    assert judge_stability(np.array([0.3]), np.array([10]), [1], what="cluster", scale="") == []
+
+
+@pytest.mark.parametrize("marker", ["number", "samples"])
+def test_markers_called_like_columns_of_the_batch_have_medians(marker):
+    table = pd.DataFrame(
+        {"cluster": [1], "label": "+", "stability": 0.9, "events": 10, "fraction": 1.0, "CD3": 2.0, marker: 3.0}
+    )
+    members = pd.DataFrame({"sample": ["s", "t"], "cluster": 1, "number": 1, "events": 10})
+    clusters = {"s": table, "t": table.assign(**{marker: 4.0})}
+    medians = profiles(clusters, members)
+    assert medians.loc[1].to_dict() == {"CD3": 2.0, marker: 3.5}
+    written = table_of(described(clusters, members, "cluster"), medians, 20)
+    assert written.columns[-3:].tolist() == [
+        "fraction", "CD3", "samples (protein)" if marker == "samples" else marker,
+    ]  # fmt: skip
+
+
+def test_another_model_on_resume_is_told_and_settings_that_a_model_does_not_take_are_not(
+    pooled, alone, plate, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    began = ["batch", str(plate), "--out", str(out), "--h5ad", "no", "--model"]
+    assert run([*began, str(pooled / "model.cytomoe"), "--quiet"]) == 0
+    assert run([*began, str(pooled / "model.cytomoe"), "--seed", "1", "--markers", "CD3", "--resume"]) == 0
+    assert "other settings" not in capsys.readouterr().err
+    other = next((alone / "wells").iterdir())
+    assert run([*began, str(other), "--resume"]) == 0
+    assert f"other settings than those that {out} was begun with: model;" in capsys.readouterr().err
 
 
 def test_another_setting_on_resume_is_told_before_its_results_replace_the_others(alone, plate, tmp_path, capsys):

@@ -57,6 +57,8 @@ def judge_stability(
     if joined:
         scale += f" That of {joined} is not known."
     weak = np.flatnonzero(stability < STABLE).tolist()
+    if weak and n == 1:  # it has no border that could move
+        return []
     if not weak:
         every = f"All {n} {what}s are stable" if n > 1 else f"The {what} is stable"
         title = (

@@ -159,6 +159,8 @@ def _stability(summary: BatchSummary) -> list[Finding]:
 def _own_stability(loose: pd.DataFrame) -> list[Finding]:
     """Clusters of models of their own that another look at the same cells would not find again."""
     n_loose, n = int(loose["loose"].sum()), int(loose["clusters"].sum())
+    if not n:
+        return []
     if not n_loose:
         return [Finding("good", f"The clusters of all samples are stable ({STABLE:g} or more)", "")]
     most = loose[loose["loose"] > 0].sort_values("share", ascending=False, kind="stable")
@@ -166,7 +168,8 @@ def _own_stability(loose: pd.DataFrame) -> list[Finding]:
     return [
         Finding(
             "note",
-            f"{n_loose} of {counted(n, 'cluster')} {'is' if n_loose == 1 else 'are'} less than stable in their samples",
+            f"{n_loose} of {counted(n, 'cluster')} "
+            f"{'is less than stable in its sample' if n_loose == 1 else 'are less than stable in their samples'}",
             f"{named(told)}; below {STABLE:g}, see clusters.csv of each.",
             "Small samples have such clusters. One model for all (without --per-sample) knows more cells.",
         )

@@ -79,8 +79,8 @@ class BatchSummary:
         Median of each marker in each cluster, on the transformed scale, by the clusters' numbers: clusters x markers.
         None without clusters.
     loose
-        Of samples with models of their own: clusters, loose (those less than stable), share (of its events in these);
-        else None.
+        Of samples with models of their own: clusters (whose stability is known), loose (those less than stable), share
+        (of its events in these); else None.
     drift
         Of the samples; None where each has a model of its own.
     fitted

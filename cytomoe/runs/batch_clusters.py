@@ -10,6 +10,7 @@ import pandas as pd
 from cytomoe.fit_summary import STABLE, as_shown
 from cytomoe.naming import UNKNOWN, is_known
 from cytomoe.plates.matching import markers_of
+from cytomoe.runs.medians import free_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,10 +64,12 @@ def profiles(clusters: Mapping[str, pd.DataFrame], members: pd.DataFrame) -> pd.
         As :func:`described` takes them.
     """
     markers = markers_of(next(iter(clusters.values())))
-    medians = pd.concat(clusters, names=["sample"]).reset_index(level=0)[["sample", "cluster", *markers]]
-    parts = members[members["events"] > 0].merge(medians, on=["sample", "cluster"])
+    medians = pd.concat({name: table.set_index("cluster")[markers] for name, table in clusters.items()})
+    parts = members[members["events"] > 0]
     weights = parts["events"] / parts.groupby("number")["events"].transform("sum")
-    return parts[markers].mul(weights, axis=0).groupby(parts["number"]).sum()
+    own = medians.loc[pd.MultiIndex.from_frame(parts[["sample", "cluster"]])]
+    numbers = pd.Index(parts["number"], name="number")
+    return own.mul(weights.to_numpy(), axis=0).set_axis(numbers).groupby(level=0).sum()
 
 
 def table_of(clusters: pd.DataFrame, medians: pd.DataFrame, n_events: int) -> pd.DataFrame:
@@ -86,7 +89,8 @@ def table_of(clusters: pd.DataFrame, medians: pd.DataFrame, n_events: int) -> pd
     number = clusters.index[0].rsplit("_", 1)[0] if len(clusters) else "cluster"
     table = clusters[["number", "label", *known, *stable, "samples", "events"]].rename(columns={"number": number})
     table["fraction"] = (table["events"] / max(n_events, 1)).round(6)
-    return table.merge(medians.round(4), left_on=number, right_index=True, how="left")
+    medians = medians.set_axis(free_names(list(medians), list(table)), axis=1)
+    return table.join(medians.round(4), on=number)
 
 
 def printed(clusters: pd.DataFrame, n_events: int) -> list[dict[str, Any]]:
@@ -109,6 +113,8 @@ def printed(clusters: pd.DataFrame, n_events: int) -> list[dict[str, Any]]:
 def less_than_stable(clusters: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Clusters of each sample, and those less than stable with their share of its events, where models are its own.
 
+    A single cluster is not judged: it has no border that could move.
+
     Parameters
     ----------
     clusters
@@ -117,13 +123,14 @@ def less_than_stable(clusters: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row per sample: clusters, loose, share.
+        A row per sample: clusters whose stability is known, loose, share.
     """
     rows = {}
     for name, table in clusters.items():
-        loose = as_shown(table["stability"]) < STABLE
-        share = table.loc[loose, "events"].sum() / max(int(table["events"].sum()), 1)
-        rows[name] = (len(table), int(np.count_nonzero(loose)), float(share))
+        known = table[table["stability"].notna() & (len(table) > 1)]
+        loose = as_shown(known["stability"]) < STABLE
+        share = known.loc[loose, "events"].sum() / max(int(table["events"].sum()), 1)
+        rows[name] = (len(known), int(np.count_nonzero(loose)), float(share))
     return pd.DataFrame.from_dict(rows, orient="index", columns=["clusters", "loose", "share"])
 
 

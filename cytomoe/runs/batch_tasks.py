@@ -41,7 +41,11 @@ def decisions(job: BatchJob) -> dict[str, Any]:
     """:func:`choices` as one level of names, with how the batch is done: to tell those of two batches apart."""
     found = choices(job)
     nested = {**found.pop("preprocessing"), **found.pop("settings")}
-    decided = {"mode": job.mode, "subsample": job.subsample, "unassigned": job.unassigned, **nested, **found}
+    decided: dict[str, Any] = {"mode": job.mode, "unassigned": job.unassigned, "allow_truncated": job.allow_truncated}
+    if job.model is None:
+        decided |= {"subsample": job.subsample, **nested, **found}
+    else:  # which has settings of its own
+        decided |= {"model": sha256(job.model), "data_set": job.data_set, "nan": job.nan}
     return cast(dict[str, Any], json.loads(json.dumps(decided, default=str)))
 
 
