@@ -207,6 +207,13 @@ def test_a_name_that_holds_a_comma_is_found_quoted_or_alone() -> None:
         select_markers(var, names_in("CD3, x,CD4"))
 
 
+def test_a_list_that_stands_in_quotes_as_a_whole_is_a_list() -> None:
+    var = make_adata([("Nd145Di", "CD3"), ("Nd142Di", "CD4")]).var
+    assert select_markers(var, names_in('"CD3,CD4"')) == ["CD3", "CD4"]
+    with pytest.raises(InputError, match=r"no channel called CD3,CD5"):
+        select_markers(var, names_in('"CD3,CD5"'))
+
+
 def test_names_that_are_there_go_before_one_that_holds_a_comma() -> None:
     var = make_adata([("Nd145Di", "CD3,CD4"), ("Nd142Di", "CD4"), ("Nd143Di", "CD3")]).var
     assert select_markers(var, names_in("CD3,CD4")) == ["CD3", "CD4"]

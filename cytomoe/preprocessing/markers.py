@@ -110,7 +110,7 @@ def select_markers(
         A name that fits no channel or several, a channel named twice, a channel that is excluded, no marker at all.
     """
     excluded = {found for name in exclude for found in find_channel(var, name)}
-    names = None if names is None else _whole(var, names)
+    names = None if names is None else _as_parted(var, names)
     if names is None or stands_for_types(var, names):
         kinds = classify_channels(var)
         markers = [str(n) for n, k in zip(var.index, kinds, strict=True) if k == "protein" and n not in excluded]
@@ -129,10 +129,13 @@ def select_markers(
     return markers
 
 
-def _whole(var: pd.DataFrame, names: Sequence[str]) -> Sequence[str]:
-    """The names, or the one that they are parts of where its own commas parted it."""
-    if len(names) < 2 or all(find_channel(var, name) for name in names):
+def _as_parted(var: pd.DataFrame, names: Sequence[str]) -> Sequence[str]:
+    """The names; or the one whose own commas parted it into them; or, where quotes held a whole list, its names."""
+    if all(find_channel(var, name) for name in names):
         return names
+    if len(names) == 1:
+        parts = _parts(names[0])
+        return parts if all(find_channel(var, part) for part in parts) else names
     with_commas = _names_with_commas(var)
     return next(([name] for name in with_commas if _parts(name) == list(names)), names)
 
