@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from cytomoe.cli import options
+from cytomoe.cli.console import beside
 from cytomoe.cli.main import cli, run
 from cytomoe.estimator import MoESimVAE
 from cytomoe.io import read_fcs, write_fcs
@@ -341,12 +342,28 @@ def test_default_folder_is_named_by_the_first_file(tmp_path, monkeypatch, capsys
     assert (tmp_path / "blood_cytomoe" / "labels.csv").is_file()
 
 
+@pytest.mark.parametrize(
+    ("run_folder", "suffix", "expected"),
+    [
+        ("study/run", "merged", "study/run_merged"),
+        (".", "merged", "{here}_merged"),
+        ("..", "merged", "{above}_merged"),
+        ("run", "by_dose/day", "run_by_dose_day"),
+    ],
+)
+def test_results_stand_beside_a_run_however_it_is_called(tmp_path, monkeypatch, run_folder, suffix, expected):
+    monkeypatch.chdir(tmp_path)
+    assert str(beside(Path(run_folder), suffix)) == expected.format(here=tmp_path, above=tmp_path.parent)
+
+
 def test_one_cluster_is_not_called_clusters(tmp_path, capsys):
     out = tmp_path / "out"
     arguments = [str(EXAMPLE / "example_A01.fcs"), "--markers", "CD3", "--resolution", "0.1", "--experts", "1"]
     assert run(["cluster", *arguments, "--subsample", "300", "--out", str(out)]) == 0
     assert "1 cluster of 5,000 events" in capsys.readouterr().out
     assert "1 clusters" not in (out / "report.html").read_text(encoding="utf-8")
+    assert run(["evaluate", str(out), "--gate-channel", "gate"]) == 0
+    assert "1 clusters" not in capsys.readouterr().out
 
 
 def test_an_interruption_before_the_command_line_is_loaded_is_a_line():

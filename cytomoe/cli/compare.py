@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cytomoe.cli import options
-from cytomoe.cli.console import listening
+from cytomoe.cli.console import beside, listening
 from cytomoe.words import listed
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def compare(
     from cytomoe.reporting.comparison_verdict import moved_in_words
     from cytomoe.runs.compare import SHOWN, CompareJob, run_compare
 
-    folder = out or run.with_name(f"{run.name}_by_{by}")
+    folder = out or beside(run, f"by_{by}")
     with listening(as_json) as listener:
         job = CompareJob(run, by, folder, adjust, baseline, samples, clusters, force, not no_report, command)
         found = run_compare(job, listener)

@@ -34,6 +34,14 @@ def default_out(files: tuple[Path, ...]) -> Path:
     return Path(f"{path_of(stem)}_cytomoe")
 
 
+def beside(run: Path, suffix: str) -> Path:
+    """Folder of a result that stands beside a run, where the user names none: by the run, which may be ``.``."""
+    from cytomoe.plates.samples import folder_name
+
+    run = run if run.name not in ("", "..") else run.resolve()
+    return run.parent / f"{run.name}_{folder_name(suffix)}"
+
+
 @contextmanager
 def listening(quiet: bool) -> Iterator[Listener]:
     """Listener that prints to stderr; a silent one if ``quiet``.
@@ -155,7 +163,7 @@ def merge_and_print(command: list[str], run: Path, naming: Naming, choices: dict
     from cytomoe.runs.merge import MergeJob, run_merge
     from cytomoe.runs.merge_batch import run_merge_batch
 
-    out = choices["out"] or run.with_name(f"{run.name}_{suffix}")
+    out = choices["out"] or beside(run, suffix)
     job = MergeJob(run, naming, out, choices["force"], not choices["no_report"], command)
     with listening(choices["quiet"] or choices["as_json"]) as listener:
         result = (run_merge_batch if is_batch(run) else run_merge)(job, listener)
@@ -259,7 +267,7 @@ def print_evaluation(evaluation: dict[str, Any], what: str = "cluster") -> None:
         unit = "rows" if overlapping and block is all_events else "events"  # an event of two gates is a row in each
         click.echo(
             f"{title}: F-measure {block['f_measure']:.3f} (weighted), mean F1 {block['mean_f1']:.3f} (unweighted), "
-            f"ARI {block['ari']:.3f}, {n_events:,} {unit}, {block['clusters_used']} {what}s"
+            f"ARI {block['ari']:.3f}, {n_events:,} {unit}, {counted(block['clusters_used'], what)}"
         )
     _print_gates(*rows[-1], what)
 
