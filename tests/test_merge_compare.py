@@ -561,6 +561,14 @@ def test_a_sample_without_condition_is_left_out_and_told(monkeypatch, twelve, mi
     assert "s3" not in json.loads((tmp_path / "x" / "comparison.json").read_text())["samples"]
 
 
+def test_samples_left_out_are_told_where_too_few_are_left(monkeypatch, twelve, tmp_path, capsys):
+    rows = [row if row.startswith(("s6,", "s7,")) else row.split(",")[0] + ",," for row in ROWS]
+    assert compared(monkeypatch, twelve, tmp_path, rows) == 2
+    told = capsys.readouterr().err
+    assert "Warning: left out, no condition is given: s1, s2, " in told
+    assert "Error: 2 samples are too few" in told
+
+
 def test_a_sample_without_a_value_to_adjust_for_is_left_out(monkeypatch, twelve, tmp_path, capsys):
     rows = ["s3,control," if row.startswith("s3,") else row for row in ROWS]
     assert compared(monkeypatch, twelve, tmp_path, rows, "--adjust", "batch") == 0

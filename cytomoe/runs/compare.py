@@ -134,13 +134,13 @@ def _compare(job: CompareJob, listener: Listener) -> Comparison:
     groups = conditions_of(conditions[job.by], job.baseline)
     warnings = [f"left out, {why}: {', '.join(samples)}" for why, samples in left_out.items()]
     warnings += _doubts(conditions, job.by, job.adjust)
+    for warning in warnings:  # too few samples may be left
+        listener.warn(warning)
     compared = counts, totals, conditions, job.by, job.adjust, groups[0]
     table = compare_abundance(*compared)
     moved_by, moved = moved_by_others(table, counts, totals, conditions, job.by, job.adjust)
     table["moved_by"] = np.where(table["population"].isin(moved), " + ".join(moved_by), "")
     pairs = compare_pairs(*compared) if len(groups) > 2 else None
-    for warning in warnings:
-        listener.warn(warning)
     found = Comparison(table, groups[0], warnings, moved_by, moved, pairs)
     with atomic_directory(job.out, replace=job.out.exists()) as folder:
         manifest = _manifest(job, found, conditions[job.by])
