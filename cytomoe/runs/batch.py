@@ -10,6 +10,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -107,6 +108,11 @@ class BatchJob:
     resume: bool = False
     force: bool = False
     command: Sequence[str] = ()
+
+    @cached_property
+    def model_sum(self) -> Checksum | None:
+        """Checksum of the model that is given, worked out once; None where none is."""
+        return None if self.model is None else Checksum.of(Stamp.of(self.model.absolute()))
 
 
 @dataclass(frozen=True)

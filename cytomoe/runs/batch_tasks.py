@@ -42,10 +42,10 @@ def decisions(job: BatchJob) -> dict[str, Any]:
     found = choices(job)
     nested = {**found.pop("preprocessing"), **found.pop("settings")}
     decided: dict[str, Any] = {"mode": job.mode, "unassigned": job.unassigned, "allow_truncated": job.allow_truncated}
-    if job.model is None:
+    if job.model_sum is None:
         decided |= {"subsample": job.subsample, **nested, **found}
     else:  # which has settings of its own
-        decided |= {"model": sha256(job.model), "data_set": job.data_set, "nan": job.nan}
+        decided |= {"model": job.model_sum.sha256, "data_set": job.data_set, "nan": job.nan}
     return cast(dict[str, Any], json.loads(json.dumps(decided, default=str)))
 
 
@@ -79,7 +79,7 @@ def well_tasks(
     if model is None:
         decided = choices(job)
         return [_clustering(job, sample, sums[sample.name], decided) for sample in samples]
-    of_model = Checksum.of(Stamp.of(model.absolute()))
+    of_model = job.model_sum if model == job.model and job.model_sum else Checksum.of(Stamp.of(model.absolute()))
     return [_mapping(job, sample, sums[sample.name], of_model) for sample in samples]
 
 
